@@ -1,0 +1,301 @@
+"""The one data model: a ``Piece`` is columns of notes and events over a tempo map.
+
+Ticks are the truth, so that a file can be written back on its own grid; milliseconds are derived.
+Every table is a set of equal-length one-dimensional numpy columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.midi.tempo import FloatArray, IntArray, TempoMap
+
+DRUM_CHANNEL = 9
+Uint8Array = npt.NDArray[np.uint8]
+Int32Array = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class NoteTable:
+    """Notes in reading order: stable by onset, then track, then the order of completion.
+
+    Attributes:
+        onset_tick, offset_tick: (n,) int64, key down and key up.
+        pitch: (n,) uint8, 0..127.
+        velocity: (n,) uint8, 1..127.
+        channel: (n,) uint8, 0..15; channel 9 is drums.
+        track: (n,) int32, index of the track the note came from.
+    """
+
+    onset_tick: IntArray
+    offset_tick: IntArray
+    pitch: Uint8Array
+    velocity: Uint8Array
+    channel: Uint8Array
+    track: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.onset_tick)
+
+    def take(self, index: npt.NDArray[Any] | slice) -> NoteTable:
+        """The rows that an index array, a mask or a slice selects."""
+        return NoteTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, eq=False)
+class PedalTable:
+    """Sustain-pedal events (controller 64), stable by tick.
+
+    Attributes:
+        tick: (n,) int64.
+        value: (n,) uint8, 0..127; 64 and above is down.
+        channel: (n,) uint8.
+        track: (n,) int32.
+    """
+
+    tick: IntArray
+    value: Uint8Array
+    channel: Uint8Array
+    track: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    def take(self, index: npt.NDArray[Any] | slice) -> PedalTable:
+        """The rows that an index array, a mask or a slice selects."""
+        return PedalTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramTable:
+    """Program changes, stable by tick.
+
+    Attributes:
+        tick: (n,) int64.
+        program: (n,) uint8, 0..127.
+        channel: (n,) uint8.
+        track: (n,) int32.
+    """
+
+    tick: IntArray
+    program: Uint8Array
+    channel: Uint8Array
+    track: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    def take(self, index: npt.NDArray[Any] | slice) -> ProgramTable:
+        """The rows that an index array, a mask or a slice selects."""
+        return ProgramTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraTable:
+    """Everything else a DAW user wants back, kept as the bytes of each message.
+
+    Other controllers, pitch bend, aftertouch, and the meta events (0xFF type data, without the
+    length): names, lyrics, markers, time and key signatures. Stable by tick.
+
+    Attributes:
+        tick: (n,) int64.
+        track: (n,) int32.
+        data: n messages; a channel message starts with its status byte, a meta event with 0xFF.
+    """
+
+    tick: IntArray
+    track: Int32Array
+    data: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def meta(self, kind: int) -> list[tuple[int, int, bytes]]:
+        """(tick, track, payload) of every meta event of one type."""
+        head = bytes((0xFF, kind))
+        return [
+            (int(t), int(k), d[2:])
+            for t, k, d in zip(self.tick, self.track, self.data, strict=True)
+            if d[:2] == head
+        ]
+
+
+def empty_notes() -> NoteTable:
+    """A note table without rows."""
+    return note_table([], [], [], [])
+
+
+def note_table(
+    onset_tick: npt.ArrayLike,
+    offset_tick: npt.ArrayLike,
+    pitch: npt.ArrayLike,
+    velocity: npt.ArrayLike,
+    channel: npt.ArrayLike = 0,
+    track: npt.ArrayLike = 0,
+) -> NoteTable:
+    """Build a note table; scalars are repeated, the row order is kept."""
+    onset = np.asarray(onset_tick, np.int64)
+    full = onset.shape
+    return NoteTable(
+        onset,
+        np.asarray(offset_tick, np.int64),
+        np.asarray(pitch, np.uint8),
+        np.asarray(velocity, np.uint8),
+        np.broadcast_to(np.asarray(channel, np.uint8), full),
+        np.broadcast_to(np.asarray(track, np.int32), full),
+    )
+
+
+def pedal_table(
+    tick: npt.ArrayLike,
+    value: npt.ArrayLike,
+    channel: npt.ArrayLike = 0,
+    track: npt.ArrayLike = 0,
+) -> PedalTable:
+    """Build a pedal table; scalars are repeated, the row order is kept."""
+    t = np.asarray(tick, np.int64)
+    return PedalTable(
+        t,
+        np.asarray(value, np.uint8),
+        np.broadcast_to(np.asarray(channel, np.uint8), t.shape),
+        np.broadcast_to(np.asarray(track, np.int32), t.shape),
+    )
+
+
+def program_table(
+    tick: npt.ArrayLike,
+    program: npt.ArrayLike,
+    channel: npt.ArrayLike = 0,
+    track: npt.ArrayLike = 0,
+) -> ProgramTable:
+    """Build a program table; scalars are repeated, the row order is kept."""
+    t = np.asarray(tick, np.int64)
+    return ProgramTable(
+        t,
+        np.asarray(program, np.uint8),
+        np.broadcast_to(np.asarray(channel, np.uint8), t.shape),
+        np.broadcast_to(np.asarray(track, np.int32), t.shape),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A performance or a score.
+
+    Attributes:
+        tempo: the tempo map, which also holds the tick resolution.
+        notes, pedals, programs, extra: the tables above.
+        text: (tick, text) of text and copyright events.
+        metadata: composer, form, genre and whatever else is known; single strings.
+        source: name of the file it was read from, or None.
+    """
+
+    tempo: TempoMap
+    notes: NoteTable
+    pedals: PedalTable = field(default_factory=lambda: pedal_table([], []))
+    programs: ProgramTable = field(default_factory=lambda: program_table([0], [0]))
+    extra: ExtraTable = field(
+        default_factory=lambda: ExtraTable(np.zeros(0, np.int64), np.zeros(0, np.int32), ())
+    )
+    text: tuple[tuple[int, str], ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+
+    def __len__(self) -> int:
+        """Number of notes."""
+        return len(self.notes)
+
+    @classmethod
+    def from_ms(
+        cls,
+        onset_ms: npt.ArrayLike,
+        duration_ms: npt.ArrayLike,
+        pitch: npt.ArrayLike,
+        velocity: npt.ArrayLike,
+        *,
+        pedal_time_ms: npt.ArrayLike = (),
+        pedal_value: npt.ArrayLike = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Piece:
+        """A solo-piano piece on a grid of one tick = one millisecond; rows are sorted by onset."""
+        onset = np.rint(np.asarray(onset_ms, np.float64)).astype(np.int64)
+        duration = np.rint(np.asarray(duration_ms, np.float64)).astype(np.int64)
+        notes = note_table(onset, onset + duration, pitch, velocity)
+        pedal_tick = np.rint(np.asarray(pedal_time_ms, np.float64)).astype(np.int64)
+        pedals = pedal_table(pedal_tick, pedal_value)
+        return cls(
+            TempoMap.constant(),
+            notes.take(np.argsort(onset, kind="stable")),
+            pedals.take(np.argsort(pedal_tick, kind="stable")),
+            metadata=dict(metadata or {}),
+        )
+
+    @cached_property
+    def onset_ms(self) -> FloatArray:
+        """(n,) key-down times from tick 0."""
+        return self.tempo.ms_at(self.notes.onset_tick)
+
+    @cached_property
+    def duration_ms(self) -> FloatArray:
+        """(n,) key-down to key-up, without the pedal."""
+        return self.tempo.distance_ms(self.notes.onset_tick, self.notes.offset_tick)
+
+    @property
+    def end_ms(self) -> float:
+        """Time of the latest key-up from tick 0; 0 without notes."""
+        if not len(self):
+            return 0.0
+        return float(self.tempo.ms_at(self.notes.offset_tick.max()))
+
+    @property
+    def time_signatures(self) -> list[tuple[int, int, int]]:
+        """(tick, numerator, denominator) of every time signature."""
+        return [
+            (tick, data[0], 1 << min(data[1], 16))
+            for tick, _, data in self.extra.meta(0x58)
+            if len(data) >= 2
+        ]
+
+    @property
+    def key_signatures(self) -> list[tuple[int, int, bool]]:
+        """(tick, sharps -7..7, is_minor) of every key signature."""
+        return [
+            (tick, data[0] - 256 if data[0] > 127 else data[0], bool(data[1]))
+            for tick, _, data in self.extra.meta(0x59)
+            if len(data) >= 2
+        ]
+
+    @property
+    def track_names(self) -> dict[int, str]:
+        """Track index -> its first name."""
+        names: dict[int, str] = {}
+        for _, track, data in self.extra.meta(0x03):
+            names.setdefault(track, data.decode("latin-1"))
+        return names
+
+    def with_metadata(self, **items: str) -> Piece:
+        """The same piece with some metadata replaced."""
+        return replace(self, metadata={**self.metadata, **items})
+
+    def to_bytes(self) -> bytes:
+        """The piece as a standard MIDI file."""
+        from arietta.midi.writer import write_midi
+
+        return write_midi(self)
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write a standard MIDI file; an existing one is only replaced with ``force``.
+
+        Raises:
+            OutputError: the file exists, or its directory does not, or the disk is full.
+        """
+        from arietta.midi.writer import save_midi
+
+        save_midi(self, path, force=force)

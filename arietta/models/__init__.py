@@ -1,0 +1,1 @@
+"""Torch modules for training and for GPUs; ``config`` alone is torch-free."""
