@@ -1,0 +1,62 @@
+"""Piano MIDI models on a plain CPU: continue a performance, hear it, train your own.
+
+    import arietta
+    piece = arietta.read("a.mid")
+    model = arietta.load("small")
+    model.generate(piece, seconds=30, seed=0).save("b.mid")
+
+Names are resolved on first use, so that importing the package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arietta.api import Model, load
+    from arietta.checkpoints.registry import listing as list_models
+    from arietta.errors import AriettaError
+    from arietta.inference.continuation import Continuation
+    from arietta.inference.sampling import SamplingSettings
+    from arietta.midi.notes import Piece
+    from arietta.midi.reader import read
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "AriettaError": ("arietta.errors", "AriettaError"),
+    "Continuation": ("arietta.inference.continuation", "Continuation"),
+    "Model": ("arietta.api", "Model"),
+    "Piece": ("arietta.midi.notes", "Piece"),
+    "SamplingSettings": ("arietta.inference.sampling", "SamplingSettings"),
+    "list_models": ("arietta.checkpoints.registry", "listing"),
+    "load": ("arietta.api", "load"),
+    "read": ("arietta.midi.reader", "read"),
+}
+
+__all__ = [
+    "AriettaError",
+    "Continuation",
+    "Model",
+    "Piece",
+    "SamplingSettings",
+    "__version__",
+    "list_models",
+    "load",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _PLACES[name]
+    except KeyError:
+        raise AttributeError(f"module 'arietta' has no attribute {name!r}") from None
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""A name or a path -> verified weights with their configuration."""

@@ -1,0 +1,351 @@
+"""The checkpoints Arietta knows by name, where they come from and under which terms."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arietta.errors import CheckpointError, OutputError
+from arietta.paths import assets_dir, cache_dir
+
+if TYPE_CHECKING:
+    from arietta.checkpoints.tensors import StoredType
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One checkpoint by name.
+
+    Attributes:
+        name: what ``load`` takes.
+        summary: what it is for.
+        kind: ``lm``, ``conditioned``, ``embedding`` or ``classifier``.
+        licence: terms of the weights.
+        folder: where it lies when it ships with the package or was added by the user.
+        repo, filename: where it lies on the Hugging Face hub.
+        sha256: of the tensor file, where it is pinned.
+        parameters: their number, where it is known without opening the file.
+    """
+
+    name: str
+    summary: str
+    kind: str
+    licence: str
+    folder: Path | None = None
+    repo: str | None = None
+    filename: str | None = None
+    sha256: str | None = None
+    parameters: int | None = None
+
+    @property
+    def source(self) -> str:
+        """``shipped``, ``local`` or ``hub``."""
+        if self.repo is not None:
+            return "hub"
+        return "shipped" if self.folder and assets_dir() in self.folder.parents else "local"
+
+    def installed(self) -> Path | None:
+        """Where it lies on this machine, or None."""
+        if self.folder is not None:
+            return self.folder if (self.folder / "config.json").is_file() else None
+        assert self.repo is not None and self.filename is not None
+        return _cached(self.repo, self.filename)
+
+
+# The hub could not be reached where this was written: hashes of its files are not pinned.
+_PAGE = "as stated on its model page"
+_HUB = (
+    ModelEntry(
+        "loubb/aria-medium-base",
+        "pretrained decoder of the Aria paper, 17,727-token vocabulary",
+        "lm",
+        _PAGE,
+        repo="loubb/aria-medium-base",
+        filename="model.safetensors",
+        parameters=658_538_496,
+    ),
+    ModelEntry(
+        "loubb/aria-medium-gen",
+        "the same, finetuned for continuing piano performances",
+        "lm",
+        _PAGE,
+        repo="loubb/aria-medium-base",
+        filename="model-gen.safetensors",
+        parameters=658_538_496,
+    ),
+    ModelEntry(
+        "loubb/aria-medium-demo",
+        "the real-time demo's conditioned decoder; its vocabulary changed in 2026, both load",
+        "conditioned",
+        _PAGE,
+        repo="loubb/aria-medium-base",
+        filename="model-demo.safetensors",
+    ),
+    ModelEntry(
+        "loubb/aria-medium-embedding",
+        "contrastive embeddings of whole pieces, 512 numbers",
+        "embedding",
+        _PAGE,
+        repo="loubb/aria-medium-embedding",
+        filename="model.safetensors",
+        parameters=632_096_256,
+    ),
+)
+
+_SHIPPED = (
+    (
+        "small",
+        "continues piano performances on a laptop; trained on the corpus named in its card",
+        "lm",
+    ),
+)
+
+
+def models_dir() -> Path:
+    """Where checkpoints the user added by name lie."""
+    return cache_dir() / "models"
+
+
+def entries() -> list[ModelEntry]:
+    """Every checkpoint known by name: shipped, added by the user, on the hub."""
+    found = []
+    for name, summary, kind in _SHIPPED:
+        folder = assets_dir() / name
+        licence = _folder_value(folder, "licence", "see its model card")
+        found.append(ModelEntry(name, summary, kind, licence, folder=folder))
+    if models_dir().is_dir():
+        for folder in sorted(models_dir().iterdir()):
+            if (folder / "config.json").is_file():
+                licence = _folder_value(folder, "licence", "not stated")
+                found.append(
+                    ModelEntry(folder.name, "added on this machine", "", licence, folder=folder)
+                )
+    return [*found, *_HUB]
+
+
+def _folder_value(folder: Path, key: str, default: str) -> str:
+    """One value of a folder's ``config.json``; a list must not fail over one bad folder."""
+    import json
+
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(values.get(key, default))
+    except (OSError, ValueError, AttributeError):
+        return default
+
+
+def find(name: str) -> ModelEntry | None:
+    """The entry of that name, or None."""
+    return next((entry for entry in entries() if entry.name == name), None)
+
+
+def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple[Path, str | None]:
+    """File or folder of a checkpoint, and its pinned sha256 where there is one.
+
+    A path that exists wins over a name. What is not on this machine is fetched from the hub.
+
+    Raises:
+        CheckpointError: nothing of that name exists here or can be fetched.
+    """
+    text = str(name_or_path)
+    entry = find(text)
+    path = Path(name_or_path).expanduser()
+    # A folder that happens to be called "small" must not hide the shipped model.
+    if path.exists() and (entry is None or path.is_file() or (path / "config.json").is_file()):
+        return path, None
+    if entry is not None:
+        here = entry.installed()
+        if here is not None:
+            return here, entry.sha256
+        if entry.repo is not None:
+            return pull(entry.name, offline=offline), entry.sha256
+        raise CheckpointError(f"model {text} should ship with arietta but is not there; reinstall")
+    if text.endswith(".safetensors") or path.is_absolute() or text.startswith((".", "~")):
+        raise CheckpointError(f"{text}: no such checkpoint file or folder")
+    if _HUB_ID.fullmatch(text):
+        return pull(text, offline=offline), None
+    names = [known.name for known in entries()]
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+    raise CheckpointError(f"no model called {text}; {hint}")
+
+
+def _cached(repo: str, filename: str) -> Path | None:
+    """A hub file that was fetched before, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(repo, filename)
+    return Path(place) if isinstance(place, str) else None
+
+
+def pull(name: str, *, offline: bool = False) -> Path:
+    """Fetch a checkpoint from the Hugging Face hub, unless it was fetched before.
+
+    Args:
+        name: a registered hub name, or ``owner/repository`` (its ``model.safetensors``).
+        offline: only look at what was fetched before.
+
+    Returns:
+        The tensor file; the repository's ``config.json`` lies beside it where it has one.
+
+    Raises:
+        CheckpointError: there is no such file, or the hub cannot be reached.
+    """
+    entry = find(name)
+    if entry is not None and entry.repo is None:
+        here = entry.installed()
+        if here is None:
+            raise CheckpointError(f"model {name} should be on this machine but is not")
+        return here
+    repo, filename = name, "model.safetensors"
+    if entry is not None:
+        assert entry.repo is not None and entry.filename is not None
+        repo, filename = entry.repo, entry.filename
+    here = _cached(repo, filename)
+    if here is not None:
+        return here
+    by_hand = f"download {filename} from huggingface.co/{repo} by hand and give its path"
+    if offline:
+        raise CheckpointError(f"model {name} is not on this machine; {by_hand}")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        path = Path(hf_hub_download(repo, filename))
+    except RepositoryNotFoundError:
+        raise CheckpointError(f"the hub has no model {repo}, or it is private") from None
+    except EntryNotFoundError:
+        raise CheckpointError(f"{repo} on the hub has no file {filename}") from None
+    except Exception as error:
+        # Whatever the network layer raises, the user's next step is the same.
+        reason = type(error).__name__
+        raise CheckpointError(f"model {name} cannot be fetched ({reason}); {by_hand}") from None
+    try:
+        hf_hub_download(repo, "config.json")
+    except Exception:
+        # Optional: the shapes tell everything about the published sizes.
+        return path
+    return path
+
+
+def describe(name_or_path: str | PathLike[str], *, offline: bool = True) -> dict[str, Any]:
+    """What ``arietta models info`` shows about one checkpoint, as JSON values.
+
+    Raises:
+        CheckpointError: it is unknown, not on this machine, or damaged.
+    """
+    from arietta.checkpoints.store import load
+
+    found = load(name_or_path, offline=offline)
+    entry = find(str(name_or_path))
+    licence = found.info.get("licence") or (entry.licence if entry else "not stated")
+    return {
+        "name": found.name,
+        "kind": found.kind,
+        "tokenizer": found.tokenizer,
+        "parameters": found.config.parameter_count(),
+        "stored": found.tensors.stored_type(),
+        "megabytes": round(found.path.stat().st_size / 1e6, 1),
+        "licence": licence,
+        "sha256": found.sha256,
+        "path": str(found.path),
+        "model": found.config.to_dict(),
+        **{k: v for k, v in found.info.items() if k not in {"licence", "sha256", "stored"}},
+    }
+
+
+def listing() -> list[dict[str, Any]]:
+    """What ``arietta models list`` shows: one table row per checkpoint, as JSON values."""
+    rows = []
+    for entry in entries():
+        here = entry.installed()
+        rows.append(
+            {
+                "name": entry.name,
+                "kind": entry.kind,
+                "source": entry.source,
+                "installed": here is not None,
+                "licence": entry.licence,
+                "parameters": entry.parameters,
+                "summary": entry.summary,
+                "path": None if here is None else str(here),
+            }
+        )
+    return rows
+
+
+def convert(
+    source: str | PathLike[str],
+    destination: str | PathLike[str] | None = None,
+    *,
+    to: str = "arietta",
+    stored: str | None = None,
+    name: str | None = None,
+    force: bool = False,
+    offline: bool = True,
+) -> Path:
+    """Convert a checkpoint to our folder form or to the public single-file form.
+
+    Args:
+        source: a name or path, as for ``store.load``.
+        destination: a folder (ours) or a ``.safetensors`` file (public); by default a folder of
+            ``name`` where ``load`` finds it by that name.
+        to: ``arietta`` or ``public``.
+        stored: ``float32``, ``bfloat16``, ``float16`` or ``int8``; as in the source by default.
+        name: what the converted checkpoint is called.
+        force: replace what is there.
+        offline: never ask the hub for the source.
+
+    Returns:
+        What was written.
+
+    Raises:
+        CheckpointError: the source is unusable or cannot have that form.
+        OutputError: the destination exists or cannot be written.
+    """
+    from arietta.checkpoints import store
+    from arietta.checkpoints.convert import write_public
+    from arietta.checkpoints.tensors import stored_type
+
+    found = store.load(source, offline=offline)
+    how = found.tensors.stored_type() if stored is None else stored_type(stored)
+    called = name or Path(source).stem
+    if to == "public":
+        if destination is None:
+            raise OutputError("converting to the public form needs a file name to write")
+        target = Path(destination)
+        if target.suffix != ".safetensors":
+            target = target / "model.safetensors"
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{target.parent}: cannot be created ({error.strerror})"
+                ) from None
+        plain: StoredType = "float32" if how == "int8" else how
+        write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
+        return target
+    if to != "arietta":
+        raise CheckpointError(f"checkpoints are converted to 'arietta' or 'public', not {to!r}")
+    folder = Path(destination) if destination is not None else models_dir() / called
+    return store.save(
+        folder,
+        found.config,
+        found.tensors,
+        name=called,
+        version=str(found.info.get("version", "1")),
+        stored=how,
+        card=found.card,
+        info={k: v for k, v in found.info.items() if k not in _SAVED},
+        overwrite=force,
+    )
+
+
+_SAVED = {"version", "sha256", "stored", "parameters"}
+"""Values that ``store.save`` writes itself."""
