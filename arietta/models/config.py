@@ -134,6 +134,8 @@ PRESETS: dict[str, AriaConfig] = {
     "medium": _MEDIUM,
     "medium-emb": replace(_MEDIUM, embedding_size=512),
     "medium-conditioned": replace(_MEDIUM, embedding_size=512, conditioned=True),
-    "small": AriaConfig(d_model=256, n_heads=4, n_layers=8, vocab_size=2_565, max_seq_len=2_048),
+    "small": AriaConfig(
+        d_model=256, n_heads=4, n_layers=6, ff_mult=3, vocab_size=2_565, max_seq_len=2_048
+    ),
 }
 """Named sizes: ``medium`` is the published one, ``small`` the one that is shipped."""

@@ -1,0 +1,1 @@
+"""Folders and archives of MIDI -> training examples. No torch here."""

@@ -1,0 +1,1 @@
+"""One metric family a file: how good a model is, beside its floor."""

@@ -1,0 +1,1 @@
+"""Recipes -> checkpoints. Needs the train extra."""
