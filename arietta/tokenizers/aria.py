@@ -1,0 +1,265 @@
+"""The absolute tokenizer of Aria: onsets in five-second segments, <T> between segments.
+
+One class for every vocabulary of the public system and for ours:
+
+    full                  the official list of 17727 ids (public base, generative, embedding models)
+    full-pedal, full-delimiter, full-pedal-delimiter, no-drums      its configured variants
+    piano-demo            2675 ids, the public real-time demo
+    piano                 ours: solo piano, 2565 ids, no id that is never produced
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.midi.notes import Int32Array, Piece
+from arietta.midi.tempo import Compat
+from arietta.tokenizers import vocabulary as v
+from arietta.tokenizers.decoding import (
+    DecodedColumns,
+    IdTables,
+    IncrementalDecoder,
+    decode_columns,
+)
+from arietta.tokenizers.encoding import body_of_notes, encode_events, select_voices
+from arietta.tokenizers.quantise import SEGMENT_MS
+from arietta.tokenizers.vocabulary import Kind, Token, Vocabulary, as_ids, id_map, vocabulary
+
+DIM_MIN_BODY = 150
+DIM_FROM_END = 100
+DIM_JITTER = 10
+
+
+class AriaTokenizer:
+    """Pieces <-> ids. Instances are cheap; two of one vocabulary share their tables.
+
+    Args:
+        vocab: name of the vocabulary, see the module.
+
+    Raises:
+        UsageError: there is no such vocabulary.
+    """
+
+    def __init__(self, vocab: str = "full") -> None:
+        self.vocabulary: Vocabulary = vocabulary(vocab)
+        self.name = vocab
+        self.vocab_size = self.vocabulary.size
+        self.bos, self.eos, self.pad = v.BOS, v.EOS, v.PAD
+        self.unk, self.dim, self.time = v.UNK, v.DIM, v.TIME
+        start = self.vocabulary.pedal_start
+        self.ped_on: int | None = start if self.vocabulary.pedal else None
+        self.ped_off: int | None = start + 1 if self.vocabulary.pedal else None
+        self.delimiter: int | None = self.vocabulary.delimiter_id
+
+    def __repr__(self) -> str:
+        return f"AriaTokenizer({self.name!r})"
+
+    @cached_property
+    def tables(self) -> IdTables:
+        """Per-id lookup tables."""
+        return IdTables.of(self.vocabulary)
+
+    # Piece -> ids
+
+    def encode(
+        self,
+        piece: Piece,
+        *,
+        eos: bool = True,
+        dim: bool = False,
+        rng: np.random.Generator | None = None,
+        keep_silence: bool = False,
+        compat: Compat | None = None,
+        prefix: str | Sequence[str] = "auto",
+    ) -> Int32Array:
+        """Ids of a piece: prefix, <S>, events, <E>. The piece is not changed.
+
+        Args:
+            eos: end with <E>.
+            dim: place <D> about 100 tokens before the end of a long body.
+            rng: where given, the order of the prefix and the place of <D> are drawn from it, as in
+                training; else the prefix is in ascending id order and <D> 100 tokens from the end.
+            keep_silence: count time from tick 0 instead of from the first event.
+            compat: ``"aria"`` repeats the public reference where it is wrong: tempo arithmetic,
+                drums outside 35..81 and drum-channel pedals as <U>.
+            prefix: ``"auto"`` for the instruments and what metadata tells of composer, form and
+                genre, or the names to use, in order.
+
+        Returns:
+            (n,) int32.
+
+        Raises:
+            InputError: the piece has no note that the vocabulary knows.
+            TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
+        """
+        merge = self.name == "piano"
+        voices = select_voices(piece, self.vocabulary, merge_to_piano=merge)
+        head = self._prefix(piece, voices.instruments, prefix, rng)
+        head.append(v.BOS)
+        tail = [v.EOS] if eos else []
+        ids = encode_events(
+            piece,
+            voices,
+            self.vocabulary,
+            head,
+            tail,
+            keep_silence=keep_silence,
+            compat=compat,
+        )
+        if dim:
+            offset = 0 if rng is None else int(rng.integers(-DIM_JITTER, DIM_JITTER + 1))
+            ids = self.insert_dim(ids, offset)
+        return ids
+
+    def encode_columns(
+        self,
+        onset_ms: npt.NDArray[np.integer],
+        duration_ms: npt.NDArray[np.integer],
+        pitch: npt.NDArray[np.integer],
+        velocity: npt.NDArray[np.integer],
+        *,
+        prefix_ids: Sequence[int] | None = None,
+        eos: bool = True,
+        dim_offset: int | None = None,
+    ) -> Int32Array:
+        """Ids of solo-piano columns: what training calls for every row.
+
+        Args:
+            onset_ms: (n,) whole milliseconds from time zero, in token order.
+            duration_ms: (n,) whole milliseconds, sustain pedal included.
+            pitch, velocity: (n,) 0..127 and 1..127.
+            prefix_ids: ids before <S>; the piano prefix alone when None.
+            eos: end with <E>.
+            dim_offset: -10..10 to place <D>, None for none.
+        """
+        head = [self.vocabulary.instrument_start] if prefix_ids is None else list(prefix_ids)
+        head.append(v.BOS)
+        tail = [v.EOS] if eos else []
+        if not len(onset_ms):
+            return np.array(head + tail, np.int32)
+        ids = body_of_notes(self.vocabulary, onset_ms, duration_ms, pitch, velocity, head, tail)
+        return ids if dim_offset is None else self.insert_dim(ids, dim_offset)
+
+    def insert_dim(self, ids: npt.ArrayLike, offset: int = 0) -> Int32Array:
+        """The sequence with <D> about 100 - ``offset`` tokens before the end of its body (B.4).
+
+        A body of up to 150 tokens stays as it is. <E> at the end is not counted.
+        """
+        array = np.asarray(ids, np.int32)
+        kind = self.vocabulary.kinds[array]
+        starts = np.flatnonzero(array == v.BOS)
+        body = int(starts[0]) + 1 if len(starts) else 0
+        end = len(array) - int(len(array) > 0 and array[-1] == v.EOS)
+        if end - body <= DIM_MIN_BODY:
+            return array
+        at = end - DIM_FROM_END + offset
+        if kind[at] == Kind.ONSET:
+            at -= 1
+        elif kind[at] == Kind.DUR:
+            at -= 2
+        return np.insert(array, at, v.DIM)
+
+    def _prefix(
+        self,
+        piece: Piece,
+        instruments: list[int],
+        prefix: str | Sequence[str],
+        rng: np.random.Generator | None,
+    ) -> list[int]:
+        vocab = self.vocabulary
+        if prefix != "auto":
+            return vocab.ids_of_prefix([prefix] if isinstance(prefix, str) else prefix)
+        head = [vocab.instrument_start + i for i in instruments]
+        if piece.metadata:
+            labels = (
+                vocab.label_id(kind, piece.metadata[kind])
+                for kind in ("composer", "form", "genre")
+                if kind in piece.metadata
+            )
+            head += [label for label in labels if label is not None]
+        return head if rng is None else [head[i] for i in rng.permutation(len(head))]
+
+    # ids -> piece
+
+    def decode(self, ids: npt.ArrayLike, *, compat: Compat | None = None) -> Piece:
+        """The piece that ids stand for; every sequence of integers gives one.
+
+        Raises:
+            TokenError: ``ids`` is not a flat list of integers, or, with ``compat="aria"``, the
+                public reference fails on it.
+        """
+        return self.decode_columns(ids, compat=compat).piece()
+
+    def decode_columns(self, ids: npt.ArrayLike, *, compat: Compat | None = None) -> DecodedColumns:
+        """Like ``decode``, as columns in reading order, with the count of ids without effect."""
+        return decode_columns(as_ids(ids), self.vocabulary, self.tables, compat)
+
+    def decode_tokens(self, tokens: Iterable[Token], *, compat: Compat | None = None) -> Piece:
+        """Like ``decode`` for tokens, where an unknown prefix token ends the header."""
+        known = self.vocabulary.token_ids
+        ids = []
+        for token in tokens:
+            key = token if isinstance(token, str) else tuple(token)
+            foreign = not isinstance(key, str) and key[:1] == ("prefix",)
+            ids.append(known.get(key, self.vocab_size if foreign else v.UNK))
+        columns = decode_columns(np.array(ids, np.int64), self.vocabulary, self.tables, compat)
+        return columns.piece()
+
+    def decoder(self) -> IncrementalDecoder:
+        """A decoder to push ids into one at a time."""
+        return IncrementalDecoder(self.vocabulary, self.tables)
+
+    def tokens(self, ids: npt.ArrayLike) -> list[Token]:
+        """The token of each id; <U> for an id that does not exist."""
+        names = self.vocabulary.tokens
+        return [names[i] if 0 <= i < len(names) else "<U>" for i in as_ids(ids).tolist()]
+
+    def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
+        """The id of each token; <U> for one that is not in the vocabulary."""
+        known = self.vocabulary.token_ids
+        keys = (t if isinstance(t, str) else tuple(t) for t in tokens)
+        return np.array([known.get(key, v.UNK) for key in keys], np.int32)
+
+    def map_to(self, other: AriaTokenizer) -> Int32Array:
+        """(vocab_size,) the id of each of our ids in another vocabulary, -1 where it has none."""
+        return id_map(self.name, other.name)
+
+    # Length
+
+    def length_ms(self, ids: npt.ArrayLike) -> int:
+        """End of the latest note in ms, 0 without notes; drums and pedals do not count."""
+        onset_ms, duration_ms = self._timed_notes(as_ids(ids))
+        return int((onset_ms + duration_ms).max(initial=0))
+
+    def last_onset_ms(self, ids: npt.ArrayLike) -> int:
+        """Onset of the note that comes last in the sequence, 0 without notes."""
+        onset_ms, _ = self._timed_notes(as_ids(ids))
+        return int(onset_ms[-1]) if len(onset_ms) else 0
+
+    def truncate_ms(self, ids: npt.ArrayLike, ms: float) -> Int32Array:
+        """The sequence up to, not including, the first event that starts after ``ms``."""
+        array = as_ids(ids)
+        kind = self._kinds(array)
+        onsets = np.flatnonzero(kind == Kind.ONSET)
+        clock = np.cumsum(kind == Kind.TIME)[onsets] * SEGMENT_MS
+        late = onsets[clock + self.tables.ms[array[onsets]] > ms]
+        end = max(int(late[0]) - 1, 0) if len(late) else len(array)
+        return array[:end].astype(np.int32)
+
+    def _kinds(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        known = (ids >= 0) & (ids < self.vocab_size)
+        return self.vocabulary.kinds[np.where(known, ids, v.UNK)]
+
+    def _timed_notes(
+        self, ids: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Onset and duration of every onset followed by a duration."""
+        kind = self._kinds(ids)
+        at = np.flatnonzero((kind[:-1] == Kind.ONSET) & (kind[1:] == Kind.DUR))
+        clock = np.cumsum(kind == Kind.TIME)[at] * SEGMENT_MS
+        onset_ms = clock + self.tables.ms[ids[at]]
+        return onset_ms, self.tables.ms[ids[at + 1]].astype(np.int64)
