@@ -1,0 +1,1 @@
+"""Piece -> audio: a piano bank, a sampler over it, audio files."""
