@@ -45,12 +45,13 @@ VELOCITY_DB = {
 FIRST_UNDAMPED_KEY = 89
 DARK, SOFT, LOUD = 0, 1, 2  # timbres
 _DARK_UNTIL, _SOFT_AT, _LOUD_FROM = 15, 78, 110  # velocities of the pure timbres
+_LENGTHS_S = (1.5, 2.25, 3.4, 5.0, 7.5, 11.0)  # in which strings are made, and _SOUNDING_S
 _SOUNDING_S = 20.0  # a string is faded out by then, however long it is held
 _FADE_S = 4.0
 _DAMPED_DB = 85.0  # a damper's work is done when it has taken this much
 _RESTRIKE_DB_PER_S = 900.0
 _CALIBRATED_S = 1.0
-_CACHE_BYTES = 192 * 2**20
+_CACHE_BYTES = 256 * 2**20
 
 IntArray = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]  # (3,) dark, soft, loud
@@ -138,20 +139,38 @@ def _next_strike(key: IntArray, onset_s: Weights) -> Weights:
 
 
 @dataclass(frozen=True)
-class Timbre:
-    """One timbre of one key: ``samples * scale`` is what the bank holds.
+class String:
+    """The three timbres of one key: ``samples * scale`` is what the bank holds.
 
     Attributes:
-        samples: (2, n) int16; half the memory of float32 and 96 dB under its peak quiet.
-        scale: linear factor.
+        samples: (3, 2, n) int16, ``DARK, SOFT, LOUD`` by channel by frame; half the memory of
+            float32, and its rounding lies 96 dB under the peak.
+        scale: (3,) linear factors.
+        power: (3, 3) products of the timbres with each other over their first second.
     """
 
     samples: npt.NDArray[np.int16]
-    scale: float
+    scale: Weights
+    power: npt.NDArray[np.float64]
+
+    def weights(self, velocity: int) -> Weights:
+        """How much of each timbre a strike takes: (3,); at most two are not 0."""
+        if velocity <= _SOFT_AT:
+            # Two copies of one recording: amplitudes add.
+            x = min(max((velocity - _DARK_UNTIL) / (_SOFT_AT - _DARK_UNTIL), 0.0), 1.0)
+            blend = np.array((1 - x, x, 0.0))
+        else:
+            # Two recordings: equal power, or the middle would dip.
+            x = min((velocity - _SOFT_AT) / (_LOUD_FROM - _SOFT_AT), 1.0)
+            blend = np.array((0.0, math.cos(x * math.pi / 2), math.sin(x * math.pi / 2)))
+            blend[blend < 1e-9] = 0.0
+        wanted_db = np.interp(np.log(velocity), _LOG_VELOCITY, _LEVEL_DB)
+        level = float(np.sqrt(self.power[LOUD, LOUD] / (blend @ self.power @ blend)))
+        return np.asarray(blend * level * 10 ** (wanted_db / 20))
 
 
 class Strings:
-    """The timbres of each key at one sample rate, made on demand and kept within a byte limit.
+    """The strings at one sample rate, made on demand and kept within a byte limit.
 
     Args:
         bank: where the samples come from.
@@ -161,70 +180,43 @@ class Strings:
     def __init__(self, bank: PianoBank, sample_rate: int) -> None:
         self._bank = bank
         self._rate = sample_rate
-        self._cache: OrderedDict[tuple[int, int], Timbre] = OrderedDict()
-        self._power: dict[int, npt.NDArray[np.float64]] = {}
+        self._kept: OrderedDict[tuple[int, int], String] = OrderedDict()
         self._bytes = 0
 
-    def weights(self, key: int, velocity: int) -> Weights:
-        """How much of each timbre a strike takes: (3,) dark, soft, loud; at most two are not 0."""
-        if velocity <= _SOFT_AT:
-            # Two copies of one recording: amplitudes add.
-            x = min(max((velocity - _DARK_UNTIL) / (_SOFT_AT - _DARK_UNTIL), 0.0), 1.0)
-            blend = np.array((1 - x, x, 0.0))
-        else:
-            # Two recordings: equal power, or the middle would dip.
-            x = min((velocity - _SOFT_AT) / (_LOUD_FROM - _SOFT_AT), 1.0)
-            blend = np.array((0.0, np.cos(x * np.pi / 2), np.sin(x * np.pi / 2)))
-            blend[blend < 1e-9] = 0.0
-        power = self._calibration(key)
-        wanted_db = np.interp(np.log(velocity), _LOG_VELOCITY, _LEVEL_DB)
-        level = float(np.sqrt(power[LOUD, LOUD] / (blend @ power @ blend)))
-        return np.asarray(blend * level * 10 ** (wanted_db / 20))
+    def get(self, key: int, frames: int) -> String:
+        """The string of a key, ``frames`` long or more (up to ``_SOUNDING_S``).
 
-    def timbre(self, key: int, layer: int, frames: int) -> Timbre:
-        """One of ``DARK, SOFT, LOUD`` of a key, ``frames`` long or more (up to ``_SOUNDING_S``)."""
-        wanted = min(frames, int(_SOUNDING_S * self._rate))
-        have = self._cache.get((key, layer))
-        if have is None or have.samples.shape[1] < wanted:
-            # The dark timbre is a filtered copy of the soft one: both fall out of one transform.
-            made = (DARK, SOFT) if layer != LOUD else (LOUD,)
-            for at, timbre in zip(made, self._make(key, made, wanted), strict=True):
-                self._keep((key, at), timbre)
-        self._cache.move_to_end((key, layer))
-        return self._cache[key, layer]
+        Lengths come in classes, so that what was played before cannot change a sample.
+        """
+        wanted = next((s for s in _LENGTHS_S if s * self._rate >= frames), _SOUNDING_S)
+        at = (key, int(wanted * self._rate))
+        if at not in self._kept:
+            self._kept[at] = self._make(*at)
+            self._bytes += self._kept[at].samples.nbytes
+            while self._bytes > _CACHE_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].samples.nbytes
+        self._kept.move_to_end(at)
+        return self._kept[at]
 
-    def _keep(self, at: tuple[int, int], timbre: Timbre) -> None:
-        old = self._cache.pop(at, None)
-        self._bytes += timbre.samples.nbytes - (0 if old is None else old.samples.nbytes)
-        self._cache[at] = timbre
-        while self._bytes > _CACHE_BYTES and len(self._cache) > 2:
-            self._bytes -= self._cache.popitem(last=False)[1].samples.nbytes
-
-    def _calibration(self, key: int) -> npt.NDArray[np.float64]:
-        """(3, 3) mean products of the timbres of a key over their first second."""
-        if key not in self._power:
-            n = int(_CALIBRATED_S * self._rate)
-            parts = []
-            for layer in (DARK, SOFT, LOUD):
-                timbre = self.timbre(key, layer, n)
-                parts.append(timbre.samples[:, :n].reshape(-1) * np.float32(timbre.scale))
-            self._power[key] = np.array([[float(a @ b) for b in parts] for a in parts])
-        return self._power[key]
-
-    def _make(self, key: int, layers: tuple[int, ...], frames: int) -> list[Timbre]:
-        zones = self._bank.pair(self._bank.loud if LOUD in layers else self._bank.soft, key)
-        poles_hz = [dark_pole_hz(key) if layer == DARK else None for layer in layers]
-        audio = np.stack([self._side(zone, key, frames, poles_hz) for zone in zones], axis=1)
+    def _make(self, key: int, frames: int) -> String:
+        soft = [
+            self._side(zone, key, frames, [dark_pole_hz(key), None])
+            for zone in self._bank.pair(self._bank.soft, key)
+        ]
+        loud = [
+            self._side(zone, key, frames, [None]) for zone in self._bank.pair(self._bank.loud, key)
+        ]
+        audio = np.concatenate([np.stack(soft, axis=1), np.stack(loud, axis=1)])  # (3, 2, n)
         cut = int(_SOUNDING_S * self._rate)
         fade_from = cut - int(_FADE_S * self._rate)
         if frames > fade_from:
             fade = np.linspace(1, 0, cut - fade_from, endpoint=False, dtype=np.float32)
             audio[..., fade_from:] *= fade[: frames - fade_from]
-        made = []
-        for x in audio:
-            scale = max(float(np.abs(x).max()), 1e-9) / 32767
-            made.append(Timbre(np.rint(x / np.float32(scale)).astype(np.int16), scale))
-        return made
+        first = audio[..., : int(_CALIBRATED_S * self._rate)].reshape(3, -1)
+        power = (first @ first.T).astype(np.float64)
+        scale = np.abs(audio).max(axis=(1, 2)) / np.float32(32767)
+        samples = np.rint(audio / scale[:, None, None]).astype(np.int16)
+        return String(samples, scale.astype(np.float64), power)
 
     def _side(
         self, zone: Zone, key: int, frames: int, poles_hz: list[float | None]
@@ -334,18 +326,16 @@ def _add_key(
     """Add the strikes of one key that sound in a block that starts at frame ``begin``."""
     stop = begin + mix.shape[1]
     key = int(strikes.key[rows[0]])
-    strings.timbre(key, SOFT, longest)  # before the weights ask for a shorter one
-    weights = [strings.weights(key, int(v)) for v in strikes.velocity[rows]]
-    used = np.any(weights, axis=0)
-    timbres = [strings.timbre(key, i, longest) if used[i] else None for i in range(3)]
-    for row, weight in zip(rows.tolist(), weights, strict=True):
+    string = strings.get(key, longest)
+    for row in rows.tolist():
         start, damp = int(strikes.start[row]), int(strikes.damp[row])
         first, last = max(begin, start), min(stop, int(strikes.end[row]))
         voice = np.zeros((2, last - first), np.float32)
-        for timbre, w in zip(timbres, weight.tolist(), strict=True):
-            if timbre is not None and w:
-                part = timbre.samples[:, first - start : last - start]
-                voice[:, : part.shape[1]] += part * np.float32(w * timbre.scale)
+        factors = string.weights(int(strikes.velocity[row])) * string.scale
+        for timbre, factor in zip(string.samples, factors.tolist(), strict=True):
+            if factor:
+                part = timbre[:, first - start : last - start]
+                voice[:, : part.shape[1]] += part * np.float32(factor)
         if last > damp:
             from_ = max(damp, first)
             rate = _nepers(float(strikes.damp_db_per_s[row])) / sample_rate

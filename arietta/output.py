@@ -1,0 +1,85 @@
+"""Writing a file whole or not at all, and never over another one by accident."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+
+from arietta.errors import OutputError
+
+
+def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
+    """The path, if a file could be put there now.
+
+    Called before long work, so that nobody waits for a result that has no place.
+
+    Raises:
+        OutputError: the directory does not exist or cannot be written to, the path is a directory,
+            or the file exists and ``force`` is not set.
+    """
+    target = Path(path)
+    parent = target.parent
+    if target.is_dir():
+        raise OutputError(f"{target}: is a directory; name a file in it")
+    if not parent.is_dir():
+        raise OutputError(f"{target}: there is no directory {parent}; make it first")
+    if target.exists() and not force:
+        raise OutputError(f"{target}: exists already; --force (force=True) replaces it")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"{target}: the directory {parent} cannot be written to")
+    return target
+
+
+@contextmanager
+def whole_file(path: str | PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to; it takes the name when the block succeeds.
+
+    It keeps the suffix of ``path``. When the block fails nothing is left behind and what was there
+    before is untouched.
+
+    Raises:
+        OutputError: see ``check_output``; also when the disk is full or the write fails otherwise,
+            and when the file came to exist meanwhile without ``force``.
+    """
+    target = check_output(path, force=force)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem[:100]}.", suffix=target.suffix, dir=target.parent
+        )
+        temporary = Path(name)
+        # mkstemp makes a private file; the result gets the permissions any new file would.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.close(handle)
+        yield temporary
+        if force:
+            os.replace(temporary, target)
+        else:
+            _rename_new(temporary, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def _rename_new(temporary: Path, target: Path) -> None:
+    """Rename without replacing, also when two processes write the same name at once."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError as error:
+        raise OutputError(f"{target}: exists already; --force (force=True) replaces it") from error
+    except OSError as error:
+        # Some file systems know no hard links: check, then rename.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        check_output(target)
+        os.replace(temporary, target)

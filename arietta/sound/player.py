@@ -1,0 +1,54 @@
+"""Playing a finished WAV file through whatever player this machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Best first; each takes a WAV path and returns when it has been heard.
+_PLAYERS = (
+    ("afplay",),
+    ("pw-play",),
+    ("paplay",),
+    ("aplay", "-q"),
+    ("play", "-q"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
+)
+
+
+def find_player() -> list[str] | None:
+    """The command that plays a WAV file here, or None where no sound can come out.
+
+    ``ARIETTA_PLAYER`` names another command. Linux without a sound device counts as silent even
+    when a player is installed, unless a sound server is reachable.
+    """
+    own = os.environ.get("ARIETTA_PLAYER")
+    if own:
+        return own.split()
+    if sys.platform.startswith("linux") and not _linux_has_sound():
+        return None
+    for command in _PLAYERS:
+        if shutil.which(command[0]):
+            return list(command)
+    return None
+
+
+def play_file(player: list[str], path: Path) -> bool:
+    """Play a WAV file to its end; False if the player says it could not."""
+    try:
+        return subprocess.run([*player, str(path)], stdin=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+def _linux_has_sound() -> bool:
+    if os.environ.get("PULSE_SERVER") or os.environ.get("PIPEWIRE_REMOTE"):
+        return True
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/run/user/0"))
+    if any((runtime / name).exists() for name in ("pipewire-0", "pulse/native")):
+        return True
+    devices = Path("/dev/snd")
+    return devices.is_dir() and any(p.name.startswith("pcm") for p in devices.iterdir())
