@@ -16,18 +16,29 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from arietta.errors import InputError
 from arietta.midi.notes import Int32Array, Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
+from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.decoding import (
     DecodedColumns,
     IdTables,
     IncrementalDecoder,
     decode_columns,
 )
-from arietta.tokenizers.encoding import body_of_notes, encode_events, select_voices
+from arietta.tokenizers.encoding import (
+    duration_ids,
+    encode_voices,
+    lay_out,
+    note_ids,
+    onset_ids,
+    select_voices,
+)
+from arietta.tokenizers.excerpts import chunks_of_notes, prompt_piece
+from arietta.tokenizers.grammar import MAX_TIME_RUN, AriaGrammar
 from arietta.tokenizers.quantise import SEGMENT_MS
-from arietta.tokenizers.vocabulary import Kind, Token, Vocabulary, as_ids, id_map, vocabulary
+from arietta.tokenizers.vocabulary import Kind, Vocabulary, as_ids, id_map, vocabulary
 
 DIM_MIN_BODY = 150
 DIM_FROM_END = 100
@@ -96,24 +107,53 @@ class AriaTokenizer:
             InputError: the piece has no note that the vocabulary knows.
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
-        merge = self.name == "piano"
-        voices = select_voices(piece, self.vocabulary, merge_to_piano=merge)
+        voices = select_voices(piece, self.vocabulary)
         head = self._prefix(piece, voices.instruments, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []
-        ids = encode_events(
-            piece,
-            voices,
-            self.vocabulary,
-            head,
-            tail,
-            keep_silence=keep_silence,
-            compat=compat,
+        ids = encode_voices(
+            voices, self.vocabulary, head, tail, keep_silence=keep_silence, compat=compat
         )
         if dim:
             offset = 0 if rng is None else int(rng.integers(-DIM_JITTER, DIM_JITTER + 1))
             ids = self.insert_dim(ids, offset)
         return ids
+
+    def prompt(
+        self, piece: Piece, seconds: float | None = None, *, compat: Compat | None = None
+    ) -> Int32Array:
+        """Ids that a continuation of the first ``seconds`` of a piece starts from.
+
+        Without notes in that time: the piano prefix and <S>.
+        """
+        cut = prompt_piece(piece, seconds, compat=compat)
+        if not len(cut):
+            return np.array([self.vocabulary.instrument_start, v.BOS], np.int32)
+        return self.encode(cut, eos=False, compat=compat)
+
+    def embedding_chunks(
+        self,
+        piece: Piece,
+        n_notes: int = 300,
+        max_length: int = 2048,
+        *,
+        compat: Compat | None = None,
+    ) -> list[Int32Array]:
+        """Sequences whose <E> an embedding model reads, for each stretch of ``n_notes`` notes.
+
+        Each ends with <E>, which takes the place of the last id of one that is cut.
+
+        Raises:
+            InputError: the piece has no notes, or a program that is not a piano.
+        """
+        rows = []
+        for chunk in chunks_of_notes(piece, n_notes):
+            ids = self.encode(chunk, compat=compat)[:max_length]
+            ids[-1] = v.EOS
+            rows.append(ids)
+        if not rows:
+            raise InputError(f"{piece.source or 'piece'}: no notes, nothing to embed")
+        return rows
 
     def encode_columns(
         self,
@@ -141,7 +181,16 @@ class AriaTokenizer:
         tail = [v.EOS] if eos else []
         if not len(onset_ms):
             return np.array(head + tail, np.int32)
-        ids = body_of_notes(self.vocabulary, onset_ms, duration_ms, pitch, velocity, head, tail)
+        segment, onset = onset_ids(self.vocabulary, onset_ms)
+        ids = lay_out(
+            segment,
+            note_ids(self.vocabulary, pitch, velocity),
+            onset,
+            duration_ids(self.vocabulary, duration_ms),
+            None,
+            head,
+            tail,
+        )
         return ids if dim_offset is None else self.insert_dim(ids, dim_offset)
 
     def insert_dim(self, ids: npt.ArrayLike, offset: int = 0) -> Int32Array:
@@ -228,6 +277,52 @@ class AriaTokenizer:
         """(vocab_size,) the id of each of our ids in another vocabulary, -1 where it has none."""
         return id_map(self.name, other.name)
 
+    # Grammar
+
+    def grammar(
+        self,
+        ids: npt.ArrayLike = (),
+        *,
+        allow_end: bool = True,
+        allow_dim: bool = False,
+        allow_delimiter: bool = False,
+        allow_pedal: bool = True,
+        max_time_run: int = MAX_TIME_RUN,
+    ) -> AriaGrammar:
+        """The grammar after a sequence so far; feed it ids, ask it what may follow.
+
+        Args:
+            ids: the prompt.
+            allow_end, allow_dim: whether <E> and <D> may come between events.
+            allow_delimiter, allow_pedal: whether <X> and pedal events may, where they exist.
+            max_time_run: how many <T> may follow each other: six are at least 25 s of silence.
+        """
+        grammar = AriaGrammar(
+            self.name,
+            allow_end=allow_end,
+            allow_dim=allow_dim,
+            allow_delimiter=allow_delimiter,
+            allow_pedal=allow_pedal,
+            max_time_run=max_time_run,
+        )
+        for token_id in as_ids(ids).tolist():
+            grammar.advance(token_id)
+        return grammar
+
+    def allowed_next(self, ids: npt.ArrayLike) -> tuple[IdRange, ...]:
+        """Half-open ranges of the ids that may follow a sequence."""
+        return self.grammar(ids).allowed()
+
+    def complete_length(self, ids: npt.ArrayLike) -> int:
+        """How many ids to keep so that no event is cut in half at the end."""
+        array = as_ids(ids)
+        kind = self._kinds(array[-2:])
+        if len(kind) and kind[-1] in (Kind.NOTE, Kind.DRUM, Kind.PEDAL):
+            return len(array) - 1
+        if len(kind) == 2 and kind[0] == Kind.NOTE and kind[1] == Kind.ONSET:
+            return len(array) - 2
+        return len(array)
+
     # Length
 
     def length_ms(self, ids: npt.ArrayLike) -> int:
@@ -261,5 +356,5 @@ class AriaTokenizer:
         kind = self._kinds(ids)
         at = np.flatnonzero((kind[:-1] == Kind.ONSET) & (kind[1:] == Kind.DUR))
         clock = np.cumsum(kind == Kind.TIME)[at] * SEGMENT_MS
-        onset_ms = clock + self.tables.ms[ids[at]]
+        onset_ms = (clock + self.tables.ms[ids[at]]).astype(np.int64, copy=False)
         return onset_ms, self.tables.ms[ids[at + 1]].astype(np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import TokenError
+from arietta.midi.instruments import CLASSES, WRITE_PROGRAM
 from arietta.midi.notes import (
     DRUM_CHANNEL,
     Int32Array,
@@ -29,10 +30,7 @@ from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocab
 
 DRUM_MS = 10
 DRUM_VELOCITY = 60
-PROGRAM_OF_CLASS = {
-    "piano": 0, "organ": 16, "guitar": 24, "bass": 32, "strings": 40, "ensemble": 48,
-    "brass": 56, "reed": 64, "pipe": 73, "synth_lead": 80, "drum": 0,
-}  # fmt: skip
+PROGRAM_OF_CLASS = {"drum": 0, **dict(zip(CLASSES, WRITE_PROGRAM, strict=True))}
 _HEADER_KINDS = np.zeros(Kind.FOREIGN + 1, np.bool_)
 _HEADER_KINDS[: Kind.LABEL + 1] = True
 
@@ -203,7 +201,7 @@ def decode_columns(
     at = np.flatnonzero(sounding)
     first = ids[at]
     is_drum = kind[at] == Kind.DRUM
-    onset_ms = clock[at] + tables.ms[ids[at + 1]]
+    onset_ms = (clock[at] + tables.ms[ids[at + 1]]).astype(np.int64, copy=False)
     third_ids = ids[np.minimum(at + 2, len(ids) - 1)]
     duration = np.where(is_drum, DRUM_MS, tables.ms[third_ids]).astype(np.int64)
     velocity = tables.velocity[first]
@@ -219,7 +217,7 @@ def decode_columns(
             if wrong[:-2].any():
                 raise TokenError("a pedal token before a special token (the reference fails on it)")
         pedal_at = np.flatnonzero(is_pedal & paired)
-        pedal_ms = clock[pedal_at] + tables.ms[ids[pedal_at + 1]]
+        pedal_ms = (clock[pedal_at] + tables.ms[ids[pedal_at + 1]]).astype(np.int64, copy=False)
         pedal_value = np.where(ids[pedal_at] == vocabulary.pedal_start, 127, 0).astype(np.uint8)
         used += 2 * len(pedal_at)
     else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.notes import DRUM_CHANNEL, Int32Array, NoteTable, PedalTable, Piece, ProgramTable
+from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored
+from arietta.midi.notes import DRUM_CHANNEL, Int32Array, Piece, Uint8Array
+from arietta.midi.pedal import PEDAL_DOWN, pedal_offsets
 from arietta.midi.tempo import Compat, IntArray
 from arietta.tokenizers.quantise import (
     DURATION_STEPS,
@@ -18,22 +21,13 @@ from arietta.tokenizers.quantise import (
     SEGMENT_MS,
     VELOCITY_STEPS,
 )
-from arietta.tokenizers.vocabulary import (
-    CLASSES_IN_USE,
-    FIRST_DRUM,
-    LAST_DRUM,
-    NO_CLASS,
-    TIME,
-    UNK,
-    Vocabulary,
-)
+from arietta.tokenizers.vocabulary import FIRST_DRUM, LAST_DRUM, TIME, UNK, Vocabulary
 
-Mask = npt.NDArray[np.bool_]
 N_CHANNELS = 16
-CLASS_TABLE = (
-    "piano", "chromatic", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed",
-    "pipe", "synth_lead", "synth_pad", "synth_effect", "ethnic", "percussive", "sfx",
-)  # fmt: skip
+# 200,000 segments are eleven days. Beyond, a file's clock is damaged, and the <T> of a single note
+# at the last possible tick would fill the memory.
+MAX_SEGMENT = 200_000
+Columns = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,117 +35,51 @@ class Voices:
     """The part of a piece that a vocabulary can express.
 
     Attributes:
-        notes, pedals: rows of the piece, without the ignored channels.
-        offset_tick: (n,) ends of the notes with the sustain pedal.
-        class_index: (16,) uint8 index into the vocabulary's classes, 255 for drums.
-        instruments: indices into the vocabulary's instruments that need a prefix, ascending.
+        piece: without the ignored channels; the piece itself where nothing had to go.
+        has_drums: whether channel 9 has notes.
+        class_index: (16,) uint8 index into the vocabulary's classes; 0 for drums.
+        instruments: indices of the instrument prefixes it needs, ascending.
     """
 
-    notes: NoteTable
-    pedals: PedalTable
-    offset_tick: IntArray
-    class_index: npt.NDArray[np.uint8]
+    piece: Piece
+    has_drums: bool
+    class_index: Uint8Array
     instruments: list[int]
 
 
-def ignored_channels(programs: ProgramTable, classes: tuple[str, ...]) -> list[int]:
-    """Channels silenced because any of their programs belongs to a class not in ``classes``.
-
-    Program 0 is never tested, and channel 9 is always drums (specification A.5).
-    """
-    return sorted(
-        {
-            c
-            for p, c in zip(programs.program.tolist(), programs.channel.tolist(), strict=True)
-            if p and c != DRUM_CHANNEL and CLASS_TABLE[p >> 3] not in classes
-        }
-    )
-
-
-def without_channels(
-    notes: NoteTable, pedals: PedalTable, silenced: list[int]
-) -> tuple[NoteTable, PedalTable]:
-    """The rows whose channel is not in ``silenced``; the tables themselves when nothing falls."""
-    if not silenced:
-        return notes, pedals
-    gone = np.zeros(256, np.bool_)
-    gone[silenced] = True
-    if gone[notes.channel].any():
-        notes = notes.take(~gone[notes.channel])
-    if gone[pedals.channel].any():
-        pedals = pedals.take(~gone[pedals.channel])
-    return notes, pedals
-
-
-def sustained_offsets(notes: NoteTable, pedals: PedalTable) -> IntArray:
-    """(n,) note ends moved to the end of the pedal interval that strictly contains them (A.3)."""
-    offset = notes.offset_tick
-    if not len(pedals) or not len(notes):
-        return offset
-    last = int(offset[-1])
-    pedal_channels = np.bincount(pedals.channel, minlength=N_CHANNELS)
-    note_channels = np.bincount(notes.channel, minlength=N_CHANNELS)
-    for channel in np.flatnonzero((pedal_channels > 0) & (note_channels > 0)).tolist():
-        if channel == DRUM_CHANNEL:
-            continue
-        all_pedals = pedal_channels[channel] == len(pedals)
-        mine = slice(None) if all_pedals else pedals.channel == channel
-        down = pedals.value[mine] >= 64
-        tick = pedals.tick[mine]
-        change = np.empty(len(down), np.bool_)
-        change[0] = down[0]
-        np.not_equal(down[1:], down[:-1], out=change[1:])
-        edges = tick[change]
-        if not len(edges):
-            continue
-        if len(edges) % 2:
-            edges = np.append(edges, last)
-        starts, ends = edges[0::2], edges[1::2]
-        # Intervals do not overlap: only the last one that starts before the end can hold it.
-        rows = None if note_channels[channel] == len(notes) else notes.channel == channel
-        own = offset if rows is None else offset[rows]
-        i = np.searchsorted(starts, own, side="left") - 1
-        end = ends[i]
-        moved = np.where((i >= 0) & (own < end), end, own)
-        if rows is None:
-            offset = moved
-        else:
-            offset = offset.copy()
-            offset[rows] = moved
-    return offset
-
-
-def select_voices(piece: Piece, vocabulary: Vocabulary, *, merge_to_piano: bool) -> Voices:
+def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
     """What of a piece the vocabulary can express.
+
+    A vocabulary that merges takes every channel but drums as piano; the others need a prefix for
+    each class among the channels that have notes or a program change.
 
     Raises:
         InputError: no note is left.
     """
-    programs = piece.programs
-    known = CLASSES_IN_USE if merge_to_piano else vocabulary.classes
-    silenced = ignored_channels(programs, known)
-    notes, pedals = without_channels(piece.notes, piece.pedals, silenced)
-    if merge_to_piano:
-        drums = notes.channel == DRUM_CHANNEL
-        if drums.any():
-            notes = notes.take(~drums)
-    if not len(notes):
-        what = "no notes" if not len(piece) else "no notes for the instruments in use"
+    merge = vocabulary.merge_to_piano
+    ignored = DEFAULT_IGNORED if merge else frozenset(CLASSES).difference(vocabulary.classes)
+    kept = remove_ignored(piece, ignored)
+    present = np.bincount(kept.notes.channel, minlength=N_CHANNELS) > 0
+    has_drums = bool(present[DRUM_CHANNEL])
+    if merge and has_drums:
+        kept = replace(kept, notes=kept.notes.take(kept.notes.channel != DRUM_CHANNEL))
+        has_drums = False
+    if not len(kept):
+        what = "no notes" if not len(piece) else "no notes of an instrument in use"
         raise InputError(f"{piece.source or 'piece'}: {what}, nothing to tokenise")
     class_index = np.zeros(N_CHANNELS, np.uint8)
-    present = np.bincount(notes.channel, minlength=N_CHANNELS) > 0
-    has_drums = bool(present[DRUM_CHANNEL])
-    if not merge_to_piano:
+    instruments = {0}
+    if not merge:
+        programs = kept.programs
         for p, c in zip(programs.program.tolist(), programs.channel.tolist(), strict=True):
-            if c not in silenced:
-                class_index[c] = known.index(CLASS_TABLE[p >> 3]) if c != DRUM_CHANNEL else 0
+            if c != DRUM_CHANNEL:
+                class_index[c] = vocabulary.classes.index(CLASSES[p // 8])
                 present[c] = True
-    present[DRUM_CHANNEL] = False
-    instruments = {0} if merge_to_piano else set(class_index[present].tolist())
-    class_index[DRUM_CHANNEL] = NO_CLASS
+        present[DRUM_CHANNEL] = False
+        instruments = set(class_index[present].tolist())
     if vocabulary.drums and has_drums:
         instruments.add(len(vocabulary.classes))
-    return Voices(notes, pedals, sustained_offsets(notes, pedals), class_index, sorted(instruments))
+    return Voices(kept, has_drums, class_index, sorted(instruments))
 
 
 def rounded_ms(
@@ -161,49 +89,85 @@ def rounded_ms(
     return np.rint(piece.tempo.distance_ms(start, end, compat=compat)).astype(np.int64)
 
 
-def body_of_notes(
-    vocabulary: Vocabulary,
-    onset_ms: npt.NDArray[Any],
-    duration_ms: npt.NDArray[Any],
-    pitch: npt.NDArray[Any],
-    velocity: npt.NDArray[Any],
-    head: list[int],
-    tail: list[int],
-    class_index: npt.NDArray[Any] | int = 0,
-) -> Int32Array:
-    """Head, three ids a note with the <T> between them, tail, in one array.
-
-    Arguments are (n,) integer columns in token order, onsets counted from time zero.
-    """
-    n = len(onset_ms)
+def onset_ids(vocabulary: Vocabulary, onset_ms: Columns) -> tuple[Columns, Int32Array]:
+    """(segment, onset id) of times in milliseconds."""
     segment = onset_ms // SEGMENT_MS
-    first = VELOCITY_STEPS[velocity] + (vocabulary.note_start - vocabulary.first_step)
-    first += pitch.astype(np.int32) * vocabulary.velocities
-    if not isinstance(class_index, int):
-        first += class_index.astype(np.int32) * vocabulary.notes_per_class
-    onset = ONSET_STEPS[onset_ms - segment * SEGMENT_MS] + vocabulary.onset_start
-    duration = DURATION_STEPS[np.minimum(np.maximum(duration_ms, 0), MAX_DURATION_MS)]
-    duration = duration + vocabulary.dur_zero
-    steps = np.diff(segment, prepend=0)
-    np.maximum(steps, 0, out=steps)
-    at = np.cumsum(steps)
-    at += np.arange(len(head), len(head) + 3 * n, 3)
-    total = int(at[-1]) + 3 + len(tail)
-    ids = np.full(total, TIME, np.int32)
-    ids[: len(head)] = head
-    ids[at] = first
-    ids[at + 1] = onset
-    ids[at + 2] = duration
-    ids[total - len(tail) :] = tail
+    return segment, ONSET_STEPS[onset_ms - segment * SEGMENT_MS] + np.int32(vocabulary.onset_start)
+
+
+def note_ids(vocabulary: Vocabulary, pitch: Columns, velocity: Columns) -> Int32Array:
+    """Ids of the notes as the vocabulary's first class."""
+    ids = VELOCITY_STEPS[velocity] + np.int32(vocabulary.note_start - vocabulary.first_step)
+    ids += pitch.astype(np.int32) * np.int32(vocabulary.velocities)
     return ids
 
 
-def encode_events(
-    piece: Piece,
+def duration_ids(vocabulary: Vocabulary, duration_ms: Columns) -> Int32Array:
+    """Ids of durations in milliseconds; 10 at least, 5000 at most."""
+    clamped = np.minimum(np.maximum(duration_ms, 0), MAX_DURATION_MS)
+    return DURATION_STEPS[clamped] + np.int32(vocabulary.dur_zero)
+
+
+def lay_out(
+    segment: Columns,
+    first: Int32Array,
+    onset: Int32Array,
+    duration: Int32Array,
+    width: IntArray | None,
+    head: Sequence[int],
+    tail: Sequence[int],
+) -> Int32Array:
+    """Head, the events with the <T> between them, tail.
+
+    Args:
+        segment: (n,) five-second segment of each event, n >= 1.
+        first, onset, duration: (n,) ids of each event.
+        width: (n,) how many of them are written: 3, 2, or 0 for an event that only moves the
+            clock; None for 3 throughout.
+
+    Raises:
+        InputError: the events reach beyond any real piece.
+    """
+    if int(segment.max()) > MAX_SEGMENT:
+        raise InputError(
+            f"the notes span {int(segment.max()) * SEGMENT_MS / 3_600_000:.0f} hours, at most "
+            f"{MAX_SEGMENT * SEGMENT_MS // 3_600_000} can be tokenised; is the tempo right?"
+        )
+    # <T> before each event; a clock that runs backwards (reference arithmetic) emits none.
+    steps = np.empty(len(segment), np.int64)
+    steps[0] = segment[0]
+    np.subtract(segment[1:], segment[:-1], out=steps[1:])
+    np.maximum(steps, 0, out=steps)
+    n_head = len(head)
+    if width is None:
+        at = np.cumsum(steps)
+        at += np.arange(n_head, n_head + 3 * len(segment), 3)
+        end = int(at[-1]) + 3
+    else:
+        at = np.cumsum(steps + width)
+        at += n_head
+        end = int(at[-1])
+        at -= width
+    ids = np.full(end + len(tail), TIME, np.int32)
+    ids[:n_head] = head
+    if width is None:
+        ids[at] = first
+        ids[at + 1] = onset
+        ids[at + 2] = duration
+    else:
+        sounding, long = width > 0, width == 3
+        ids[at[sounding]] = first[sounding]
+        ids[at[sounding] + 1] = onset[sounding]
+        ids[at[long] + 2] = duration[long]
+    ids[end:] = tail
+    return ids
+
+
+def encode_voices(
     voices: Voices,
     vocabulary: Vocabulary,
-    head: list[int],
-    tail: list[int],
+    head: Sequence[int],
+    tail: Sequence[int],
     *,
     keep_silence: bool,
     compat: Compat | None,
@@ -211,77 +175,59 @@ def encode_events(
     """Head, events, tail, as ids.
 
     Raises:
+        InputError: no note has a token, or the piece is impossibly long.
         TokenError: the vocabulary has pedals and a channel is not piano.
     """
-    notes = voices.notes
+    piece = voices.piece
+    notes, pedals = piece.notes, piece.pedals
     start = notes.onset_tick
-    with_drums = bool((notes.channel == DRUM_CHANNEL).any())
     zero = 0 if keep_silence else int(start[0])
-    pedals = voices.pedals
+    n_classes = len(vocabulary.classes)
+    several = any(0 < i < n_classes for i in voices.instruments)
     if vocabulary.pedal:
-        if any(i != 0 for i in voices.instruments if i < len(vocabulary.classes)):
+        if several:
             raise TokenError(
-                f"{piece.source or 'piece'}: the pedal vocabulary takes piano only; "
+                f"{piece.source or 'piece'}: a vocabulary with pedals takes piano only; "
                 "use the vocabulary 'full' or 'piano'"
             )
         if compat is None:
             pedals = pedals.take(pedals.channel != DRUM_CHANNEL)
         if not keep_silence and len(pedals):
             zero = min(zero, int(pedals.tick[0]))
-    onset_ms = rounded_ms(piece, zero, start, compat)
-    duration_ms = rounded_ms(piece, start, voices.offset_tick, compat)
-    several = any(i not in (0, len(vocabulary.classes)) for i in voices.instruments)
-    class_index: Any = voices.class_index[notes.channel] if several or with_drums else 0
-    if not with_drums and not (vocabulary.pedal and len(pedals)):
-        return body_of_notes(
-            vocabulary, onset_ms, duration_ms, notes.pitch, notes.velocity, head, tail, class_index
-        )
-    # Mixed events: each has a first id, an onset id, and a duration id where width is 3.
-    segment = onset_ms // SEGMENT_MS
-    velocity = VELOCITY_STEPS[notes.velocity] + (vocabulary.note_start - vocabulary.first_step)
-    pitch = notes.pitch.astype(np.int32)
-    first = velocity + pitch * vocabulary.velocities
-    onset = ONSET_STEPS[onset_ms - segment * SEGMENT_MS] + vocabulary.onset_start
-    duration = DURATION_STEPS[np.minimum(np.maximum(duration_ms, 0), MAX_DURATION_MS)]
-    duration = duration + vocabulary.dur_zero
-    width = np.full(len(notes), 3)
-    if with_drums:
+    duration = duration_ids(vocabulary, rounded_ms(piece, start, pedal_offsets(piece), compat))
+    segment, onset = onset_ids(vocabulary, rounded_ms(piece, zero, start, compat))
+    first = note_ids(vocabulary, notes.pitch, notes.velocity)
+    if several:
+        offsets = voices.class_index.astype(np.int32) * vocabulary.notes_per_class
+        first += offsets[notes.channel]
+    width: IntArray | None = None
+    if voices.has_drums:
         drum = notes.channel == DRUM_CHANNEL
-        first += np.where(drum, 0, class_index.astype(np.int32)) * vocabulary.notes_per_class
-        width[drum] = 2 if vocabulary.drums else 0
-        in_range = (pitch >= FIRST_DRUM) & (pitch <= LAST_DRUM)
-        first[drum] = np.where(in_range, vocabulary.drum_start + pitch - FIRST_DRUM, UNK)[drum]
-        if compat is None:
-            width[drum & ~in_range] = -1
+        named = (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
+        drum_ids = notes.pitch.astype(np.int32) + (vocabulary.drum_start - FIRST_DRUM)
+        first = np.where(drum, np.where(named, drum_ids, np.int32(UNK)), first)
+        # Without drum tokens a drum still moves the clock, as in public data.
+        width = np.where(drum, 2 if vocabulary.drums else 0, 3)
+        if compat is None and not named[drum].all():
+            # The reference writes <U> and an orphan onset for a drum outside 35..81.
+            keep = named | ~drum
+            segment, first, onset = segment[keep], first[keep], onset[keep]
+            duration, width, start = duration[keep], width[keep], start[keep]
     if vocabulary.pedal and len(pedals):
-        at_ms = rounded_ms(piece, zero, pedals.tick, compat)
-        pedal_segment = at_ms // SEGMENT_MS
-        pedal_first = np.where(pedals.value >= 64, 0, 1) + vocabulary.pedal_start
+        pedal_segment, pedal_onset = onset_ids(
+            vocabulary, rounded_ms(piece, zero, pedals.tick, compat)
+        )
+        pedal_first = vocabulary.pedal_start + (pedals.value < PEDAL_DOWN).astype(np.int32)
         pedal_first[pedals.channel == DRUM_CHANNEL] = UNK
-        pedal_onset = ONSET_STEPS[at_ms - pedal_segment * SEGMENT_MS] + vocabulary.onset_start
+        if width is None:
+            width = np.full(len(start), 3)
         # Notes are listed before pedals of the same tick.
         order = np.argsort(np.concatenate((start, pedals.tick)), kind="stable")
+        segment = np.concatenate((segment, pedal_segment))[order]
         first = np.concatenate((first, pedal_first))[order]
         onset = np.concatenate((onset, pedal_onset))[order]
-        segment = np.concatenate((segment, pedal_segment))[order]
         duration = np.concatenate((duration, np.zeros(len(pedals), np.int32)))[order]
         width = np.concatenate((width, np.full(len(pedals), 2)))[order]
-    if (width < 0).any():
-        kept = width >= 0
-        first, onset, duration = first[kept], onset[kept], duration[kept]
-        segment, width = segment[kept], width[kept]
-        if not len(width):
-            raise InputError(f"{piece.source or 'piece'}: no notes that have a token")
-    steps = np.maximum(np.diff(segment, prepend=0), 0)
-    # A drum of a vocabulary without drums has width 0 but still moves the clock, as in public data.
-    at = np.cumsum(steps + width) - width + len(head)
-    total = int(at[-1] + width[-1]) + len(tail)
-    ids = np.full(total, TIME, np.int32)
-    ids[: len(head)] = head
-    sounding = width > 0
-    ids[at[sounding]] = first[sounding]
-    ids[at[sounding] + 1] = onset[sounding]
-    long = width == 3
-    ids[at[long] + 2] = duration[long]
-    ids[total - len(tail) :] = tail
-    return ids
+    if not len(segment):
+        raise InputError(f"{piece.source or 'piece'}: no notes that have a token")
+    return lay_out(segment, first, onset, duration, width, head, tail)

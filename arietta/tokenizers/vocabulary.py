@@ -19,10 +19,8 @@ import numpy.typing as npt
 
 from arietta.errors import TokenError, UsageError
 from arietta.midi.notes import Int32Array, Uint8Array
+from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
-
-Token = str | tuple[str | int, ...]
-IdRange = tuple[int, int]
 
 CLASSES_IN_USE = (
     "piano", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe",
@@ -83,6 +81,8 @@ class Vocabulary:
         composers, forms, genres: names with a prefix token.
         first_step: the smallest velocity and duration in the list, in steps of 10. The public lists
             start at 0, though neither value is ever produced; ours starts at 1.
+        merge_to_piano: encoding takes every instrument in use as piano and leaves drums out,
+            where the public vocabularies leave out the channels they have no class for.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Vocabulary:
     forms: tuple[str, ...] = FORMS
     genres: tuple[str, ...] = GENRES
     first_step: int = 0
+    merge_to_piano: bool = False
 
     @cached_property
     def instruments(self) -> tuple[str, ...]:
@@ -279,7 +280,7 @@ _VARIANTS = {
             forms=(),
             genres=(),
         ),
-        Vocabulary("piano", classes=("piano",), drums=False, first_step=1),
+        Vocabulary("piano", classes=("piano",), drums=False, first_step=1, merge_to_piano=True),
     )
 }
 VARIANT_NAMES = tuple(_VARIANTS)
