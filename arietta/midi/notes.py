@@ -6,11 +6,12 @@ Every table is a set of equal-length one-dimensional numpy columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from os import PathLike
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -97,12 +98,64 @@ class ProgramTable:
         return ProgramTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
+class MessageList(Sequence[bytes]):
+    """Byte strings packed end to end, so that a file with many costs two objects to read.
+
+    Attributes:
+        blob: all messages, one after the other.
+        bounds: (n + 1,) int64; message i is ``blob[bounds[i]:bounds[i + 1]]``.
+    """
+
+    __slots__ = ("blob", "bounds")
+
+    def __init__(self, blob: bytes | bytearray, bounds: IntArray) -> None:
+        self.blob = blob
+        self.bounds = bounds
+
+    @classmethod
+    def pack(cls, messages: Iterable[bytes]) -> MessageList:
+        """The same messages in packed form."""
+        listed = list(messages)
+        bounds = np.zeros(len(listed) + 1, np.int64)
+        np.cumsum([len(message) for message in listed], out=bounds[1:])
+        return cls(b"".join(listed), bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[bytes, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | tuple[bytes, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        i = range(len(self))[index]
+        return bytes(self.blob[self.bounds[i] : self.bounds[i + 1]])
+
+    def __iter__(self) -> Iterator[bytes]:
+        blob, bounds = bytes(self.blob), self.bounds.tolist()
+        return (blob[a:b] for a, b in pairwise(bounds))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"MessageList({list(self)!r})"
+
+
 @dataclass(frozen=True, eq=False)
 class ExtraTable:
     """Everything else a DAW user wants back, kept as the bytes of each message.
 
-    Other controllers, pitch bend, aftertouch, and the meta events (0xFF type data, without the
-    length): names, lyrics, markers, time and key signatures. Stable by tick.
+    Other controllers, pitch bend, aftertouch, system-exclusive messages (without the length) and
+    the meta events (0xFF type data, without the length): text, names, lyrics, markers, time and key
+    signatures. Stable by tick.
 
     Attributes:
         tick: (n,) int64.
@@ -112,10 +165,18 @@ class ExtraTable:
 
     tick: IntArray
     track: Int32Array
-    data: tuple[bytes, ...]
+    data: Sequence[bytes]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.tick)
+
+    def take(self, index: npt.NDArray[Any] | slice) -> ExtraTable:
+        """The rows that an index array, a mask or a slice selects."""
+        rows = np.arange(len(self))[index].tolist()
+        listed = tuple(self.data)
+        return ExtraTable(
+            self.tick[index], self.track[index], MessageList.pack(listed[i] for i in rows)
+        )
 
     def meta(self, kind: int) -> list[tuple[int, int, bytes]]:
         """(tick, track, payload) of every meta event of one type."""

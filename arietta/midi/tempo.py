@@ -26,7 +26,8 @@ class TempoMap:
 
     Attributes:
         division: the header's division word as a signed 16-bit number: ticks per quarter when
-            positive, SMPTE (high byte minus frames per second, low byte ticks per frame) when negative.
+            positive, SMPTE (high byte minus frames per second, low byte ticks per frame) when
+            negative.
         tick: (n,) int64, ascending, n >= 1.
         us_per_quarter: (n,) int64, microseconds per quarter from that tick on.
     """
