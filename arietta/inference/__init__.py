@@ -1,0 +1,1 @@
+"""A loaded model -> music: backends, engine, sampling, continuation."""

@@ -1,0 +1,369 @@
+"""One protocol, two executors: OpenVINO on the CPU here, torch on a GPU beside it.
+
+A backend holds a model's weights; a session holds the key-value cache of some rows that go on
+side by side. The engine drives sessions and knows nothing of what runs them.
+
+Shapes: B rows, T new tokens, S cache slots, D = d_model, K = width of an attention head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arietta.errors import UsageError
+from arietta.graphs.packing import PRECISIONS, Precision
+from arietta.models.config import ROPE_BASE, AriaConfig
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.integer[Any]]
+Ranges = Sequence[tuple[int, int]]
+
+
+class Checkpoint(Protocol):
+    """What a backend needs of a checkpoint (``checkpoints.store.LoadedCheckpoint``)."""
+
+    @property
+    def config(self) -> AriaConfig:
+        """Architecture settings."""
+
+    @property
+    def tensors(self) -> Mapping[str, Floats]:
+        """Public name -> float32 array, read when asked for."""
+
+
+class Session(Protocol):
+    """Rows of tokens with their key-value cache."""
+
+    @property
+    def rows(self) -> int:
+        """B."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(B,) positions that each row holds, the condition's included."""
+
+    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
+        """Run the next tokens of every row.
+
+        Args:
+            ids: (B, T) token ids, at positions ``lengths[b]`` and on.
+            last: give only the hidden state of each row's last token.
+            counts: (B,) tokens of each row that count, 0..T; those after are padding, whose
+                hidden states mean nothing. All T by default.
+
+        Returns:
+            Hidden states (B, T, D) after the final norm, or (B, D) with ``last``.
+
+        Raises:
+            UsageError: the context would overflow, or the shapes do not fit the session.
+        """
+
+    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+        """Head output of hidden states (N, D) for the rows in half-open ranges only.
+
+        Returns:
+            (N, sum of the widths of ``ranges``), in their order; all rows by default.
+        """
+
+    def fork(self, index: Ids) -> None:
+        """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
+
+    def rewind(self, lengths: Ids) -> None:
+        """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
+
+    def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
+        """Place an adapted condition vector at position 0 of an empty session (E.4).
+
+        Args:
+            vectors: (E,) for all rows or (B, E).
+            rows: (B,) which rows may attend to it; the others have position 0 masked out for
+                good. All by default.
+        """
+
+
+class Backend(Protocol):
+    """A model that sessions run."""
+
+    @property
+    def config(self) -> AriaConfig:
+        """Architecture settings."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+    @property
+    def max_seq_len(self) -> int:
+        """Positions that a row may hold."""
+
+    def new_session(self, rows: int = 1) -> Session:
+        """An empty session of B = ``rows``."""
+
+
+def rotary_tables(length: int, head_dim: int) -> tuple[Floats, Floats]:
+    """cos and sin (length, K) of the rotary angles, each half twice (specification D.2).
+
+    In double precision until the end, so that late positions are as exact as early ones.
+    """
+    frequency = ROPE_BASE ** (-np.arange(0, head_dim, 2) / head_dim)
+    angle = np.arange(length)[:, None] * frequency
+    angle = np.concatenate((angle, angle), axis=1)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+_DEAD = np.iinfo(np.int32).max
+"""Position of a cache slot that nothing may attend to."""
+_HIDDEN_SCORE = np.float32(-1e30)
+"""Added to masked scores: finite, so that a row with nothing to attend to gives no NaN."""
+_HEAD_GRID = 256
+"""Head rows are compiled in multiples of this, so that few distinct slices arise."""
+_PREFILL_TOKENS = 1024
+"""Tokens run at once; bounds the attention mask of a long prompt."""
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads counted once."""
+    import os
+
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if usable is None:
+        return max(1, os.cpu_count() or 1)
+    cores = set()
+    for cpu in usable:
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as file:
+                cores.add(file.read().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+class OpenVinoBackend:
+    """An Aria model on the CPU.
+
+    Args:
+        checkpoint: settings and tensors.
+        precision: ``int8``, ``int4`` or ``f32`` (for parity).
+        threads: processor threads; all physical cores by default.
+
+    Raises:
+        CheckpointError: the tensors do not fit the settings.
+        UsageError: unknown precision, or fewer than one thread.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        precision: Precision = "int8",
+        threads: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be at least 1, not {threads}")
+        import openvino as ov
+
+        from arietta.graphs.aria import decoder_graph
+        from arietta.graphs.weights import open_weights
+
+        self._config = checkpoint.config
+        self.precision: Precision = precision
+        self.threads = threads or physical_cores()
+        self.weights = open_weights(checkpoint, precision)
+        self._core = ov.Core()
+        self._options: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if precision == "f32":
+            self._options["KV_CACHE_PRECISION"] = "f32"
+        graph = decoder_graph(self._config, self.weights.matrix, self.weights.vector)
+        self._compiled = self._core.compile_model(graph, "CPU", self._options)
+        self._heads: dict[tuple[int, int], ov.InferRequest] = {}
+        self.cos, self.sin = rotary_tables(self._config.max_seq_len, self._config.head_dim)
+
+    @property
+    def config(self) -> AriaConfig:
+        """Architecture settings."""
+        return self._config
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+        return self._config.vocab_size
+
+    @property
+    def max_seq_len(self) -> int:
+        """Positions that a row may hold."""
+        return self._config.max_seq_len
+
+    def new_session(self, rows: int = 1) -> OpenVinoSession:
+        """An empty session of B = ``rows``."""
+        return OpenVinoSession(self, self._compiled.create_infer_request(), rows)
+
+    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+        """Head output of hidden states (N, D) for the rows in half-open ranges only."""
+        total = self.weights.head_rows
+        if ranges is None:
+            ranges = ((0, total),)
+        spans = _head_spans(ranges, total)
+        found = {span: self._run_head(span, hidden) for span in spans}
+        parts = []
+        for low, high in ranges:
+            span = next(s for s in spans if s[0] <= low and high <= s[1])
+            parts.append(found[span][:, low - span[0] : high - span[0]])
+        return np.concatenate(parts, axis=1)
+
+    def _run_head(self, span: tuple[int, int], hidden: Floats) -> Floats:
+        request = self._heads.get(span)
+        if request is None:
+            from arietta.graphs.aria import head_graph
+
+            graph = head_graph(self.weights.head(*span))
+            request = self._core.compile_model(graph, "CPU", self._options).create_infer_request()
+            self._heads[span] = request
+        request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
+        return np.array(request.get_output_tensor(0).data)
+
+
+def _head_spans(ranges: Ranges, total: int) -> list[tuple[int, int]]:
+    """Disjoint spans on the grid that cover the ranges."""
+    spans: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if not 0 <= low < high <= total:
+            raise UsageError(f"head rows {low}..{high} lie outside 0..{total}")
+        low = low // _HEAD_GRID * _HEAD_GRID
+        high = min(total, -(-high // _HEAD_GRID) * _HEAD_GRID)
+        if spans and low <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(high, spans[-1][1]))
+        else:
+            spans.append((low, high))
+    return spans
+
+
+class OpenVinoSession:
+    """Rows of tokens with their key-value cache in the state of one infer request.
+
+    The cache is a list of slots, one column for all rows, that only grows. ``_slots`` says which
+    position of its row a slot holds; a slot that was rewound, or was padding, is dead and masked.
+    A token at position p attends to the slots of its row whose position is at most p.
+    """
+
+    def __init__(self, backend: OpenVinoBackend, request: ov.InferRequest, rows: int) -> None:
+        if rows < 1:
+            raise UsageError(f"a session needs at least one row, not {rows}")
+        self._backend = backend
+        self._request = request
+        self._lengths = np.zeros(rows, np.int64)
+        self._slots = np.full((rows, 256), _DEAD, np.int32)
+        self._used = 0
+        self._beam = np.arange(rows, dtype=np.int32)
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return len(self._lengths)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(B,) positions that each row holds, the condition's included."""
+        return self._lengths.copy()
+
+    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
+        """Run the next tokens of every row; see ``Session.append``."""
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or ids.shape[0] != self.rows or ids.shape[1] < 1:
+            raise UsageError(f"ids of shape {ids.shape} do not fit a session of {self.rows} rows")
+        if ids.size and not (ids.min() >= 0 and ids.max() < self._backend.vocab_size):
+            raise UsageError(f"token ids must lie in 0..{self._backend.vocab_size - 1}")
+        tokens = ids.shape[1]
+        count = np.full(self.rows, tokens) if counts is None else np.asarray(counts, np.int64)
+        if count.shape != (self.rows,) or count.min() < 0 or count.max() > tokens:
+            raise UsageError(f"counts must be {self.rows} numbers in 0..{tokens}")
+        if (self._lengths + count).max() > self._backend.max_seq_len:
+            raise UsageError(
+                f"{(self._lengths + count).max()} tokens exceed the model's context of"
+                f" {self._backend.max_seq_len}"
+            )
+        pieces = []
+        for start in range(0, tokens, _PREFILL_TOKENS):
+            part = ids[:, start : start + _PREFILL_TOKENS]
+            x = self._backend.weights.embed(part)
+            pieces.append(self._run(x, np.clip(count - start, 0, part.shape[1])))
+        hidden = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+        return hidden[np.arange(self.rows), count - 1] if last else hidden
+
+    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+        """Head output of hidden states (N, D); see ``Session.head``."""
+        return self._backend.head(hidden, ranges)
+
+    def fork(self, index: Ids) -> None:
+        """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
+        index = np.asarray(index, np.int64)
+        if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= self.rows:
+            raise UsageError(f"fork needs row numbers in 0..{self.rows - 1}")
+        self._lengths = self._lengths[index]
+        self._slots = self._slots[index]
+        # An empty cache takes its rows from what is appended first.
+        self._beam = self._beam[index] if self._used else np.arange(len(index), dtype=np.int32)
+
+    def rewind(self, lengths: Ids) -> None:
+        """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
+        target = np.asarray(lengths, np.int64)
+        if target.shape != (self.rows,) or target.min() < 0 or (target > self._lengths).any():
+            raise UsageError(f"rewind needs lengths between 0 and {self._lengths.tolist()}")
+        live = self._slots[:, : self._used]
+        live[live >= target[:, None]] = _DEAD
+        self._lengths = target.copy()
+
+    def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
+        """Place an adapted condition vector at position 0 of an empty session (E.4)."""
+        if self._used:
+            raise UsageError("a condition stands before all tokens; this session has some")
+        adapter = self._backend.weights.adapter
+        vectors = np.atleast_2d(np.asarray(vectors, np.float32))
+        if vectors.shape[1] != adapter.shape[1] or vectors.shape[0] not in (1, self.rows):
+            raise UsageError(
+                f"condition of shape {vectors.shape}; needed is ({self.rows}, {adapter.shape[1]})"
+            )
+        x = np.broadcast_to(vectors @ adapter.T, (self.rows, adapter.shape[0]))
+        self._run(np.ascontiguousarray(x[:, None]), np.ones(self.rows, np.int64))
+        if rows is not None:
+            self._slots[~np.asarray(rows, bool), 0] = _DEAD
+
+    def _run(self, x: Floats, count: NDArray[np.int64]) -> Floats:
+        """Append embedded tokens (B, T, D), of which ``count`` per row are real."""
+        rows, tokens, _ = x.shape
+        steps = np.arange(tokens)
+        positions = self._lengths[:, None] + steps  # (B, T)
+        used = self._used + tokens
+        if used > self._slots.shape[1]:
+            more = np.full((rows, max(used, 2 * self._slots.shape[1])), _DEAD, np.int32)
+            more[:, : self._used] = self._slots[:, : self._used]
+            self._slots = more
+        self._slots[:, self._used : used] = np.where(steps < count[:, None], positions, _DEAD)
+        seen = self._slots[:, None, None, :used] <= positions[:, None, :, None]
+        mask = np.where(seen, np.float32(0), _HIDDEN_SCORE)  # (B, 1, T, S)
+        # Padding may stand beyond the table; its angle does not matter.
+        at = np.minimum(positions, len(self._backend.cos) - 1)[:, None]
+        inputs = {
+            "x": x,
+            "cos": self._backend.cos[at],
+            "sin": self._backend.sin[at],
+            "mask": mask,
+            "beam": self._beam,
+        }
+        self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        self._used = used
+        self._lengths = self._lengths + count
+        self._beam = np.arange(rows, dtype=np.int32)
+        # The tensor is the request's own and will be overwritten.
+        return np.array(self._request.get_output_tensor(0).data)
