@@ -45,9 +45,8 @@ VELOCITY_DB = {
 FIRST_UNDAMPED_KEY = 89
 DARK, SOFT, LOUD = 0, 1, 2  # timbres
 _DARK_UNTIL, _SOFT_AT, _LOUD_FROM = 15, 78, 110  # velocities of the pure timbres
-_LENGTHS_S = (1.5, 2.25, 3.4, 5.0, 7.5, 11.0)  # in which strings are made, and _SOUNDING_S
-_SOUNDING_S = 20.0  # a string is faded out by then, however long it is held
-_FADE_S = 4.0
+_LENGTHS_S = (1.5, 2.25, 3.4, 5.0, 7.5, 11.0)  # in which strings are made, and sounding_s
+_FADED_PART = 0.25  # the last quarter of the longest string is faded out
 _DAMPED_DB = 85.0  # a damper's work is done when it has taken this much
 _RESTRIKE_DB_PER_S = 900.0
 _CALIBRATED_S = 1.0
@@ -108,7 +107,7 @@ def schedule(piece: Piece, sample_rate: int = SAMPLE_RATE) -> tuple[Strikes, int
     damp_s = np.where(ends_by_strike, again_s, up_s)
     damp_rate = np.where(ends_by_strike, _RESTRIKE_DB_PER_S, damp_rate)
     silent_s = damp_s + np.where(damp_rate > 0, _DAMPED_DB / np.maximum(damp_rate, 1e-9), np.inf)
-    end_s = np.minimum(np.minimum(silent_s, onset_s + _SOUNDING_S), last_s + TAIL_S)
+    end_s = np.minimum(np.minimum(silent_s, onset_s + sounding_s(key)), last_s + TAIL_S)
 
     frames = [np.rint(t * sample_rate).astype(np.int64) for t in (onset_s, damp_s, end_s)]
     start, damp, end = frames
@@ -127,6 +126,14 @@ def damping_db_per_s(key: npt.ArrayLike, velocity: npt.ArrayLike) -> Weights:
     soft = np.interp(key_, (21, 88), (128, 172))
     rate = loud + (soft - loud) * np.interp(velocity_, (40, 100), (1, 0))
     return np.where(key_ < FIRST_UNDAMPED_KEY, rate, 0.0)
+
+
+def sounding_s(key: npt.ArrayLike) -> Weights:
+    """When a string that nobody damps has died away: 20 s in the bass, 3.5 s at the top.
+
+    By then it has fallen by about 80 dB (60 dB in the lowest octaves).
+    """
+    return np.interp(np.asarray(key, np.float64), (50, 60, 72, 84, 105), (20, 16, 12, 8, 3.5))
 
 
 def _next_strike(key: IntArray, onset_s: Weights) -> Weights:
@@ -184,11 +191,13 @@ class Strings:
         self._bytes = 0
 
     def get(self, key: int, frames: int) -> String:
-        """The string of a key, ``frames`` long or more (up to ``_SOUNDING_S``).
+        """The string of a key, ``frames`` long or more (up to ``sounding_s``).
 
         Lengths come in classes, so that what was played before cannot change a sample.
         """
-        wanted = next((s for s in _LENGTHS_S if s * self._rate >= frames), _SOUNDING_S)
+        longest = float(sounding_s(key))
+        wanted = next((s for s in _LENGTHS_S if s * self._rate >= frames), longest)
+        wanted = min(wanted, longest)
         at = (key, int(wanted * self._rate))
         if at not in self._kept:
             self._kept[at] = self._make(*at)
@@ -207,8 +216,8 @@ class Strings:
             self._side(zone, key, frames, [None]) for zone in self._bank.pair(self._bank.loud, key)
         ]
         audio = np.concatenate([np.stack(soft, axis=1), np.stack(loud, axis=1)])  # (3, 2, n)
-        cut = int(_SOUNDING_S * self._rate)
-        fade_from = cut - int(_FADE_S * self._rate)
+        cut = int(float(sounding_s(key)) * self._rate)
+        fade_from = int((1 - _FADED_PART) * cut)
         if frames > fade_from:
             fade = np.linspace(1, 0, cut - fade_from, endpoint=False, dtype=np.float32)
             audio[..., fade_from:] *= fade[: frames - fade_from]
