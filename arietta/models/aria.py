@@ -64,6 +64,7 @@ class EncodeLayer(nn.Module):
         mask: Tensor | None,
         past: KeyValue | None,
     ) -> tuple[Tensor, KeyValue]:
+        """x (B, T, D) one layer further, and the keys and values up to here (B, H, S, K)."""
         b, t, d = x.shape
         qkv = self.mixed_qkv(self.norm1(x)).view(b, t, 3, self.n_heads, d // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, K)
@@ -153,7 +154,8 @@ class AriaDecoder(nn.Module):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits or embeddings (..., rows) of hidden states (..., D)."""
         layer: nn.Linear = getattr(self, self.config.head)
-        return layer(hidden)
+        out: Tensor = layer(hidden)
+        return out
 
     def forward(self, ids: Tensor, condition: Tensor | None = None) -> Tensor:
         """Head output at every position.

@@ -14,11 +14,7 @@ from arietta.errors import AriettaError
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read_bytes
 from arietta.tokenizers.aria import AriaTokenizer
-
-# Manifest spelling (last name of the composer field) -> value of the tokenizer's composer list.
-_COMPOSERS = (
-    "bach beethoven mozart chopin rachmaninoff liszt debussy schubert brahms ravel satie scarlatti"
-).split()
+from arietta.tokenizers.vocabulary import COMPOSERS
 
 
 def described(piece: Piece, row: CorpusRow) -> Piece:
@@ -26,7 +22,7 @@ def described(piece: Piece, row: CorpusRow) -> Piece:
     last = row.composer.split()[-1].lower() if row.composer.split() else ""
     tags: dict[str, str] = {}
     # Only Johann Sebastian is meant by the vocabulary's "bach".
-    if last in _COMPOSERS and (last != "bach" or row.composer.startswith("Johann Sebastian")):
+    if last in COMPOSERS and (last != "bach" or row.composer.startswith("Johann Sebastian")):
         tags["composer"] = last
     if row.style in ("jazz", "classical"):
         tags["genre"] = row.style

@@ -80,7 +80,7 @@ def validate(model: AriaDecoder, rows: Tensor) -> float:
     """Mean loss over the rows, in nats per token."""
     model.eval()
     losses = []
-    for batch in rows.split(8):
+    for batch in torch.split(rows, 8):
         with torch.autocast(batch.device.type, dtype=torch.bfloat16):
             logits = model(batch[:, :-1])
         losses.append(float(token_loss(logits, batch[:, 1:])) * len(batch))
@@ -169,15 +169,15 @@ def train(recipe: Recipe, tokens: Path, out: Path, device: str = "cpu") -> Path:
                 with torch.autocast(device, dtype=torch.bfloat16):
                     logits = model(batch[:, :-1])
                 loss = token_loss(logits, batch[:, 1:])
-                loss.backward()
+                torch.autograd.backward(loss)
                 for optimiser in optimisers:
                     optimiser.step()
                     optimiser.zero_grad(set_to_none=True)
-                recent.append(float(loss))
+                recent.append(float(loss.detach()))
                 if not np.isfinite(recent[-1]):
                     raise UsageError(
-                        f"loss is {recent[-1]} after {seen} tokens; lower lr ({recipe.lr}) and go on"
-                        f" from {state_path}"
+                        f"loss is {recent[-1]} after {seen} tokens; lower lr ({recipe.lr})"
+                        f" and go on from {state_path}"
                     )
                 now = time.monotonic()
                 seconds += now - mark
@@ -188,7 +188,9 @@ def train(recipe: Recipe, tokens: Path, out: Path, device: str = "cpu") -> Path:
                 ):
                     valid = validate(model, rows)
                     mean = float(np.mean(recent))
-                    log.writerow([seen, f"{seconds:.0f}", f"{lr:.2e}", f"{mean:.4f}", f"{valid:.4f}"])
+                    log.writerow(
+                        [seen, f"{seconds:.0f}", f"{lr:.2e}", f"{mean:.4f}", f"{valid:.4f}"]
+                    )
                     log_file.flush()
                     recent.clear()
                     mark = time.monotonic()
