@@ -1,0 +1,1 @@
+"""The ``arietta`` command: parse, call one function, report."""

@@ -1,0 +1,133 @@
+"""What every command shares: options, one progress line, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ForceFlag = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """A typer application in the house's plain style, errors left to ``main``."""
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        **settings,
+    )
+
+
+def say(text: str = "") -> None:
+    """One line for a human, on stdout."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """One line beside the result, on stderr."""
+    print(f"arietta: {text}", file=sys.stderr)
+
+
+def emit(value: Any) -> None:
+    """One JSON value on stdout."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def clock(seconds: float) -> str:
+    """12.3 s, 3:05 min or 1:02:03 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Aligned ``name  value`` lines; a value of several lines is indented as a whole."""
+    rows = [(name, value) for name, value in pairs if value]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        first, *rest = value.split("\n")
+        say(f"{name:<{width}}  {first}")
+        for line in rest:
+            say(" " * (width + 2) + line)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns under a head line."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        cells = (f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
+        say("  ".join(cells).rstrip())
+
+
+def free_name(path: Path) -> Path:
+    """The path, or its first numbered neighbour that does not exist: a.wav, a-2.wav, a-3.wav."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+class Progress:
+    """One line on stderr that is written over; where stderr is no terminal, a line now and then.
+
+    Args:
+        quiet: say nothing at all.
+    """
+
+    _TERMINAL_S, _PLAIN_S = 0.1, 10.0
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (0 if self._terminal else self._PLAIN_S)
+        self._shown = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.clear()
+
+    def due(self) -> bool:
+        """Whether a new text would be shown now; lets a caller spare itself the making of it."""
+        return not self._quiet and time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Show a text if one is due."""
+        if not self.due():
+            return
+        if self._terminal:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write("\r" + text.ljust(self._shown))
+            sys.stderr.flush()
+            self._shown = len(text)
+            self._next = time.monotonic() + self._TERMINAL_S
+        else:
+            note(text)
+            self._next = time.monotonic() + self._PLAIN_S
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r" + " " * self._shown + "\r")
+            sys.stderr.flush()
+            self._shown = 0
