@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from arietta.errors import InputError
+from arietta.errors import InputError, UsageError
 from arietta.midi.notes import Int32Array, Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
@@ -28,21 +28,27 @@ from arietta.tokenizers.decoding import (
     decode_columns,
 )
 from arietta.tokenizers.encoding import (
+    drawn_dim_offset,
     duration_ids,
     encode_voices,
+    insert_dim,
     lay_out,
     note_ids,
     onset_ids,
+    prefix_ids,
     select_voices,
 )
 from arietta.tokenizers.excerpts import chunks_of_notes, prompt_piece
 from arietta.tokenizers.grammar import MAX_TIME_RUN, AriaGrammar
 from arietta.tokenizers.quantise import SEGMENT_MS
-from arietta.tokenizers.vocabulary import Kind, Vocabulary, as_ids, id_map, vocabulary
-
-DIM_MIN_BODY = 150
-DIM_FROM_END = 100
-DIM_JITTER = 10
+from arietta.tokenizers.vocabulary import (
+    VARIANT_NAMES,
+    Kind,
+    Vocabulary,
+    as_ids,
+    id_map,
+    vocabulary,
+)
 
 
 class AriaTokenizer:
@@ -56,6 +62,10 @@ class AriaTokenizer:
     """
 
     def __init__(self, vocab: str = "full") -> None:
+        if vocab not in VARIANT_NAMES:
+            raise UsageError(
+                f"unknown vocabulary {vocab!r}; choose one of {', '.join(VARIANT_NAMES)}"
+            )
         self.vocabulary: Vocabulary = vocabulary(vocab)
         self.name = vocab
         self.vocab_size = self.vocabulary.size
@@ -108,15 +118,14 @@ class AriaTokenizer:
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
         voices = select_voices(piece, self.vocabulary)
-        head = self._prefix(piece, voices.instruments, prefix, rng)
+        head = prefix_ids(piece, voices, self.vocabulary, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []
         ids = encode_voices(
             voices, self.vocabulary, head, tail, keep_silence=keep_silence, compat=compat
         )
         if dim:
-            offset = 0 if rng is None else int(rng.integers(-DIM_JITTER, DIM_JITTER + 1))
-            ids = self.insert_dim(ids, offset)
+            ids = self.insert_dim(ids, drawn_dim_offset(rng))
         return ids
 
     def prompt(
@@ -198,39 +207,7 @@ class AriaTokenizer:
 
         A body of up to 150 tokens stays as it is. <E> at the end is not counted.
         """
-        array = np.asarray(ids, np.int32)
-        kind = self.vocabulary.kinds[array]
-        starts = np.flatnonzero(array == v.BOS)
-        body = int(starts[0]) + 1 if len(starts) else 0
-        end = len(array) - int(len(array) > 0 and array[-1] == v.EOS)
-        if end - body <= DIM_MIN_BODY:
-            return array
-        at = end - DIM_FROM_END + offset
-        if kind[at] == Kind.ONSET:
-            at -= 1
-        elif kind[at] == Kind.DUR:
-            at -= 2
-        return np.insert(array, at, v.DIM)
-
-    def _prefix(
-        self,
-        piece: Piece,
-        instruments: list[int],
-        prefix: str | Sequence[str],
-        rng: np.random.Generator | None,
-    ) -> list[int]:
-        vocab = self.vocabulary
-        if prefix != "auto":
-            return vocab.ids_of_prefix([prefix] if isinstance(prefix, str) else prefix)
-        head = [vocab.instrument_start + i for i in instruments]
-        if piece.metadata:
-            labels = (
-                vocab.label_id(kind, piece.metadata[kind])
-                for kind in ("composer", "form", "genre")
-                if kind in piece.metadata
-            )
-            head += [label for label in labels if label is not None]
-        return head if rng is None else [head[i] for i in rng.permutation(len(head))]
+        return insert_dim(np.asarray(ids, np.int32), self.vocabulary, offset)
 
     # ids -> piece
 
@@ -264,14 +241,11 @@ class AriaTokenizer:
 
     def tokens(self, ids: npt.ArrayLike) -> list[Token]:
         """The token of each id; <U> for an id that does not exist."""
-        names = self.vocabulary.tokens
-        return [names[i] if 0 <= i < len(names) else "<U>" for i in as_ids(ids).tolist()]
+        return self.vocabulary.tokens_of(ids)
 
     def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
         """The id of each token; <U> for one that is not in the vocabulary."""
-        known = self.vocabulary.token_ids
-        keys = (t if isinstance(t, str) else tuple(t) for t in tokens)
-        return np.array([known.get(key, v.UNK) for key in keys], np.int32)
+        return self.vocabulary.ids_of(tokens)
 
     def map_to(self, other: AriaTokenizer) -> Int32Array:
         """(vocab_size,) the id of each of our ids in another vocabulary, -1 where it has none."""

@@ -158,6 +158,12 @@ def prefix_channels(instruments: list[int], vocabulary: Vocabulary) -> dict[int,
     return channels
 
 
+def header_length(kind: Uint8Array) -> int:
+    """How many ids the header has: special and prefix tokens up to the first other one."""
+    in_header = _HEADER_KINDS[kind]
+    return len(kind) if in_header.all() else int(np.argmin(in_header))
+
+
 def decode_columns(
     ids: npt.NDArray[np.int64],
     vocabulary: Vocabulary,
@@ -177,8 +183,7 @@ def decode_columns(
     if not known.all():
         ids = np.where(known, ids, UNK)
     kind = tables.kind[ids]
-    in_header = _HEADER_KINDS[kind]
-    body = int(np.argmin(in_header)) if not in_header.all() else len(ids)
+    body = header_length(kind)
     if compat == "aria" and body == len(ids):
         raise TokenError("the sequence has no event (the public reference fails on it)")
     header = ids[:body]

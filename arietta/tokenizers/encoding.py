@@ -21,12 +21,25 @@ from arietta.tokenizers.quantise import (
     SEGMENT_MS,
     VELOCITY_STEPS,
 )
-from arietta.tokenizers.vocabulary import FIRST_DRUM, LAST_DRUM, TIME, UNK, Vocabulary
+from arietta.tokenizers.vocabulary import (
+    BOS,
+    DIM,
+    EOS,
+    FIRST_DRUM,
+    LAST_DRUM,
+    TIME,
+    UNK,
+    Kind,
+    Vocabulary,
+)
 
 N_CHANNELS = 16
 # 200,000 segments are eleven days. Beyond, a file's clock is damaged, and the <T> of a single note
 # at the last possible tick would fill the memory.
 MAX_SEGMENT = 200_000
+DIM_MIN_BODY = 150
+DIM_FROM_END = 100
+DIM_JITTER = 10
 Columns = npt.NDArray[np.integer[Any]]
 
 
@@ -82,6 +95,52 @@ def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
     return Voices(kept, has_drums, class_index, sorted(instruments))
 
 
+def prefix_ids(
+    piece: Piece,
+    voices: Voices,
+    vocabulary: Vocabulary,
+    prefix: str | Sequence[str],
+    rng: np.random.Generator | None,
+) -> list[int]:
+    """The ids before <S>: ``"auto"`` or names; see ``AriaTokenizer.encode``.
+
+    Raises:
+        TokenError: a name has no prefix token.
+    """
+    if prefix != "auto":
+        return vocabulary.ids_of_prefix([prefix] if isinstance(prefix, str) else prefix)
+    ids = [vocabulary.instrument_start + i for i in voices.instruments]
+    for kind in ("composer", "form", "genre") if piece.metadata else ():
+        label = vocabulary.label_id(kind, piece.metadata.get(kind, ""))
+        if label is not None:
+            ids.append(label)
+    return ids if rng is None else [ids[i] for i in rng.permutation(len(ids))]
+
+
+def drawn_dim_offset(rng: np.random.Generator | None) -> int:
+    """Where <D> goes, as training draws it; 0 without a generator."""
+    return 0 if rng is None else int(rng.integers(-DIM_JITTER, DIM_JITTER + 1))
+
+
+def insert_dim(ids: Int32Array, vocabulary: Vocabulary, offset: int) -> Int32Array:
+    """The sequence with <D> at an event boundary near its end; unchanged when it is short.
+
+    The body begins after the first <S>. The public reference adds <E> later, so it does not count.
+    """
+    starts = np.flatnonzero(ids == BOS)
+    body = int(starts[0]) + 1 if len(starts) else 0
+    end = len(ids) - int(len(ids) > 0 and ids[-1] == EOS)
+    if end - body <= DIM_MIN_BODY:
+        return ids
+    at = end - DIM_FROM_END + offset
+    kind = vocabulary.kinds[ids[at]]
+    if kind == Kind.DUR:
+        at -= 1 if vocabulary.relative else 2
+    elif kind == Kind.ONSET and not vocabulary.relative:
+        at -= 1
+    return np.insert(ids, at, DIM)
+
+
 def rounded_ms(
     piece: Piece, start: npt.ArrayLike, end: npt.ArrayLike, compat: Compat | None
 ) -> IntArray:
@@ -122,8 +181,8 @@ def lay_out(
     Args:
         segment: (n,) five-second segment of each event, n >= 1.
         first, onset, duration: (n,) ids of each event.
-        width: (n,) how many of them are written: 3, 2, or 0 for an event that only moves the
-            clock; None for 3 throughout.
+        width: (n,) how many of them are written: 0 for an event that only moves the clock;
+            None for 3 throughout.
 
     Raises:
         InputError: the events reach beyond any real piece.
@@ -155,10 +214,9 @@ def lay_out(
         ids[at + 1] = onset
         ids[at + 2] = duration
     else:
-        sounding, long = width > 0, width == 3
-        ids[at[sounding]] = first[sounding]
-        ids[at[sounding] + 1] = onset[sounding]
-        ids[at[long] + 2] = duration[long]
+        for i, column in enumerate((first, onset, duration)):
+            rows = width > i
+            ids[at[rows] + i] = column[rows]
     ids[end:] = tail
     return ids
 

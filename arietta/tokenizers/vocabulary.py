@@ -83,6 +83,7 @@ class Vocabulary:
             start at 0, though neither value is ever produced; ours starts at 1.
         merge_to_piano: encoding takes every instrument in use as piano and leaves drums out,
             where the public vocabularies leave out the channels they have no class for.
+        relative: waits of 0..5000 ms between notes in the place of onsets, and no <T>.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Vocabulary:
     genres: tuple[str, ...] = GENRES
     first_step: int = 0
     merge_to_piano: bool = False
+    relative: bool = False
 
     @cached_property
     def instruments(self) -> tuple[str, ...]:
@@ -112,9 +114,14 @@ class Vocabulary:
         return N_PITCHES * self.velocities
 
     @property
+    def specials(self) -> tuple[str, ...]:
+        """The special tokens at the head of the list."""
+        return SPECIALS[:TIME] if self.relative else SPECIALS
+
+    @property
     def instrument_start(self) -> int:
         """First instrument prefix."""
-        return len(SPECIALS)
+        return len(self.specials)
 
     @cached_property
     def label_start(self) -> int:
@@ -152,13 +159,14 @@ class Vocabulary:
 
     @cached_property
     def onset_start(self) -> int:
-        """First onset id: 0 ms into the segment."""
+        """First onset id, 0 ms into the segment; or the wait of 0 ms."""
         return self.dur_start + MAX_DURATION_MS // STEP + 1 - self.first_step
 
     @cached_property
     def pedal_start(self) -> int:
         """Id of <PED_ON>, or where it would be; <PED_OFF> follows."""
-        return self.onset_start + SEGMENT_MS // STEP
+        last = MAX_DURATION_MS + STEP if self.relative else SEGMENT_MS
+        return self.onset_start + last // STEP
 
     @cached_property
     def delimiter_id(self) -> int | None:
@@ -179,7 +187,7 @@ class Vocabulary:
     def kinds(self) -> Uint8Array:
         """(size + 1,) ``Kind`` of each id; the extra last entry is ``Kind.FOREIGN``."""
         table = np.empty(self.size + 1, np.uint8)
-        table[: len(SPECIALS)] = range(len(SPECIALS))
+        table[: len(self.specials)] = range(len(self.specials))
         table[self.instrument_start : self.label_start] = Kind.INSTRUMENT
         table[self.label_start : self.note_start] = Kind.LABEL
         table[self.note_start : self.drum_start] = Kind.NOTE
@@ -198,14 +206,16 @@ class Vocabulary:
         """All tokens, position = id. Built on first use (a few milliseconds)."""
         first = self.first_step * STEP
         velocities = range(first, MAX_VELOCITY_STEP * STEP + 1, STEP)
-        tokens: list[Token] = [*SPECIALS]
+        tokens: list[Token] = [*self.specials]
         tokens += [("prefix", "instrument", name) for name in self.instruments]
         tokens += [("prefix", kind, name) for kind, name in self.labels]
         tokens += [(c, p, v) for c in self.classes for p in range(N_PITCHES) for v in velocities]
         if self.drums:
             tokens += [("drum", n) for n in range(FIRST_DRUM, LAST_DRUM + 1)]
         tokens += [("dur", ms) for ms in range(first, MAX_DURATION_MS + 1, STEP)]
-        tokens += [("onset", ms) for ms in range(0, SEGMENT_MS, STEP)]
+        timing = "wait" if self.relative else "onset"
+        n_timing = self.pedal_start - self.onset_start
+        tokens += [(timing, i * STEP) for i in range(n_timing)]
         if self.pedal:
             tokens += [PED_ON_TOKEN, PED_OFF_TOKEN]
         if self.delimiter:
@@ -216,6 +226,17 @@ class Vocabulary:
     def token_ids(self) -> dict[Token, int]:
         """Token -> id."""
         return {token: i for i, token in enumerate(self.tokens)}
+
+    def tokens_of(self, ids: npt.ArrayLike) -> list[Token]:
+        """The token of each id; <U> for an id that does not exist."""
+        names = self.tokens
+        return [names[i] if 0 <= i < len(names) else SPECIALS[UNK] for i in as_ids(ids).tolist()]
+
+    def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
+        """The id of each token; <U> for one that is not in the vocabulary."""
+        known = self.token_ids
+        keys = (token if isinstance(token, str) else tuple(token) for token in tokens)
+        return np.array([known.get(key, UNK) for key in keys], np.int32)
 
     @property
     def sha256(self) -> str:
@@ -281,9 +302,11 @@ _VARIANTS = {
             genres=(),
         ),
         Vocabulary("piano", classes=("piano",), drums=False, first_step=1, merge_to_piano=True),
+        # The public list repeats the forms in the place of the genres.
+        Vocabulary("relative", genres=FORMS, relative=True),
     )
 }
-VARIANT_NAMES = tuple(_VARIANTS)
+VARIANT_NAMES = tuple(name for name, v in _VARIANTS.items() if not v.relative)
 
 
 def vocabulary(name: str) -> Vocabulary:

@@ -1,0 +1,83 @@
+"""Composer and form from file names and text events (specification A.6).
+
+A name counts when it stands alone: between white space, underscores and the ends of the text, in
+any case, with or without accents. It is only believed when no other name of its list is there too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from arietta.errors import InputError
+from arietta.midi.notes import Piece
+from arietta.tokenizers.vocabulary import COMPOSERS, FORMS, plain_name
+
+
+@lru_cache(maxsize=32)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    # The edges are not consumed: one underscore may end a name and begin the next.
+    choice = "|".join(re.escape(plain_name(name)) for name in names)
+    return re.compile(rf"(?:^|(?<=[\s_]))(?:{choice})(?=[\s_]|$)")
+
+
+def only_name_in(texts: Iterable[str], names: Sequence[str]) -> str | None:
+    """The one name of the list that the texts hold between them; None for none or several."""
+    pattern = _pattern(tuple(names))
+    found = {match for text in texts for match in pattern.findall(plain_name(text))}
+    if len(found) != 1:
+        return None
+    wanted = found.pop()
+    return next(name for name in names if plain_name(name) == wanted)
+
+
+def composer_of(texts: Iterable[str]) -> str | None:
+    """The composer that text events, or a file stem, name."""
+    return only_name_in(texts, COMPOSERS)
+
+
+def form_of(stem: str) -> str | None:
+    """The form that a file stem names."""
+    return only_name_in([stem], FORMS)
+
+
+def label(piece: Piece) -> Piece:
+    """The piece with what its file name and text events tell of composer and form.
+
+    Metadata it already has stays.
+    """
+    stem = Path(piece.source).stem if piece.source else ""
+    found = {
+        "composer": composer_of([stem]) or composer_of(text for _, text in piece.text),
+        "form": form_of(stem),
+    }
+    new = {k: v for k, v in found.items() if v is not None and k not in piece.metadata}
+    return piece.with_metadata(**new) if new else piece
+
+
+def aria_midi_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a file of the Aria-MIDI data set, from the ``metadata.json`` beside its folders.
+
+    The file is two directories above the one the MIDI file lies in; its key is the number before
+    the first underscore of the stem.
+
+    Raises:
+        InputError: the file is missing or damaged, or does not know the number.
+    """
+    table = path.resolve().parent.parent.parent / "metadata.json"
+    number = path.stem.split("_", 1)[0]
+    try:
+        entries = json.loads(table.read_text(encoding="utf8"))
+        fields = entries[str(int(number))]["metadata"]
+        return {str(k): str(v) for k, v in fields.items()}
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read: {error.strerror or error}") from None
+    except KeyError:
+        raise InputError(f"{table}: has no metadata for {number!r}") from None
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(
+            f"{table}: not an Aria-MIDI metadata table, or {path.name} no file of it"
+        ) from None

@@ -1,0 +1,201 @@
+"""The relative tokenizer of the public system: waits between notes in the place of onsets (B.7).
+
+No released checkpoint uses it; it is here to measure what absolute onsets are worth. Differences
+from the public reference: <D> can be left out, and drums without a token are dropped as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.errors import InputError
+from arietta.midi.notes import DRUM_CHANNEL, Int32Array, Piece
+from arietta.midi.pedal import pedal_intervals
+from arietta.midi.tempo import Compat, IntArray
+from arietta.tokenizers import vocabulary as v
+from arietta.tokenizers.base import Token
+from arietta.tokenizers.decoding import (
+    DRUM_MS,
+    DecodedColumns,
+    IdTables,
+    header_length,
+    prefix_channels,
+)
+from arietta.tokenizers.encoding import (
+    drawn_dim_offset,
+    duration_ids,
+    insert_dim,
+    note_ids,
+    prefix_ids,
+    rounded_ms,
+    select_voices,
+)
+from arietta.tokenizers.quantise import MAX_DURATION_MS, STEP, WAIT_STEPS
+from arietta.tokenizers.vocabulary import NO_CLASS, Kind, Vocabulary, as_ids, vocabulary
+
+# As for the absolute tokenizer: eleven days.
+MAX_WAIT_MS = 1_000_000_000
+
+
+def offsets_from_key_down(piece: Piece) -> IntArray:
+    """(n,) ends of the notes, moved to the end of the pedal interval that the note *starts* in."""
+    notes = piece.notes
+    offset = notes.offset_tick.copy()
+    for channel in np.unique(piece.pedals.channel).tolist():
+        if channel == DRUM_CHANNEL:
+            continue
+        start, end = pedal_intervals(piece, channel)
+        if not len(start):
+            continue
+        mine = notes.channel == channel
+        i = np.searchsorted(start, notes.onset_tick[mine], side="right") - 1
+        held = (i >= 0) & (notes.onset_tick[mine] < end[i])
+        offset[mine] = np.where(held, np.maximum(offset[mine], end[i]), offset[mine])
+    return offset
+
+
+class RelativeTokenizer:
+    """Pieces <-> ids of the relative vocabulary, 17733 ids."""
+
+    def __init__(self) -> None:
+        self.name = "relative"
+        self.vocabulary: Vocabulary = vocabulary("relative")
+        self.vocab_size = self.vocabulary.size
+        self.bos, self.eos, self.pad = v.BOS, v.EOS, v.PAD
+        self.unk, self.dim = v.UNK, v.DIM
+
+    def __repr__(self) -> str:
+        return "RelativeTokenizer()"
+
+    @cached_property
+    def tables(self) -> IdTables:
+        """Per-id lookup tables; ``ms`` of a wait is its length."""
+        return IdTables.of(self.vocabulary)
+
+    def encode(
+        self,
+        piece: Piece,
+        *,
+        eos: bool = True,
+        dim: bool = False,
+        rng: np.random.Generator | None = None,
+        keep_silence: bool = False,
+        compat: Compat | None = None,
+        prefix: str | Sequence[str] = "auto",
+    ) -> Int32Array:
+        """Ids of a piece; arguments as for the absolute tokenizer.
+
+        Raises:
+            InputError: no note that the vocabulary knows, or an impossibly long piece.
+            TokenError: a prefix name is unknown.
+        """
+        vocab = self.vocabulary
+        voices = select_voices(piece, vocab)
+        kept, notes = voices.piece, voices.piece.notes
+        start = notes.onset_tick
+        drum = notes.channel == DRUM_CHANNEL
+        first = note_ids(vocab, notes.pitch, notes.velocity)
+        first += voices.class_index[notes.channel] * np.int32(vocab.notes_per_class)
+        named = (notes.pitch >= v.FIRST_DRUM) & (notes.pitch <= v.LAST_DRUM)
+        drum_ids = notes.pitch.astype(np.int32) + (vocab.drum_start - v.FIRST_DRUM)
+        first = np.where(drum, np.where(named, drum_ids, np.int32(v.UNK)), first)
+        duration = duration_ids(vocab, rounded_ms(kept, start, offsets_from_key_down(kept), compat))
+        previous = np.concatenate(([0 if keep_silence else start[0]], start[:-1]))
+        gap = np.maximum(rounded_ms(kept, previous, start, compat), 0)
+        if compat is None and not named[drum].all():
+            keep = named | ~drum
+            if not keep.any():
+                raise InputError(f"{piece.source or 'piece'}: no notes that have a token")
+            since_start = np.cumsum(gap)[keep]
+            gap = np.diff(since_start, prepend=0 if keep_silence else since_start[0])
+            first, duration, drum = first[keep], duration[keep], drum[keep]
+        if int(gap.sum()) > MAX_WAIT_MS:
+            raise InputError("the notes span more than eleven days; is the tempo right?")
+        head = [*prefix_ids(piece, voices, vocab, prefix, rng), v.BOS]
+        ids = self._lay_out(first, duration, drum, gap, head, [v.EOS] if eos else [])
+        return insert_dim(ids, vocab, drawn_dim_offset(rng)) if dim else ids
+
+    def _lay_out(
+        self,
+        first: Int32Array,
+        duration: Int32Array,
+        drum: npt.NDArray[np.bool_],
+        gap: IntArray,
+        head: list[int],
+        tail: list[int],
+    ) -> Int32Array:
+        """Head; before each event the waits of its gap; tail."""
+        vocab = self.vocabulary
+        full = np.maximum(-(-gap // MAX_DURATION_MS) - 1, 0)
+        rest = WAIT_STEPS[gap - full * MAX_DURATION_MS]
+        width = np.where(drum, 1, 2)
+        at = np.cumsum(full + (rest > 0) + width) - width + len(head)
+        end = int(at[-1] + width[-1])
+        # Whatever no event claims below is a full wait.
+        ids = np.full(end + len(tail), vocab.onset_start + MAX_DURATION_MS // STEP, np.int32)
+        ids[: len(head)] = head
+        waited = rest > 0
+        ids[at[waited] - 1] = vocab.onset_start + rest[waited]
+        ids[at] = first
+        ids[at[~drum] + 1] = duration[~drum]
+        ids[end:] = tail
+        return ids
+
+    def decode(self, ids: npt.ArrayLike) -> Piece:
+        """The piece that ids stand for; every sequence of integers gives one.
+
+        Raises:
+            TokenError: ``ids`` is not a flat list of integers.
+        """
+        return self.decode_columns(ids).piece()
+
+    def decode_columns(self, ids: npt.ArrayLike) -> DecodedColumns:
+        """Like ``decode``, as columns in reading order, with the count of ids without effect."""
+        vocab, tables = self.vocabulary, self.tables
+        array = as_ids(ids)
+        array = np.where((array >= 0) & (array < self.vocab_size), array, v.UNK)
+        kind = tables.kind[array]
+        body = header_length(kind)
+        prefixes = array[:body][kind[:body] == Kind.INSTRUMENT] - vocab.instrument_start
+        channels = prefix_channels(prefixes.tolist(), vocab)
+        channel_of = np.full(NO_CLASS + 1, NO_CLASS, np.uint8)
+        for index, (channel, _) in channels.items():
+            channel_of[index] = channel
+        is_wait = kind == Kind.ONSET
+        is_wait[:body] = False
+        clock = np.cumsum(np.where(is_wait, tables.ms[array], 0))
+        second = np.append(kind[1:], np.uint8(Kind.PAD))[: len(kind)]
+        is_drum = kind == Kind.DRUM
+        sounding = is_drum | ((kind == Kind.NOTE) & (second == Kind.DUR))
+        sounding &= channel_of[tables.owner[array]] != NO_CLASS
+        sounding[:body] = False
+        at = np.flatnonzero(sounding)
+        first = array[at]
+        short = is_drum[at]
+        duration = np.where(short, DRUM_MS, tables.ms[array[np.minimum(at + 1, len(array) - 1)]])
+        inert = np.isin(kind[body:], (Kind.EOS, Kind.PAD, Kind.DIM))
+        used = 2 * len(at) - np.count_nonzero(short) + np.count_nonzero(is_wait)
+        return DecodedColumns(
+            at,
+            clock[at].astype(np.int64, copy=False),
+            np.maximum(duration, STEP).astype(np.int64),
+            tables.pitch[first],
+            np.maximum(tables.velocity[first], np.uint8(STEP)),
+            channel_of[tables.owner[first]],
+            np.zeros(0, np.int64),
+            np.zeros(0, np.uint8),
+            dict(channels.values()),
+            len(array) - body - int(used) - int(np.count_nonzero(inert)),
+        )
+
+    def tokens(self, ids: npt.ArrayLike) -> list[Token]:
+        """The token of each id; <U> for an id that does not exist."""
+        return self.vocabulary.tokens_of(ids)
+
+    def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
+        """The id of each token; <U> for one that is not in the vocabulary."""
+        return self.vocabulary.ids_of(tokens)
