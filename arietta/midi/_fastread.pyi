@@ -1,0 +1,12 @@
+_Columns = tuple[
+    int,  # division
+    bytearray,  # tempos
+    bytearray,  # notes
+    bytearray,  # pedals
+    bytearray,  # programs
+    bytearray,  # extra
+    bytes,  # messages of extra
+    tuple[tuple[int, str], ...],  # text
+]
+
+def parse(data: bytes) -> _Columns: ...
