@@ -1,0 +1,60 @@
+# make demo    set up and continue a shipped prompt with the shipped model
+# make test    set up what is missing and run the tests
+# make check   what CI runs: lint, format, types, tests
+# make bench   every benchmark that ends in minutes; results in benchmarks/results
+# make clean   remove what the others made
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PROMPT ?= arietta/assets/prompts/nocturne.mid
+JOBS ?= 2
+
+.PHONY: demo test check lint types bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.core
+	@mkdir -p demo
+	@$(BIN)/arietta generate $(PROMPT) -o demo/continued.mid --prompt-seconds 15 --seconds 30 \
+		--seed 7 --wav --force
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: lint types test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Each stamp says that the environment holds what its name needs. An environment made by hand is
+# completed, not replaced.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is" "$$($(PYTHON) --version)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	@echo "Setting up arietta in $(VENV) (once) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "Adding what the tests need (once) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP) -e '.[dev,bench]'
+	@touch $@
