@@ -13,6 +13,7 @@ same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike, fspath
 
 import numpy as np
@@ -33,8 +34,10 @@ from arietta.midi.tempo import TempoMap
 
 try:
     from arietta.midi import _fastread
+
+    _compiled = True
 except ImportError:  # built only where a compiler was at hand
-    _fastread = None  # type: ignore[assignment]
+    _compiled = False
 
 __all__ = ["parse_c", "parse_python", "read", "read_bytes"]
 
@@ -90,8 +93,8 @@ def _parse_c(data: bytes) -> RawColumns:
     )
 
 
-parse_c = _parse_c if _fastread is not None else None
-_parse = parse_c or parse_python
+parse_c: Callable[[bytes], RawColumns] | None = _parse_c if _compiled else None
+_parse = _parse_c if _compiled else parse_python
 
 
 def read(path: str | PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTES) -> Piece:
