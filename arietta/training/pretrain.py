@@ -60,7 +60,7 @@ def row_batches(
 
     def epochs() -> Iterator[Any]:
         for epoch in itertools.count():
-            rng = np.random.default_rng((recipe.seed, stage.until_tokens, epoch))
+            rng = np.random.default_rng((recipe.seed, recipe.stages.index(stage), epoch))
             yield from cut_rows(pieces, tokenizer, stage.seq_len, rng, tag_share=recipe.tag_share)
 
     rows = itertools.islice(epochs(), skip * stage.rows, None)
