@@ -96,6 +96,8 @@ def _call(name: str, args: list[str]) -> int:
         code = app(args, prog_name=f"arietta {name}", standalone_mode=False)
     except Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as leaving:  # how the option parser answers a closed pipe
+        code = leaving.code
     return code if isinstance(code, int) else 0
 
 
