@@ -1,0 +1,96 @@
+"""How fast a piece is turned into sound, and how close its loudness follows FluidSynth's.
+
+    python -m benchmarks.sound
+
+Each shipped prompt is sounded twice in a fresh process: cold (samples decoded and transposed) and
+warm. Where a ``fluidsynth`` command is installed, the loudness envelopes of both on the same bank
+are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arietta.midi.reader import read
+from arietta.paths import assets_dir
+from arietta.sound.bank import FloatAudio
+from arietta.sound.sampler import SAMPLE_RATE, render
+from benchmarks.common import file_result
+
+PROMPTS = ("waltz", "nocturne", "classical", "smooth_jazz", "pokey_jazz")
+ENVELOPE_FRAMES = SAMPLE_RATE // 20
+
+
+def one(name: str) -> dict[str, Any]:
+    """Figures of one prompt, in this process."""
+    import resource
+
+    path = assets_dir() / "prompts" / f"{name}.mid"
+    piece = read(path)
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        audio = render(piece)
+        times.append(time.perf_counter() - began)
+    seconds = len(audio) / SAMPLE_RATE
+    figures = {
+        "notes": len(piece),
+        "music_seconds": round(seconds, 1),
+        "cold_seconds": round(times[0], 2),
+        "warm_seconds": round(times[1], 2),
+        "cold_times_realtime": round(seconds / times[0], 1),
+        "peak": round(float(np.abs(audio).max()), 4),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    if shutil.which("fluidsynth"):
+        figures["envelope_correlation_with_fluidsynth"] = round(compare(path, audio), 3)
+    return figures
+
+
+def compare(midi: Path, audio: FloatAudio) -> float:
+    """Correlation of 50 ms levels in dB, over what lies within 60 dB of the peak."""
+    import soundfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "reference.wav"
+        bank = assets_dir() / "piano.sf3"
+        options = ["-ni", "-R", "0", "-C", "0", "-r", str(SAMPLE_RATE), "-O", "float", "-F"]
+        command = ["fluidsynth", *options, str(wav), str(bank), str(midi)]
+        subprocess.run(command, check=True, capture_output=True)
+        reference, _ = soundfile.read(wav, dtype="float32")
+    n = min(len(reference), len(audio)) // ENVELOPE_FRAMES * ENVELOPE_FRAMES
+    ours, theirs = (_envelope_db(x[:n]) for x in (audio, reference))
+    heard = theirs > theirs.max() - 60
+    return float(np.corrcoef(ours[heard], theirs[heard])[0, 1])
+
+
+def _envelope_db(audio: FloatAudio) -> FloatAudio:
+    power = (audio**2).mean(axis=1).reshape(-1, ENVELOPE_FRAMES).mean(axis=1)
+    return np.asarray(10 * np.log10(power + 1e-12), np.float32)
+
+
+def main() -> None:
+    """Measure every prompt in a process of its own and file the result."""
+    figures = {}
+    for name in PROMPTS:
+        command = [sys.executable, "-m", "benchmarks.sound", name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        figures[name] = json.loads(done.stdout)
+        print(name, done.stdout.strip())
+    print(file_result("sound", figures))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(one(sys.argv[1])))
+    else:
+        main()
