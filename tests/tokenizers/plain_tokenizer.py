@@ -145,6 +145,6 @@ def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bo
             velocity = max(nearest(row[3], 13), 10)
             body = [ids_of[kind_of[row[4]], row[2], velocity], onset, ids_of["dur", duration]]
         ids += [ids_of["<T>"]] * (ms // 5000 - segment)
-        segment = max(segment, ms // 5000)
+        segment = ms // 5000
         ids += body
     return [*ids, ids_of["<E>"]]
