@@ -18,7 +18,7 @@ from arietta.checkpoints.tensors import (
     Shape,
     StoredType,
     TensorFile,
-    write_atomically,
+    write_bytes,
     write_tensors,
 )
 from arietta.errors import CheckpointError
@@ -294,8 +294,4 @@ def write_public(
     if config.class_size is not None:
         values["class_size"] = config.class_size
     text = json.dumps(values, indent=2) + "\n"
-    write_atomically(path.parent / "config.json", lambda file: _put(file, text))
-
-
-def _put(file: Any, text: str) -> None:
-    file.write(text.encode("utf-8"))
+    write_bytes(path.parent / "config.json", text.encode())

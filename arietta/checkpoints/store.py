@@ -21,7 +21,7 @@ from arietta.checkpoints.tensors import (
     Float32Array,
     StoredType,
     TensorFile,
-    write_atomically,
+    write_bytes,
     write_tensors,
 )
 from arietta.errors import CheckpointError, OutputError
@@ -230,14 +230,10 @@ def save(
         "sha256": file_sha256(place / WEIGHTS),
     }
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(place / CONFIG, lambda file: _put(file, text))
+    write_bytes(place / CONFIG, text.encode())
     if card is not None:
-        write_atomically(place / CARD, lambda file: _put(file, card))
+        write_bytes(place / CARD, card.encode())
     return place
-
-
-def _put(file: Any, text: str) -> None:
-    file.write(text.encode("utf-8"))
 
 
 def file_sha256(path: Path) -> str:
@@ -275,6 +271,6 @@ def _write_hashes(known: dict[str, str]) -> None:
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
         text = json.dumps(known)
-        write_atomically(cache_dir() / "sha256.json", lambda file: _put(file, text))
+        write_bytes(cache_dir() / "sha256.json", text.encode())
     except (OSError, OutputError):
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from arietta.errors import CheckpointError, OutputError, UsageError
+from arietta.errors import CheckpointError, UsageError
+from arietta.output import check_output, whole_file
 
 Float32Array = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
@@ -296,8 +296,7 @@ def write_tensors(
         OutputError: the file exists, its directory does not, or the disk is full.
         CheckpointError: a value is not finite.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name or force it")
+    check_output(path, force=overwrite)
     plan: list[tuple[str, str, Shape, _Writer]] = []
     for name in tensors:
         plan += _plan_tensor(tensors, name, stored)
@@ -310,15 +309,13 @@ def write_tensors(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # data aligned to 8 bytes, as the format asks
 
-    def write(file: BinaryIO) -> None:
+    with whole_file(path, force=overwrite) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for _, dtype, shape, read in plan:
             data = np.ascontiguousarray(read(), _STORED[dtype])
             assert data.shape == shape
             file.write(data.data)
-
-    write_atomically(path, write)
 
 
 def _plan_tensor(
@@ -351,26 +348,11 @@ def _plan_tensor(
     return [(name, "F32", shape, read)]
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path`` and move it there when it is complete.
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all, over whatever is there.
 
     Raises:
-        OutputError: the directory is missing or not writable, or the disk is full.
+        OutputError: see ``output.whole_file``.
     """
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        # mkstemp makes the file private; give it the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-        raise
+    with whole_file(path, force=True) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,249 @@
+"""Models by name, music by method: what programs and the command line call.
+
+model = arietta.load("small")
+out = model.generate(arietta.read("a.mid"), seconds=30, seed=0)
+out.save("b.mid")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from arietta.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from arietta.checkpoints.store import LoadedCheckpoint
+    from arietta.graphs.packing import Precision
+    from arietta.inference.backends import Backend
+    from arietta.inference.continuation import Continuation, ContinuationStream
+    from arietta.inference.engine import Engine, Progress
+    from arietta.midi.notes import Piece
+
+Device = Literal["cpu", "cuda", "mps"]
+DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
+DEFAULT_MODEL = "small"
+
+
+class GenerateOptions(TypedDict, total=False):
+    """Keywords of ``Model.generate``, ``generate_many`` and ``stream``; all may be left out.
+
+    Attributes:
+        seconds, bars, notes, tokens: length of the new music; 30 seconds by default.
+        prompt_seconds: how much of the prompt to go on from.
+        end: ask for an ending at about that length.
+        seed: 0..2^64-1, 0 by default; None draws one.
+        style: prefix names such as ``chopin``, where the vocabulary has them.
+        preset: ``faithful``, ``balanced`` or ``adventurous``.
+        temperature, min_p, top_p, density, grammar: single numbers of the preset to change.
+        guidance_vector, guidance: embedding to resemble, and how much; conditioned models only.
+    """
+
+    seconds: float | None
+    bars: float | None
+    notes: int | None
+    tokens: int | None
+    prompt_seconds: float | None
+    end: bool
+    seed: int | None
+    style: tuple[str, ...]
+    preset: str
+    temperature: float | None
+    min_p: float | None
+    top_p: float | None
+    density: float | None
+    grammar: bool | None
+    guidance_vector: npt.NDArray[np.float32] | None
+    guidance: float
+
+
+class Model:
+    """A model ready to play; made by ``load``.
+
+    One generation runs at a time: starting another ends the one before.
+
+    Attributes:
+        name: of the checkpoint.
+        checkpoint: settings, tensors, hash, card.
+        engine: the engine underneath, for front ends that work with tokens.
+    """
+
+    def __init__(
+        self, checkpoint: LoadedCheckpoint, engine: Engine, provenance: dict[str, Any]
+    ) -> None:
+        self.name = checkpoint.name
+        self.checkpoint = checkpoint
+        self.engine = engine
+        self._provenance = provenance
+
+    def __repr__(self) -> str:
+        return f"<arietta.Model {self.name}: {self.checkpoint.config.parameter_count():,} weights>"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Model and its hash, how it runs; JSON values. Hashing a big file takes seconds once."""
+        return {
+            "model": self.name,
+            "model_sha256": self.checkpoint.sha256,
+            **self._provenance,
+        }
+
+    def generate(
+        self,
+        prompt: Piece | str | PathLike[str] | None = None,
+        *,
+        variation: int = 0,
+        report: Callable[[Progress], None] | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Continuation:
+        """Continue a prompt, or improvise from nothing.
+
+        Args:
+            prompt: a piece or the path of a MIDI file; None starts from scratch.
+            variation: which of the seed's variations; ``generate_many`` gives the same ones.
+            report: called after every step.
+            options: see ``GenerateOptions``.
+
+        Raises:
+            InputError: the prompt cannot be read or has no notes.
+            UsageError: an option is out of range.
+        """
+        return self._start(prompt, 1, variation, options).run(report)[0]
+
+    def generate_many(
+        self,
+        prompt: Piece | str | PathLike[str] | None = None,
+        *,
+        variations: int = 4,
+        report: Callable[[Progress], None] | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> list[Continuation]:
+        """Several continuations at once; much faster than one after the other.
+
+        See ``generate``.
+        """
+        return self._start(prompt, variations, 0, options).run(report)
+
+    def stream(
+        self,
+        prompt: Piece | str | PathLike[str] | None = None,
+        *,
+        variations: int = 1,
+        **options: Unpack[GenerateOptions],
+    ) -> ContinuationStream:
+        """Notes while later ones are still being decided: iterate over what is returned.
+
+        See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
+        """
+        return self._start(prompt, variations, 0, options)
+
+    def _start(
+        self,
+        prompt: Piece | str | PathLike[str] | None,
+        variations: int,
+        first_variation: int,
+        options: GenerateOptions,
+    ) -> ContinuationStream:
+        from arietta.inference.continuation import ContinuationStream, Request
+        from arietta.inference.engine import Guidance
+        from arietta.inference.sampling import DEFAULT_PRESET, settings_from
+
+        given: dict[str, Any] = {**options}
+        if unknown := given.keys() - GenerateOptions.__annotations__.keys():
+            raise UsageError(f"unknown options: {', '.join(sorted(unknown))}")
+        preset = given.pop("preset", DEFAULT_PRESET)
+        names = ("temperature", "min_p", "top_p", "density", "grammar")
+        settings = settings_from(preset, **{name: given.pop(name, None) for name in names})
+        vector = given.pop("guidance_vector", None)
+        strength = given.pop("guidance", 1.0)
+        guidance = None if vector is None else Guidance(vector, strength)
+        allowed = {f.name for f in fields(Request)}
+        assert given.keys() <= allowed
+        request = Request(**given, variations=variations, first_variation=first_variation)
+        piece: Piece | None
+        if prompt is None or not isinstance(prompt, str | PathLike):
+            piece = prompt
+        else:
+            from arietta.midi.reader import read
+
+            piece = read(prompt)
+        return ContinuationStream(
+            self.engine,
+            piece,
+            request,
+            settings,
+            guidance=guidance,
+            provenance={**self.provenance, "preset": preset},
+        )
+
+
+def load(
+    name: str | PathLike[str] = DEFAULT_MODEL,
+    *,
+    device: Device = "cpu",
+    precision: Precision = "int8",
+    threads: int | None = None,
+    draft: str | PathLike[str] | None = None,
+    offline: bool = False,
+) -> Model:
+    """Load a model that continues performances.
+
+    Args:
+        name: a registered name, a hub id, a checkpoint folder or a public ``.safetensors`` file.
+        device: ``cpu`` runs OpenVINO; ``cuda`` and ``mps`` need torch.
+        precision: of the weights on the CPU: ``int8``, ``int4`` or ``f32``.
+        threads: processor threads; all physical cores by default.
+        draft: a smaller model that drafts for this one; the output's distribution stays.
+        offline: never ask the hub.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged or of another kind.
+        MissingExtraError: the device needs torch.
+    """
+    from arietta.checkpoints.store import load as load_checkpoint
+    from arietta.inference.engine import Engine
+    from arietta.inference.speculative import Draft
+    from arietta.tokenizers.aria import AriaTokenizer
+
+    if device not in DEVICES:
+        raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
+    checkpoint = load_checkpoint(name, offline=offline)
+    checkpoint.require("lm", "conditioned")
+    provenance: dict[str, Any] = {
+        "device": device,
+        "precision": precision if device == "cpu" else "float32",
+    }
+    small = None
+    if draft is not None:
+        found = load_checkpoint(draft, offline=offline)
+        found.require("lm", "conditioned")
+        small = Draft(_backend(found, device, precision, threads), AriaTokenizer(found.tokenizer))
+        provenance["draft"] = found.name
+        provenance["draft_sha256"] = found.sha256
+    engine = Engine(
+        _backend(checkpoint, device, precision, threads),
+        AriaTokenizer(checkpoint.tokenizer),
+        draft=small,
+    )
+    return Model(checkpoint, engine, provenance)
+
+
+def _backend(
+    checkpoint: LoadedCheckpoint, device: Device, precision: Precision, threads: int | None
+) -> Backend:
+    if device == "cpu":
+        from arietta.inference.backends import OpenVinoBackend
+
+        return OpenVinoBackend(checkpoint, precision, threads)
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(f"--device {device}", "gpu") from None
+    from arietta.inference.torch_backend import TorchBackend
+
+    return TorchBackend(checkpoint, device)
