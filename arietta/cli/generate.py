@@ -1,0 +1,425 @@
+"""``arietta generate``: continue a performance."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+import typer
+
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    Progress,
+    clock,
+    emit,
+    new_app,
+    note,
+    print_pairs,
+    say,
+)
+from arietta.errors import UsageError
+
+if TYPE_CHECKING:
+    from arietta.inference import engine
+    from arietta.inference.continuation import Continuation, ContinuationStream
+
+app = new_app()
+
+
+class Preset(StrEnum):
+    """Choices of ``--preset``."""
+
+    faithful = "faithful"
+    balanced = "balanced"
+    adventurous = "adventurous"
+
+
+class Precision(StrEnum):
+    """Choices of ``--precision``."""
+
+    int8 = "int8"
+    int4 = "int4"
+    f32 = "f32"
+
+
+class Device(StrEnum):
+    """Choices of ``--device``."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class RequestOptions(TypedDict):
+    """What is asked for, as ``Model.stream`` takes it."""
+
+    seconds: float | None
+    bars: float | None
+    prompt_seconds: float | None
+    end: bool
+    seed: int
+    style: tuple[str, ...]
+
+
+class SettingOptions(TypedDict):
+    """How it is sampled, as ``Model.stream`` takes it."""
+
+    temperature: float | None
+    min_p: float | None
+    top_p: float | None
+    density: float | None
+    grammar: bool | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one variation goes."""
+
+    midi: Path
+    wav: Path | None
+
+
+@app.command()
+def generate(
+    prompt: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PROMPT", help="MIDI file to go on from; without one, start from scratch."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT.mid",
+            help="MIDI file to write; with several variations OUT-1.mid, OUT-2.mid, ..."
+            " [default: PROMPT-SEED.mid in the current directory]",
+        ),
+    ] = None,
+    prompt_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="Go on after the first S seconds of the prompt. [default: all of it]"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Length of the new music. [default: 30]")
+    ] = None,
+    bars: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="Length in bars of the prompt's own metre and tempo instead."
+        ),
+    ] = None,
+    variations: Annotated[
+        int, typer.Option(metavar="N", help="How many different continuations.")
+    ] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The same seed gives the same music. [default: a new one, told]"
+        ),
+    ] = None,
+    end: Annotated[
+        bool, typer.Option("--end", help="Bring the music to an ending at about that length.")
+    ] = False,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Write the continuation without the prompt.")
+    ] = False,
+    wav: Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")] = False,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            metavar="NAME",
+            help="faithful stays close to the prompt's manner, balanced, adventurous roams.",
+        ),
+    ] = Preset.balanced,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="T", help="0..2, in place of the preset's; 0 always takes the top."),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help="0..1: drop what is less than P times as likely as the likeliest."
+        ),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="0..1: keep the likeliest that make up P together."),
+    ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option(metavar="D", help="0.1..10: above 1 for more notes, below for fewer."),
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A composer, form or genre to lean to (chopin, nocturne, jazz); may be repeated.",
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A name from `arietta models list`, a file or a folder."),
+    ] = "small",
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A small model to draft for a big one: faster, the same kind of music.",
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(metavar="TYPE", help="Of the weights: int8, int4 (smaller, faster) or f32."),
+    ] = Precision.int8,
+    device: Annotated[
+        Device,
+        typer.Option(metavar="NAME", help="cpu; or cuda or mps, which need arietta[gpu]."),
+    ] = Device.cpu,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Processor threads. [default: all cores]")
+    ] = None,
+    no_grammar: Annotated[
+        bool,
+        typer.Option(
+            "--no-grammar", help="Sample as the public code does; notes may come out broken."
+        ),
+    ] = False,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Continue a piano performance, or improvise from nothing.
+
+    Works offline with the model that ships with arietta. Ctrl-C stops and keeps what was decided so
+    far. Every file carries the model, settings and seed it was made with in a text event.
+
+    \b
+    Examples:
+      arietta generate
+      arietta generate prompt.mid -o out.mid --seconds 30 --variations 4 --seed 7 --wav
+      arietta generate prompt.mid -o out.mid --prompt-seconds 15 --bars 8 --only-new
+      arietta generate --style chopin --style nocturne --seconds 60 --end
+    """
+    from secrets import randbits
+
+    from arietta.inference.continuation import Request
+    from arietta.inference.sampling import settings_from
+    from arietta.midi.reader import read
+    from arietta.output import check_output
+
+    # Everything that can be refused is refused before the work.
+    request: RequestOptions = {
+        "seconds": seconds,
+        "bars": bars,
+        "prompt_seconds": prompt_seconds,
+        "end": end,
+        "seed": randbits(31) if seed is None else seed,
+        "style": tuple(style or ()),
+    }
+    settings: SettingOptions = {
+        "temperature": temperature,
+        "min_p": min_p,
+        "top_p": top_p,
+        "density": density,
+        "grammar": False if no_grammar else None,
+    }
+    Request(**request, variations=variations)
+    settings_from(preset.value, **settings)
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads must be at least 1, not {threads}")
+    if prompt is None and prompt_seconds is not None:
+        raise UsageError("--prompt-seconds needs a PROMPT")
+    if prompt is None and bars is not None:
+        raise UsageError("--bars counts in the prompt's metre; without one give --seconds")
+    if output is None:
+        stem = prompt.stem if prompt is not None else "arietta"
+        output = Path(f"{stem}-{request['seed']}.mid")
+    elif output.suffix.lower() not in (".mid", ".midi"):
+        raise UsageError(f"{output}: the output is a MIDI file; call it {output.stem}.mid")
+    targets = name_targets(output, variations, wav=wav)
+    for target in targets:
+        check_output(target.midi, force=force)
+        if target.wav is not None:
+            check_output(target.wav, force=force)
+    piece = None if prompt is None else read(prompt)
+
+    from arietta.api import load
+
+    began = time.perf_counter()
+    player = load(
+        model, device=device.value, precision=precision.value, threads=threads, draft=draft
+    )
+    load_seconds = time.perf_counter() - began
+    with Progress(quiet=as_json) as progress:
+        stream = player.stream(
+            piece, variations=variations, preset=preset.value, **request, **settings
+        )
+        with stopped_by_ctrl_c(stream.cancel) as interrupted:
+            follow(stream, progress)
+        made = stream.results()
+        for line in stream.notices:
+            note(line)
+        facts = stream.progress()
+        if interrupted and not any(len(result.new) for result in made):
+            note("stopped before the first note; nothing was written")
+            raise typer.Exit(130)
+        rows = []
+        for target, result in zip(targets, made, strict=True):
+            if interrupted and not len(result.new):
+                continue
+            result.save(target.midi, only_new=only_new, force=force)
+            if target.wav is not None:
+                sound(target.wav, result, progress, only_new=only_new, force=force)
+            rows.append(row_facts(target, result))
+    total = {
+        "load_seconds": round(load_seconds, 3),
+        "prefill_seconds": round(facts.prefill_seconds, 3),
+        "first_note_seconds": _rounded(facts.first_note_seconds, load_seconds),
+        "wall_seconds": round(facts.wall_seconds, 3),
+        "notes": facts.notes,
+        "tokens": facts.tokens,
+        "music_seconds": round(facts.total_music_seconds, 3),
+        "notes_per_second": round(facts.notes_per_second, 1),
+        "realtime_factor": round(facts.realtime_factor, 1),
+        "draft_acceptance": facts.acceptance,
+        "interrupted": bool(interrupted),
+        "notices": list(stream.notices),
+        "provenance": dict(made[0].provenance),
+    }
+    if as_json:
+        emit({"outputs": rows, **total})
+    else:
+        summary(rows, total, made, prompt)
+    if interrupted:
+        note("stopped; what was decided so far is kept")
+        raise typer.Exit(130)
+
+
+def name_targets(output: Path, variations: int, *, wav: bool) -> list[Target]:
+    """OUT.mid alone, or OUT-1.mid to OUT-N.mid with numbers of one width."""
+    if variations == 1:
+        paths = [output]
+    else:
+        width = len(str(variations))
+        paths = [
+            output.with_name(f"{output.stem}-{i:0{width}d}{output.suffix}")
+            for i in range(1, variations + 1)
+        ]
+    return [Target(path, path.with_suffix(".wav") if wav else None) for path in paths]
+
+
+@contextmanager
+def stopped_by_ctrl_c(cancel: Callable[[], None]) -> Iterator[list[int]]:
+    """Let the first ctrl-C ask for an orderly stop; a second one interrupts as usual.
+
+    Yields:
+        A list that is no longer empty once ctrl-C was pressed.
+    """
+    pressed: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancel()
+
+    try:
+        before = signal.signal(signal.SIGINT, on_signal)
+    except ValueError:  # not in the main thread, where no ctrl-C arrives
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def follow(stream: ContinuationStream, progress: Progress) -> None:
+    """Run a stream to its end under a progress line."""
+
+    def show(now: engine.Progress) -> None:
+        if progress.due():
+            progress.show(
+                f"{now.notes} notes, {clock(now.music_seconds)} of music,"
+                f" {now.realtime_factor:.1f}x real time"
+            )
+
+    stream.run(show)
+
+
+def sound(
+    path: Path, result: Continuation, progress: Progress, *, only_new: bool, force: bool
+) -> None:
+    """Write the WAV of a continuation."""
+    from arietta.sound.files import write_piece
+
+    write_piece(
+        path,
+        result.new if only_new else result.piece,
+        force=force,
+        progress=lambda done, total: progress.show(f"sound: {clock(done)} of {clock(total)}"),
+    )
+
+
+def row_facts(target: Target, result: Continuation) -> dict[str, Any]:
+    """What ``--json`` says about one variation."""
+    return {
+        "midi": str(target.midi),
+        "wav": None if target.wav is None else str(target.wav),
+        "variation": result.stats.variation,
+        "notes": result.stats.notes,
+        "tokens": result.stats.tokens,
+        "music_seconds": round(result.stats.music_seconds, 3),
+        "seam_ms": round(result.seam_ms, 3),
+        "stopped": result.stats.reason,
+    }
+
+
+def summary(
+    rows: list[dict[str, Any]],
+    total: dict[str, Any],
+    made: list[Continuation],
+    prompt: Path | None,
+) -> None:
+    """One screen: where, how much, how fast, with what."""
+    for row in rows:
+        where = row["midi"] if row["wav"] is None else f"{row['midi']}, {row['wav']}"
+        say(f"{where}: {row['notes']} new notes, {clock(row['music_seconds'])}")
+    first = made[0]
+    came_from = "from scratch"
+    if prompt is not None:
+        heard = first.prompt.end_ms / 1000
+        came_from = f"{prompt}, {len(first.prompt)} notes, {clock(heard)}"
+    used = first.provenance
+    settings = used["settings"]
+    dials = ", ".join(f"{k} {v:g}" for k, v in settings.items() if type(v) in (int, float))
+    first_note = total["first_note_seconds"]
+    print_pairs(
+        [
+            ("prompt", came_from),
+            ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
+            (
+                "speed",
+                f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
+                f" first note after {clock(first_note)}"
+                if first_note is not None
+                else "",
+            ),
+            ("model", f"{used['model']}, {used['precision']}, hash {used['model_sha256'][:12]}"),
+            ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
+        ]
+    )
+
+
+def _rounded(first_note_seconds: float | None, load_seconds: float) -> float | None:
+    return None if first_note_seconds is None else round(first_note_seconds + load_seconds, 3)
