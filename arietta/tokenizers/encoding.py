@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from arietta.errors import InputError, TokenError
 from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored
-from arietta.midi.notes import DRUM_CHANNEL, Int32Array, Piece, Uint8Array
+from arietta.midi.notes import DRUM_CHANNEL, Int32Array, NoteTable, Piece, Uint8Array
 from arietta.midi.pedal import PEDAL_DOWN, pedal_offsets
 from arietta.midi.tempo import Compat, IntArray
 from arietta.tokenizers.quantise import (
@@ -60,7 +60,13 @@ class Voices:
     instruments: list[int]
 
 
-def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
+def drums_with_token(notes: NoteTable) -> npt.NDArray[np.bool_]:
+    """(n,) which notes are drums that the vocabularies have a token for."""
+    in_range = (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
+    return (notes.channel == DRUM_CHANNEL) & in_range
+
+
+def select_voices(piece: Piece, vocabulary: Vocabulary, compat: Compat | None = None) -> Voices:
     """What of a piece the vocabulary can express.
 
     A vocabulary that merges takes every channel but drums as piano; the others need a prefix for
@@ -90,7 +96,7 @@ def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
                 present[c] = True
         present[DRUM_CHANNEL] = False
         instruments = set(class_index[present].tolist())
-    if vocabulary.drums and has_drums:
+    if vocabulary.drums and has_drums and (compat or drums_with_token(kept.notes).any()):
         instruments.add(len(vocabulary.classes))
     return Voices(kept, has_drums, class_index, sorted(instruments))
 
@@ -260,8 +266,7 @@ def encode_voices(
         first += offsets[notes.channel]
     width: IntArray | None = None
     if voices.has_drums:
-        drum = notes.channel == DRUM_CHANNEL
-        named = (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
+        drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)
         drum_ids = notes.pitch.astype(np.int32) + (vocabulary.drum_start - FIRST_DRUM)
         first = np.where(drum, np.where(named, drum_ids, np.int32(UNK)), first)
         # Without drum tokens a drum still moves the clock, as in public data.
@@ -286,6 +291,6 @@ def encode_voices(
         onset = np.concatenate((onset, pedal_onset))[order]
         duration = np.concatenate((duration, np.zeros(len(pedals), np.int32)))[order]
         width = np.concatenate((width, np.full(len(pedals), 2)))[order]
-    if not len(segment):
+    if not len(segment) or (width is not None and not width.any()):
         raise InputError(f"{piece.source or 'piece'}: no notes that have a token")
     return lay_out(segment, first, onset, duration, width, head, tail)

@@ -27,6 +27,7 @@ from arietta.tokenizers.decoding import (
 )
 from arietta.tokenizers.encoding import (
     drawn_dim_offset,
+    drums_with_token,
     duration_ids,
     insert_dim,
     note_ids,
@@ -94,13 +95,12 @@ class RelativeTokenizer:
             TokenError: a prefix name is unknown.
         """
         vocab = self.vocabulary
-        voices = select_voices(piece, vocab)
+        voices = select_voices(piece, vocab, compat)
         kept, notes = voices.piece, voices.piece.notes
         start = notes.onset_tick
-        drum = notes.channel == DRUM_CHANNEL
+        drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)
         first = note_ids(vocab, notes.pitch, notes.velocity)
         first += voices.class_index[notes.channel] * np.int32(vocab.notes_per_class)
-        named = (notes.pitch >= v.FIRST_DRUM) & (notes.pitch <= v.LAST_DRUM)
         drum_ids = notes.pitch.astype(np.int32) + (vocab.drum_start - v.FIRST_DRUM)
         first = np.where(drum, np.where(named, drum_ids, np.int32(v.UNK)), first)
         duration = duration_ids(vocab, rounded_ms(kept, start, offsets_from_key_down(kept), compat))
