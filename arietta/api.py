@@ -195,7 +195,7 @@ def load(
 
     Args:
         name: a registered name, a hub id, a checkpoint folder or a public ``.safetensors`` file.
-        device: ``cpu`` runs OpenVINO; ``cuda`` and ``mps`` need torch.
+        device: ``cpu`` runs our kernel or OpenVINO; ``cuda`` and ``mps`` need torch.
         precision: of the weights on the CPU: ``int8``, ``int4`` or ``f32``.
         threads: processor threads; all physical cores by default.
         draft: a smaller model that drafts for this one; the output's distribution stays.
@@ -225,11 +225,9 @@ def load(
         small = Draft(_backend(found, device, precision, threads), AriaTokenizer(found.tokenizer))
         provenance["draft"] = found.name
         provenance["draft_sha256"] = found.sha256
-    engine = Engine(
-        _backend(checkpoint, device, precision, threads),
-        AriaTokenizer(checkpoint.tokenizer),
-        draft=small,
-    )
+    backend = _backend(checkpoint, device, precision, threads)
+    provenance["runner"] = type(backend).__name__.removesuffix("Backend").lower()
+    engine = Engine(backend, AriaTokenizer(checkpoint.tokenizer), draft=small)
     return Model(checkpoint, engine, provenance)
 
 
@@ -237,9 +235,9 @@ def _backend(
     checkpoint: LoadedCheckpoint, device: Device, precision: Precision, threads: int | None
 ) -> Backend:
     if device == "cpu":
-        from arietta.inference.backends import OpenVinoBackend
+        from arietta.inference.backends import cpu_backend
 
-        return OpenVinoBackend(checkpoint, precision, threads)
+        return cpu_backend(checkpoint, precision, threads)
     try:
         import torch  # noqa: F401
     except ImportError:

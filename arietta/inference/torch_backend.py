@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arietta.errors import CheckpointError, UsageError
-from arietta.inference.backends import Checkpoint, Floats, Ids, Ranges
+from arietta.graphs.weights import Source
+from arietta.inference.backends import (
+    Floats,
+    Ids,
+    Ranges,
+    adapt_condition,
+    check_append,
+    check_fork,
+    check_rewind,
+    check_rows,
+)
 from arietta.models.aria import AriaDecoder, KeyValue
 from arietta.models.config import AriaConfig
 
@@ -38,7 +48,7 @@ class TorchBackend:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "cuda", dtype: torch.dtype = torch.float32
+        self, checkpoint: Source, device: str = "cuda", dtype: torch.dtype = torch.float32
     ) -> None:
         there: dict[str, Callable[[], bool]] = {
             "cuda": torch.cuda.is_available,
@@ -108,8 +118,7 @@ class TorchSession:
     """
 
     def __init__(self, backend: TorchBackend, rows: int) -> None:
-        if rows < 1:
-            raise UsageError(f"a session needs at least one row, not {rows}")
+        check_rows(rows)
         self._backend = backend
         self._past: list[KeyValue] | None = None  # views of the used part of the cache
         self._lengths = np.zeros(rows, np.int64)
@@ -127,20 +136,7 @@ class TorchSession:
 
     def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
         """Run the next tokens of every row; see ``backends.Session``."""
-        ids = np.asarray(ids)
-        if ids.ndim != 2 or ids.shape[0] != self.rows or ids.shape[1] < 1:
-            raise UsageError(f"ids of shape {ids.shape} do not fit a session of {self.rows} rows")
-        if ids.min() < 0 or ids.max() >= self._backend.vocab_size:
-            raise UsageError(f"token ids must lie in 0..{self._backend.vocab_size - 1}")
-        tokens = ids.shape[1]
-        count = np.full(self.rows, tokens) if counts is None else np.asarray(counts, np.int64)
-        if count.shape != (self.rows,) or count.min() < 0 or count.max() > tokens:
-            raise UsageError(f"counts must be {self.rows} numbers in 0..{tokens}")
-        longest = int((self._lengths + count).max())
-        if longest > self._backend.max_seq_len:
-            raise UsageError(
-                f"{longest} tokens exceed the model's context of {self._backend.max_seq_len}"
-            )
+        ids, count = check_append(self._backend, self._lengths, ids, counts)
         rows = torch.as_tensor(ids.astype(np.int64), device=self._backend.device)
         hidden = self._run(rows, None, count)
         if not last:
@@ -154,9 +150,7 @@ class TorchSession:
 
     def fork(self, index: Ids) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
-        index = np.asarray(index, np.int64)
-        if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= self.rows:
-            raise UsageError(f"fork needs row numbers in 0..{self.rows - 1}")
+        index = check_fork(self.rows, index)
         self._lengths, self._slots = self._lengths[index], self._slots[index]
         if self._past is not None:
             rows = torch.as_tensor(index, device=self._backend.device)
@@ -164,29 +158,18 @@ class TorchSession:
 
     def rewind(self, lengths: Ids) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on."""
-        target = np.asarray(lengths, np.int64)
-        if target.shape != (self.rows,) or target.min() < 0 or (target > self._lengths).any():
-            raise UsageError(f"rewind needs lengths between 0 and {self._lengths.tolist()}")
+        target = check_rewind(self._lengths, lengths)
         self._slots[self._slots >= target[:, None]] = _DEAD
-        self._lengths = target.copy()
+        self._lengths = target
         self._compact()
 
     def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
         """Place an adapted condition vector at position 0 of an empty session (E.4)."""
-        if self._slots.shape[1]:
-            raise UsageError("a condition stands before all tokens; this session has some")
         if not self._backend.config.conditioned:
             raise UsageError("this model takes no condition")
         adapter = self._backend.model.embedding_adapter
-        vectors = np.atleast_2d(np.asarray(vectors, np.float32))
-        if vectors.shape[1] != adapter.in_features or len(vectors) not in (1, self.rows):
-            raise UsageError(
-                f"condition of shape {vectors.shape}; needed is ({self.rows},"
-                f" {adapter.in_features})"
-            )
-        x = torch.as_tensor(vectors, dtype=self._backend.dtype, device=self._backend.device)
-        with torch.inference_mode():
-            first = adapter(x).expand(self.rows, -1)
+        x = adapt_condition(_to_numpy(adapter.weight), vectors, self._lengths)[:, 0]
+        first = torch.as_tensor(x, dtype=self._backend.dtype, device=self._backend.device)
         none = torch.zeros((self.rows, 0), dtype=torch.int64, device=self._backend.device)
         self._run(none, first, np.ones(self.rows, np.int64))
         if rows is not None:
