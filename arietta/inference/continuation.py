@@ -481,7 +481,7 @@ def _release(pedals: PedalTable, tick: int) -> PedalTable:
         last = int(np.flatnonzero(pedals.channel == channel)[-1])
         if pedals.value[last]:
             at = max(tick, int(pedals.tick[last]))
-            ups.append(pedal_table([at], 0, channel, pedals.track[last]))
+            ups.append(pedal_table([at], [0], channel, pedals.track[last]))
     return _joined(PedalTable, pedals, *ups) if ups else pedals
 
 
