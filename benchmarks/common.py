@@ -50,7 +50,7 @@ def command() -> str:
 
 
 def file_result(name: str, figures: dict[str, Any]) -> Path:
-    """Write ``results/<name>.json`` with the machine, versions, command and date beside the figures.
+    """Write ``results/<name>.json``: the figures with machine, versions, command and date.
 
     Args:
         name: what was asked, as a file name without suffix.

@@ -3,7 +3,7 @@
     python -m benchmarks.likelihood TOKENS [--model arietta/assets/small] [--windows 1500]
 
 TOKENS is the folder of token files that ``python -m arietta.training.prepare`` writes. The model in
-float32, int8 and int4 and a Kneser-Ney 5-gram trained on the same train split score the same windows.
+float32, int8 and int4 and a Kneser-Ney 5-gram of the same train split score the same windows.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ from benchmarks.common import file_result
 def paired_cost(a: ScoredWindows, b: ScoredWindows, draws: int = 1_000) -> dict[str, Any]:
     """Loss of ``b`` over that of ``a`` in per cent, with a bootstrap interval over groups."""
     groups = np.unique([w.group for w in a.windows], return_inverse=True)[1]
-    sums = np.stack(
-        [np.bincount(groups, [n.sum() for n in x.nats]) for x in (a, b)]
-    )  # (2, groups)
+    sums = np.stack([np.bincount(groups, [n.sum() for n in x.nats]) for x in (a, b)])  # (2, groups)
     drawn = np.random.default_rng(0).multinomial(
         sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), draws
     )

@@ -1,0 +1,160 @@
+"""Does generated music degenerate, and which sampling settings come closest to what people played?
+
+    python -m benchmarks.continuations presets TOKENS    # grid on the valid split
+    python -m benchmarks.continuations test TOKENS       # the presets on 40 test prompts
+
+Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
+followed. Statistics and their overlap are defined in ``arietta.evaluation.continuations``. As a
+ceiling, the human continuations are also compared with those of 40 other performances.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import arietta
+from arietta.api import GenerateOptions
+from arietta.data.tokens import TokenPieces
+from arietta.evaluation.continuations import Description, compare, describe
+from arietta.inference.sampling import PRESETS
+from arietta.midi.notes import Piece
+from arietta.tokenizers.aria import AriaTokenizer
+from benchmarks.common import file_result
+
+PROMPT_MS, FOLLOW_MS = 15_000, 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt:
+    """A prompt and the statistics of what the player played next."""
+
+    prompt: Piece
+    human: Description
+
+
+def draw_excerpts(path: Path, tokenizer: AriaTokenizer, count: int, seed: int) -> list[Excerpt]:
+    """``count`` excerpts, each from another composition group."""
+    pieces = TokenPieces.load(path)
+    rng = np.random.default_rng(seed)
+    excerpts: list[Excerpt] = []
+    used: set[str] = set()
+    for i in rng.permutation(len(pieces)):
+        if pieces.groups[i] in used:
+            continue
+        head = np.array([pieces.prefixes[i][0], tokenizer.bos], np.int32)
+        piece = tokenizer.decode(np.concatenate((head, pieces.body(int(i)))))
+        onset = piece.onset_ms
+        room = onset[-1] - PROMPT_MS - FOLLOW_MS
+        if room < 0:
+            continue
+        start = onset[np.searchsorted(onset, rng.uniform(0, room))]
+        inside = (onset >= start) & (onset < start + PROMPT_MS)
+        after = (onset >= start + PROMPT_MS) & (onset < start + PROMPT_MS + FOLLOW_MS)
+        if inside.sum() < 10 or after.sum() < 10:
+            continue
+        notes = piece.notes
+        human = describe(
+            onset[after] - start - PROMPT_MS,
+            piece.duration_ms[after],
+            notes.pitch[after],
+            notes.velocity[after],
+            FOLLOW_MS,
+        )
+        assert human is not None
+        prompt = Piece.from_ms(
+            onset[inside] - start,
+            piece.duration_ms[inside],
+            notes.pitch[inside],
+            notes.velocity[inside],
+        )
+        excerpts.append(Excerpt(prompt, human))
+        used.add(pieces.groups[i])
+        if len(excerpts) == count:
+            return excerpts
+    raise SystemExit(f"only {len(excerpts)} of {count} excerpts found in {path}")
+
+
+def continuations(
+    model: arietta.Model, excerpts: list[Excerpt], options: GenerateOptions
+) -> list[Description | None]:
+    """Statistics of one continuation of every prompt."""
+    found = []
+    for seed, excerpt in enumerate(excerpts):
+        out = model.generate(excerpt.prompt, seconds=FOLLOW_MS / 1000, seed=seed, **options)
+        new = out.new
+        found.append(
+            describe(new.onset_ms, new.duration_ms, new.notes.pitch, new.notes.velocity, FOLLOW_MS)
+        )
+    return found
+
+
+def grid() -> dict[str, GenerateOptions]:
+    """Settings that are tried; "flat" is the public sampler, without grammar and kinds."""
+    found: dict[str, GenerateOptions] = {
+        f"T={t} min_p={p}": {"temperature": t, "min_p": p}
+        for t in (0.85, 0.92, 0.98, 1.05)
+        for p in (0.0, 0.02, 0.05)
+    }
+    public: GenerateOptions = {"temperature": 0.98, "min_p": 0.035}
+    found["T=0.98 min_p=0.035"] = public
+    found["T=0.95 top_p=0.95"] = {"temperature": 0.95, "top_p": 0.95}
+    found["flat T=0.98 min_p=0.035"] = {**public, "grammar": False}
+    for density in (0.5, 2.0):
+        found[f"T=0.98 min_p=0.035 density={density}"] = {**public, "density": density}
+    return found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("presets", "test"))
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--prompts", type=int, default=40)
+    arguments = parser.parse_args()
+    split = {"presets": "valid", "test": "test"}[arguments.what]
+    tokenizer = AriaTokenizer("piano")
+    path = arguments.tokens / f"{split}.npz"
+    excerpts = draw_excerpts(path, tokenizer, arguments.prompts, seed=1)
+    others = draw_excerpts(path, tokenizer, arguments.prompts, seed=2)
+    human = [e.human for e in excerpts]
+    ceiling = compare([e.human for e in others], human)
+    model = arietta.load(arguments.model)
+    figures: dict[str, Any] = {
+        "model_sha256": model.checkpoint.sha256,
+        "split": split,
+        "prompts": len(excerpts),
+        "other_humans": ceiling,
+    }
+    print(f"{'other humans':36} overlap {ceiling['mean_overlap']}", flush=True)
+    tried = grid()
+    if arguments.what == "test":
+        tried = {name: {"preset": name} for name in PRESETS}
+    for name, options in tried.items():
+        found = compare(continuations(model, excerpts, options), human)
+        figures[name] = found
+        row = found["statistics"]
+        print(
+            f"{name:36} overlap {found['mean_overlap']}  silent {found['silent']}  "
+            + "  ".join(
+                f"{k} {row[k]['generated'][1]} ({row[k]['human'][1]})"
+                for k in (
+                    "notes_per_second",
+                    "chord_share",
+                    "pitch_class_entropy",
+                    "repeated_phrases",
+                    "longest_gap_s",
+                )
+            ),
+            flush=True,
+        )
+    file_result(f"continuations_{arguments.what}", figures)
+
+
+if __name__ == "__main__":
+    main()
