@@ -1,0 +1,1 @@
+"""Files <-> columns of notes and events; numpy, no torch."""

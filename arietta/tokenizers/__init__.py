@@ -1,0 +1,1 @@
+"""Pieces <-> ids; vectorised numpy."""
