@@ -378,6 +378,8 @@ static int parse_file(Parse *parse, const uint8_t *data, int64_t n)
     int64_t at = 0;
     if (n == 0)
         return fail(parse, 0, "the file is empty");
+    if (n >= (int64_t)1 << 31)
+        return fail(parse, 0, "the file is larger than 2 GiB");
     if (n >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "RMID", 4) == 0) {
         for (at = 12;;) {
             if (at + 8 > n)

@@ -13,7 +13,7 @@ Errors are only ever raised by that loop, in file order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -31,12 +31,16 @@ from arietta.midi.notes import (
 )
 from arietta.midi.tempo import IntArray
 
+BoolArray = npt.NDArray[np.bool_]
+
 MAX_TICK = 2**40
 """Latest tick of an event: 36 years at 480 ticks a quarter and 120 quarters a minute. Up to here
 milliseconds at the slowest tempo still fit 64-bit integers."""
 
 SUSTAIN = 64
-META_TEXT, META_COPYRIGHT, META_END_OF_TRACK, META_TEMPO = 0x01, 0x02, 0x2F, 0x51
+_TEMPO = b"\xff\x51"
+# Kinds of special events as ``_Specials`` numbers them.
+_KIND_TEXT, _KIND_COPYRIGHT, _KIND_END_OF_TRACK, _KIND_TEMPO = 0x101, 0x102, 0x12F, 0x151
 
 _CUT_OFF = "an event runs past the end of its track"
 
@@ -63,6 +67,8 @@ def _file_span(data: bytes) -> tuple[int, int]:
     n = len(data)
     if n == 0:
         _fail("the file is empty", 0)
+    if n >= 2**31:
+        _fail("the file is larger than 2 GiB", 0)
     if data[:4] != b"RIFF" or data[8:12] != b"RMID":
         return 0, n
     at = 12
@@ -119,23 +125,26 @@ class _Rows:
 
     def __init__(self, data: bytes) -> None:
         self.bytes = np.frombuffer(data, np.uint8)
-        self.low: IntArray = np.flatnonzero(self.bytes < 0x80)
-        self._stops: list[IntArray | None] = [None, None, None]
+        self.low = np.flatnonzero(self.bytes < 0x80).astype(np.int32)
+        self._phases: list[tuple[bytes, IntArray] | None] = [None, None, None]
 
     def index(self, position: int) -> int:
         """Number of low bytes before a position."""
-        return int(self.low.searchsorted(position))
+        return int(self.low.searchsorted(np.int32(position)))
 
     def count(self, first: int, limit: int) -> int:
         """How many valid rows start at low byte ``first`` and end before low byte ``limit``.
 
         The caller has made sure that a message ends just before row ``first``.
         """
-        phase, row = first % 3, first // 3
-        stops = self._stops[phase]
-        if stops is None:
-            stops = self._stops[phase] = self._find_stops(phase)
-        return int(min(stops[stops.searchsorted(row)] - row, (limit - first) // 3))
+        row, phase = divmod(first, 3)
+        known = self._phases[phase]
+        if known is None:
+            known = self._phases[phase] = self._check(phase)
+        valid, stops = known
+        if valid[row : row + 1] != b"\1":
+            return 0
+        return min(int(stops[stops.searchsorted(row)]) - row, (limit - first) // 3)
 
     def last_status(self, first: int, rows: int) -> int:
         """The last status byte that stands in these rows, -1 if all have running status."""
@@ -143,39 +152,44 @@ class _Rows:
         explicit = np.flatnonzero(data - delta_end == 2)
         return int(self.bytes[delta_end[explicit[-1]] + 1]) if len(explicit) else -1
 
-    def _find_stops(self, phase: int) -> IntArray:
-        """Numbers of the rows that are no valid message, and of the row after the last."""
+    def _check(self, phase: int) -> tuple[bytes, IntArray]:
+        """Whether each row is a valid message; the numbers of those that are not, and the end."""
         rows = (len(self.low) - phase) // 3
         delta_end, data1, data2 = self.low[phase : phase + 3 * rows].reshape(rows, 3).T
-        bad = data1 - delta_end != _FIRST_DATA_AT[self.bytes[delta_end + 1]]
+        bad = data1 - delta_end != _FIRST_DATA_AT.take(self.bytes.take(delta_end + 1))
         bad |= data2 - data1 != 1
         # Longer delta times than the four bytes of the standard are left to the careful loop.
         bad[1:] |= delta_end[1:] - data2[:-1] > 4
-        return np.append(np.flatnonzero(bad), rows)
-
-
-@dataclass(slots=True)
-class _Special:
-    """An event other than a two-data-byte channel message."""
-
-    position: int
-    lead: int
-    """Ticks since the start of the track, without the rows before it."""
-    rows_before: int
-    track: int
-    data: bytes
-    """The message, its length field taken out."""
+        return (~bad).tobytes(), np.append(np.flatnonzero(bad), rows)
 
 
 class _Runs:
     """Runs of rows found so far: parallel lists, one entry a run."""
 
     def __init__(self) -> None:
-        self.low_index: list[int] = []
-        self.rows: list[int] = []
-        self.lead: list[int] = []
-        self.status: list[int] = []
-        self.track: list[int] = []
+        self.low_index = array("q")
+        self.rows = array("q")
+        self.lead = array("q")
+        """Ticks since the start of the track, without rows but with the run's first delta."""
+        self.status = array("B")
+        """Of the first row."""
+        self.track = array("i")
+
+
+class _Specials:
+    """Other events found so far: parallel lists, one entry an event."""
+
+    def __init__(self) -> None:
+        self.position = array("q")
+        self.lead = array("q")
+        """Ticks since the start of the track, without the rows before the event."""
+        self.rows_before = array("q")
+        self.track = array("i")
+        self.kind = array("h")
+        """Status byte, for meta events 256 and their type."""
+        self.size = array("q")
+        self.messages = bytearray()
+        """End to end, their length fields taken out."""
 
 
 def parse(data: bytes) -> RawColumns:
@@ -186,10 +200,9 @@ def parse(data: bytes) -> RawColumns:
     """
     division, spans = _track_spans(data)
     found = _Rows(data)
-    runs, specials = _Runs(), list[_Special]()
+    runs, specials = _Runs(), _Specials()
     row_total = 0
-    track_row = [0]  # rows before each track
-    track_lead: list[int] = []
+    track_row, track_lead = array("q", [0]), array("q")  # rows before each track; its lead
     for track, (start, end) in enumerate(spans):
         at, lead, running = start, 0, -1
         limit = found.index(end) if end > start else 0
@@ -245,16 +258,22 @@ def parse(data: bytes) -> RawColumns:
                     runs.status.append(status)
                     runs.track.append(track)
                     row_total += run_rows + 1
-                    at = int(found.low[run_first + 3 * run_rows - 1]) + 1
+                    at = int(found.low[run_first + 3 * run_rows - 1]) + 1 if run_rows else at + 2
                     continue
                 if status < 0xF0:
-                    message = bytes((status, data[at]))
-                    specials.append(_Special(event, lead, row_total, track, message))
+                    specials.position.append(event)
+                    specials.lead.append(lead)
+                    specials.rows_before.append(row_total)
+                    specials.track.append(track)
+                    specials.kind.append(status)
+                    specials.size.append(2)
+                    specials.messages += bytes((status, data[at]))
                 at += size
                 continue
             # Meta and system-exclusive events.
-            head = at
+            head = status.to_bytes()
             if status == 0xFF:
+                head = data[at - 1 : at + 1]
                 at += 1
             size = 0
             while True:
@@ -267,12 +286,17 @@ def parse(data: bytes) -> RawColumns:
                     break
             if size > end - at:
                 _fail(_CUT_OFF, end)
-            message = b"\xff" + data[head : head + 1] if status == 0xFF else data[head - 1 : head]
-            message += data[at : at + size]
-            at += size
-            if status == 0xFF and message[1] == META_TEMPO and size < 3:
+            if size < 3 and head == _TEMPO:
                 _fail("a tempo of fewer than three bytes", event)
-            specials.append(_Special(event, lead, row_total, track, message))
+            specials.position.append(event)
+            specials.lead.append(lead)
+            specials.rows_before.append(row_total)
+            specials.track.append(track)
+            specials.kind.append(256 + head[1] if status == 0xFF else status)
+            specials.size.append(len(head) + size)
+            specials.messages += head
+            specials.messages += data[at : at + size]
+            at += size
         track_row.append(row_total)
         track_lead.append(lead)
     return _columns(division, spans, found, runs, specials, track_row, track_lead)
@@ -292,7 +316,7 @@ class _Messages(NamedTuple):
 
 def _messages(found: _Rows, runs: _Runs, track_row: IntArray) -> _Messages:
     """Read the rows of every run."""
-    if not runs.rows:
+    if not len(runs.rows):
         none, small = np.zeros(0, np.int64), np.zeros(0, np.uint8)
         return _Messages(
             none, np.zeros(1, np.int64), small, small, small, np.zeros(0, np.int32), none
@@ -300,8 +324,8 @@ def _messages(found: _Rows, runs: _Runs, track_row: IntArray) -> _Messages:
     raw, low = found.bytes, found.low
     cells = [low[j : j + 3 * n] for j, n in zip(runs.low_index, runs.rows, strict=True)]
     rows = cells[0] if len(cells) == 1 else np.concatenate(cells)
-    delta_end, data1, data2 = np.ascontiguousarray(rows.reshape(-1, 3).T)
-    run_rows = np.array(runs.rows, np.int64)
+    delta_end, data1, data2 = rows.reshape(-1, 3).T.astype(np.int64, order="C")
+    run_rows = np.frombuffer(runs.rows, np.int64)
     first = np.cumsum(run_rows) - run_rows
     # Delta times, seven bits a byte from the last byte on. Those of the first rows are part of the
     # runs' leads.
@@ -315,17 +339,17 @@ def _messages(found: _Rows, runs: _Runs, track_row: IntArray) -> _Messages:
         long = long[gap[long - 1] > place]
     delta[first] = 0
     status = raw[delta_end + 1]
-    status[first] = runs.status
+    status[first] = np.frombuffer(runs.status, np.uint8)
     explicit = status >= 0x80
     if not explicit.all():
         status = status[np.maximum.accumulate(np.where(explicit, np.arange(len(status)), 0))]
     travelled = np.zeros(len(delta) + 1, np.int64)
     np.cumsum(delta, out=travelled[1:])
-    track = np.repeat(np.array(runs.track, np.int32), run_rows)
+    track = np.repeat(np.frombuffer(runs.track, np.int32), run_rows)
     if runs.track[-1] > 0:
         before = travelled[track_row[:-1]]
         travelled[1:] -= before[track]
-    tick = travelled[1:] + np.repeat(np.array(runs.lead, np.int64), run_rows)
+    tick = travelled[1:] + np.repeat(np.frombuffer(runs.lead, np.int64), run_rows)
     return _Messages(tick, travelled, status, raw[data1], raw[data2], track, delta_end)
 
 
@@ -334,32 +358,37 @@ def _columns(
     spans: list[tuple[int, int]],
     found: _Rows,
     runs: _Runs,
-    specials: list[_Special],
-    track_row: list[int],
-    track_lead: list[int],
+    specials: _Specials,
+    track_row: array[int],
+    track_lead: array[int],
 ) -> RawColumns:
     """Gather what the scan found into sorted tables."""
-    rows_before = np.array(track_row, np.int64)
-    rows = _messages(found, runs, rows_before)
-    last = np.where(np.diff(rows_before) > 0, rows.travelled[rows_before[1:]], 0)
-    for i in np.flatnonzero(last + np.array(track_lead, np.int64) > MAX_TICK)[:1]:
-        _fail("a track lasts longer than 2**40 ticks", spans[i][0])
-    for special in specials:
-        if special.rows_before > track_row[special.track]:
-            special.lead += int(rows.travelled[special.rows_before])
-    specials.sort(key=lambda special: special.lead)  # stable: file order at one tick
+    first_row = np.frombuffer(track_row, np.int64)
+    rows = _messages(found, runs, first_row)
+    last = np.frombuffer(track_lead, np.int64) + np.where(
+        first_row[1:] > first_row[:-1], rows.travelled[first_row[1:]], 0
+    )
+    if last.size and last.max() > MAX_TICK:
+        _fail("a track lasts longer than 2**40 ticks", spans[int(np.argmax(last > MAX_TICK))][0])
+    others = _others(specials, rows.travelled, first_row)
 
     kind = rows.status & 0xF0
     is_note = kind <= 0x90
     is_pedal = (kind == 0xB0) & (rows.data1 == SUSTAIN)
-    pedal = _in_order(rows.tick, np.flatnonzero(is_pedal))
-    programs = [s for s in specials if s.data[0] & 0xF0 == 0xC0]
-    tempos = [s for s in specials if s.data[:2] == b"\xff\x51"]
-    text = [s for s in specials if s.data[:2] in (b"\xff\x01", b"\xff\x02")]
+    pedal = np.flatnonzero(is_pedal)
+    pedal = pedal[_by_tick(rows.tick[pedal])]
+    program = np.flatnonzero((others.kind & ~np.int16(0x0F)) == 0xC0)
+    program = program[_by_tick(others.tick[program])]
+    program_at = others.start[program]
+    tempo = np.flatnonzero(others.kind == _KIND_TEMPO)
+    tempo = tempo[_by_tick(others.tick[tempo])]
+    us = others.bytes[others.start[tempo][:, None] + np.arange(2, 5)].astype(np.int64)
+    text = np.flatnonzero((others.kind == _KIND_TEXT) | (others.kind == _KIND_COPYRIGHT))
+    text = text[_by_tick(others.tick[text])]
     return RawColumns(
         division,
-        np.array([s.lead for s in tempos], np.int64),
-        np.array([int.from_bytes(s.data[2:5], "big") for s in tempos], np.int64),
+        others.tick[tempo],
+        us[:, 0] << 16 | us[:, 1] << 8 | us[:, 2],
         _pair(rows, np.flatnonzero(is_note)),
         PedalTable(
             rows.tick[pedal],
@@ -368,90 +397,121 @@ def _columns(
             rows.track[pedal],
         ),
         ProgramTable(
-            np.array([s.lead for s in programs], np.int64),
-            np.array([s.data[1] for s in programs], np.uint8),
-            np.array([s.data[0] & 0x0F for s in programs], np.uint8),
-            np.array([s.track for s in programs], np.int32),
+            others.tick[program],
+            others.bytes[program_at + 1],
+            others.bytes[program_at] & np.uint8(0x0F),
+            others.track[program],
         ),
-        _extra(rows, np.flatnonzero(~(is_note | is_pedal)), specials),
-        tuple((s.lead, s.data[2:].decode("latin-1")) for s in text),
+        _extra(rows, np.flatnonzero(~(is_note | is_pedal)), others),
+        tuple(
+            (tick, str(specials.messages[start + 2 : start + size], "latin-1"))
+            for tick, start, size in zip(
+                others.tick[text].tolist(),
+                others.start[text].tolist(),
+                others.size[text].tolist(),
+                strict=True,
+            )
+        ),
     )
 
 
-def _in_order(tick: IntArray, rows: IntArray) -> IntArray:
-    """The same rows, stably by tick."""
-    mine = tick[rows]
-    if np.all(mine[1:] >= mine[:-1]):
-        return rows
-    return rows[np.argsort(mine, kind="stable")]
+class _Others(NamedTuple):
+    """The special events of a file, in file order; (n,) columns."""
+
+    tick: IntArray
+    track: Int32Array
+    position: IntArray
+    kind: npt.NDArray[np.int16]
+    start: IntArray  # of the message in ``bytes``
+    size: IntArray
+    bytes: Uint8Array
 
 
-def _extra(rows: _Messages, chosen: IntArray, specials: list[_Special]) -> ExtraTable:
+def _others(specials: _Specials, travelled: IntArray, first_row: IntArray) -> _Others:
+    """The special events with their ticks, to which the rows before them contribute."""
+    track = np.frombuffer(specials.track, np.int32)
+    before = np.frombuffer(specials.rows_before, np.int64)
+    size = np.frombuffer(specials.size, np.int64)
+    passed = np.where(before > first_row[track], travelled[before], 0)
+    return _Others(
+        np.frombuffer(specials.lead, np.int64) + passed,
+        track,
+        np.frombuffer(specials.position, np.int64),
+        np.frombuffer(specials.kind, np.int16),
+        np.cumsum(size) - size,
+        size,
+        np.frombuffer(specials.messages, np.uint8),
+    )
+
+
+def _by_tick(tick: IntArray) -> npt.NDArray[np.intp] | slice:
+    """What sorts these rows stably by tick."""
+    if np.all(tick[1:] >= tick[:-1]):
+        return slice(None)
+    return np.argsort(tick, kind="stable")
+
+
+def _extra(rows: _Messages, chosen: IntArray, others: _Others) -> ExtraTable:
     """Everything that has no table of its own."""
-    others = [
-        s
-        for s in specials
-        if s.data[0] & 0xF0 != 0xC0 and s.data[:2] not in (b"\xff\x51", b"\xff\x2f")
-    ]
-    tick = np.concatenate((rows.tick[chosen], np.array([s.lead for s in others], np.int64)))
-    track = np.concatenate((rows.track[chosen], np.array([s.track for s in others], np.int32)))
-    position = np.concatenate(
-        (rows.position[chosen], np.array([s.position for s in others], np.int64))
+    kind = others.kind
+    kept = np.flatnonzero(
+        ((kind & ~np.int16(0x0F)) != 0xC0) & (kind != _KIND_TEMPO) & (kind != _KIND_END_OF_TRACK)
     )
     packed = np.stack((rows.status[chosen], rows.data1[chosen], rows.data2[chosen]), axis=1)
-    source = packed.tobytes() + b"".join(s.data for s in others)
-    length = np.concatenate(
-        (np.full(len(chosen), 3, np.int64), np.array([len(s.data) for s in others], np.int64))
-    )
-    start = np.cumsum(length) - length
+    source = np.concatenate((packed.ravel(), others.bytes))
+    tick = np.concatenate((rows.tick[chosen], others.tick[kept]))
+    track = np.concatenate((rows.track[chosen], others.track[kept]))
+    position = np.concatenate((rows.position[chosen], others.position[kept]))
+    size = np.concatenate((np.full(len(chosen), 3, np.int64), others.size[kept]))
+    start = np.concatenate((3 * np.arange(len(chosen)), 3 * len(chosen) + others.start[kept]))
     order = np.lexsort((position, tick))
-    length = length[order]
+    size = size[order]
     bounds = np.zeros(len(order) + 1, np.int64)
-    np.cumsum(length, out=bounds[1:])
+    np.cumsum(size, out=bounds[1:])
     # Byte i of the result comes from its own message's start plus its place in that message.
-    gather = np.repeat(start[order] - bounds[:-1], length) + np.arange(bounds[-1])
-    blob = np.frombuffer(source, np.uint8)[gather].tobytes()
-    return ExtraTable(tick[order], track[order], MessageList(blob, bounds))
+    gather = np.repeat(start[order] - bounds[:-1], size) + np.arange(bounds[-1])
+    return ExtraTable(tick[order], track[order], MessageList(source[gather].tobytes(), bounds))
 
 
 def _pair(rows: _Messages, events: IntArray) -> NoteTable:
-    """Make notes of the note-on and note-off rows ``events``.
+    """Make notes of the note-on and note-off rows ``events`` (specification A.1).
 
-    Sorted by key (track, channel, pitch), nearly all of them alternate between on and off, so every
-    on belongs to the off behind it. Keys that do not are left to ``_pair_slowly``.
+    Sorted by key (track, channel, pitch), the ons between two offs form a block that the second off
+    decides about. Those of another tick end there. Those of the off's own tick are forgotten,
+    except where something else ended there: then they are left over for the next off, which ends
+    them if its tick is another, and forgets them if not.
     """
-    status, pitch = rows.status[events], rows.data1[events]
+    status = rows.status[events]
     is_on = (status >= 0x90) & (rows.data2[events] > 0)
-    key = (status & 0x0F).astype(np.uint16) << 7 | pitch
+    key = (status & 0x0F).astype(np.uint16) << 7 | rows.data1[events]
     order = np.argsort(key, kind="stable")  # file order inside a key, so its tracks stay apart
     row, key, on = events[order], key[order], is_on[order]
     tick, track = rows.tick[row], rows.track[row]
-    starts = np.ones(len(row) + 1, np.bool_)  # the first event of its key; one more at the end
-    starts[1:-1] = (key[1:] != key[:-1]) | (track[1:] != track[:-1])
-    odd = starts[:-1] & ~on
-    odd[1:] |= ~starts[1:-1] & ((on[1:] == on[:-1]) | (~on[1:] & (tick[1:] == tick[:-1])))
-    if odd.any():
-        group = np.cumsum(starts[:-1]) - 1
-        irregular = np.zeros(group[-1] + 1, np.bool_)
-        irregular[group[odd]] = True
-        slow = irregular[group]
-        extra_on, extra_off = _pair_slowly(row[slow], on[slow], tick[slow], group[slow])
-        pair_on = np.concatenate((row[on & ~starts[1:] & ~slow], extra_on))
-        pair_off = np.concatenate((row[np.flatnonzero(on & ~starts[1:] & ~slow) + 1], extra_off))
-        completed = np.lexsort((pair_on, pair_off))
-        pair_on, pair_off = pair_on[completed], pair_off[completed]
-    else:
-        first = np.flatnonzero(on & ~starts[1:])
-        # Every off closes one note: laying the ons out at their offs' rows sorts them.
-        by_off = np.full(len(rows.tick), -1, np.int64)
-        by_off[row[first + 1]] = row[first]
-        pair_off = np.flatnonzero(by_off >= 0)
-        pair_on = by_off[pair_off]
-    onset = rows.tick[pair_on]
-    order = np.argsort(onset, kind="stable")
+    ons, off = np.flatnonzero(on), np.flatnonzero(~on)
+    block = ons - np.arange(len(ons))  # offs before an on: the index of the one behind it
+    ons = ons[: np.searchsorted(block, len(off))]
+    block = block[: len(ons)]
+    end = off[block]
+    ended = (key[ons] == key[end]) & (track[ons] == track[end])
+    ons, block, end = ons[ended], block[ended], end[ended]
+    same = tick[ons] == tick[end]
+    if same.any():
+        has_next = np.zeros(len(off), np.bool_)
+        has_next[:-1] = (key[off[1:]] == key[off[:-1]]) & (track[off[1:]] == track[off[:-1]])
+        left_over = _left_over(tick[off], has_next, block, same)
+        stays = same & left_over[block] & has_next[block]
+        end[stays] = off[block[stays] + 1]
+        live = tick[ons] != tick[end]
+        ons, end = ons[live], end[live]
+    # Back to file order, which is nearly sorted by onset already.
+    ends_at = np.empty(len(rows.tick), np.int64)
+    ends_at[row[ons]] = row[end]
+    pair_on = np.sort(row[ons])
+    pair_off = ends_at[pair_on]
+    order = np.lexsort((pair_off, rows.tick[pair_on]))
     pair_on, pair_off = pair_on[order], pair_off[order]
     return NoteTable(
-        onset[order],
+        rows.tick[pair_on],
         rows.tick[pair_off],
         rows.data1[pair_on],
         rows.data2[pair_on],
@@ -460,24 +520,27 @@ def _pair(rows: _Messages, events: IntArray) -> NoteTable:
     )
 
 
-def _pair_slowly(
-    row: IntArray, on: npt.NDArray[np.bool_], tick: IntArray, group: IntArray
-) -> tuple[IntArray, IntArray]:
-    """The pairing rule of specification A.1 word for word: rows of the ons and of their offs."""
-    ons: list[int] = []
-    offs: list[int] = []
-    pending: list[tuple[int, int]] = []
-    key = -1
-    for r, is_on, t, k in zip(
-        row.tolist(), on.tolist(), tick.tolist(), group.tolist(), strict=True
-    ):
-        if k != key:
-            pending, key = [], k
-        if is_on:
-            pending.append((t, r))
-            continue
-        early = [start for when, start in pending if when != t]
-        ons += early
-        offs += [r] * len(early)
-        pending = [one for one in pending if one[0] == t] if early else []
-    return np.array(ons, np.int64), np.array(offs, np.int64)
+def _left_over(
+    off_tick: IntArray, has_next: BoolArray, block: IntArray, same: BoolArray
+) -> BoolArray:
+    """For every off: whether ons of its own tick outlive it.
+
+    They do if something else ends at this off: an earlier on of its own block, or what was left
+    over from the block before. So the answer carries over from off to off.
+
+    Args:
+        off_tick: (m,) ticks of the offs.
+        has_next: (m,) whether the key has another off.
+        block: (k,) index of the off behind each on.
+        same: (k,) whether the on has that off's tick.
+    """
+    has_same, has_early = np.zeros((2, len(off_tick)), np.bool_)
+    has_same[block[same]] = True
+    has_early[block[~same]] = True
+    carries = np.zeros(len(off_tick), np.bool_)
+    carries[1:] = has_next[:-1] & (off_tick[1:] > off_tick[:-1]) & has_same[1:]
+    surely = has_same & has_early
+    number = np.arange(len(off_tick))
+    last_surely = np.maximum.accumulate(np.where(surely, number, -1))
+    last_break = np.maximum.accumulate(np.where(surely | carries, -1, number))
+    return last_surely > last_break

@@ -41,7 +41,8 @@ except ImportError:  # built only where a compiler was at hand
 
 __all__ = ["parse_c", "parse_python", "read", "read_bytes"]
 
-DEFAULT_MAX_BYTES = 64 * 2**20
+DEFAULT_MAX_BYTES = 16 * 2**20
+"""Room for well over a million notes. Reading takes up to fifty times the size of the file."""
 
 _DEFAULT_PROGRAMS = program_table([0], [0])
 
