@@ -163,7 +163,7 @@ def convert(
     \b
     Examples:
       arietta models convert aria.safetensors --name mine --stored int8
-      arietta models convert small -o small.safetensors --to public
+      arietta models convert mine -o mine.safetensors --to public
     """
     from arietta.checkpoints.registry import convert as convert_checkpoint
 

@@ -1,0 +1,109 @@
+"""What README and help texts show is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arietta.checkpoints.convert import write_public
+from arietta.cli import generate
+from arietta.cli.console import Progress
+from arietta.cli.main import COMMANDS, run
+from arietta.inference.continuation import ContinuationStream
+from arietta.midi.reader import read
+from arietta.models.config import AriaConfig
+from arietta.tokenizers.aria import AriaTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# Not run here: they play for minutes, or ask a server.
+NOT_RUN = ("arietta models pull", "arietta bench")
+
+
+def readme_commands() -> list[str]:
+    shown = re.findall(r"^\$ (arietta .*)$", README, re.MULTILINE)
+    shown += re.findall(r"`(arietta [^`<]*)`", README)
+    return list(dict.fromkeys(shown))
+
+
+def help_commands() -> list[str]:
+    found = []
+    for name in COMMANDS:
+        source = Path(str(import_module(f"arietta.cli.{name}").__file__)).read_text("utf-8")
+        found += re.findall(r"^      (arietta .*)$", source, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files the examples name; generation stops after a few notes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ARIETTA_PLAYER", "true")
+    for name in ("my.mid", "prompt.mid", "nocturne.mid", "more.mid", "more-1.mid"):
+        (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
+    ids = AriaTokenizer().encode(read("my.mid")).tolist()
+    for name in ("ids.json", "nocturne.json"):
+        (tmp_path / name).write_text(json.dumps({"ids": ids}))
+
+    def a_little(stream: ContinuationStream, progress: Progress) -> None:
+        for count, _ in enumerate(stream):
+            if count >= 3:
+                stream.cancel()
+
+    monkeypatch.setattr(generate, "follow", a_little)
+    return tmp_path
+
+
+def public_checkpoint(desk: Path, name: str) -> None:
+    """A tiny model in the public form, as somebody might have downloaded; ``mine`` converted."""
+    config = AriaConfig(d_model=64, n_heads=1, n_layers=1, ff_mult=1, vocab_size=17_727)
+    tensors = {n: np.zeros(shape, np.float32) for n, shape in config.tensor_shapes().items()}
+    path = desk / (name if name.endswith(".safetensors") else "downloaded.safetensors")
+    write_public(path, config, tensors)
+    if name == "mine":
+        assert run(["models", "convert", str(path), "--name", name]) == 0
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in [*readme_commands(), *help_commands()] if not c.startswith(NOT_RUN)]
+)
+def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    first, *rest = (part.split(">")[0] for part in command.split("|"))
+    words = shlex.split(first)[1:]
+    for name in ("model.safetensors", "aria.safetensors", "mine"):
+        if name in words[:3]:
+            public_checkpoint(desk, name)
+    for at, word in enumerate(words):
+        if word == "-o":  # an example may write what another one reads
+            for old in desk.glob(f"{Path(words[at + 1]).stem}*"):
+                if old.name not in words[:at] and old.is_file():
+                    old.unlink()
+    assert run(words) == 0, capsys.readouterr().err
+    for part in rest:
+        assert part.split()[0] in ("head", "arietta")
+
+
+def test_python(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (desk / "demo").mkdir()
+    code = block.replace("arietta/assets", str(ROOT / "arietta" / "assets"))
+    code = re.sub(r"seconds=(10|5)\b", "seconds=1", code)
+    capsys.readouterr()
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) > 1
+    assert (desk / "demo" / "python.mid").exists()
+
+
+def test_the_map_names_what_there_is() -> None:
+    (block,) = re.findall(r"```\narietta/\n(.*?)tests/", README, re.DOTALL)
+    named = {line.split()[0].rstrip("/") for line in block.splitlines()}
+    there = {p.name for p in (ROOT / "arietta").iterdir() if not p.name.startswith("_")}
+    assert named == there - {"py.typed"}
