@@ -1,6 +1,7 @@
-"""The one compiled file; everything else stands in pyproject.toml.
+"""The compiled files; everything else stands in pyproject.toml.
 
-``optional``: without a compiler the install succeeds and the pure Python parser is used.
+``optional``: without a compiler the install succeeds; MIDI is then read by the pure Python parser
+and models run on OpenVINO alone.
 """
 
 from setuptools import Extension, setup
@@ -8,5 +9,11 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension("arietta.midi._fastread", ["arietta/midi/_fastread.c"], optional=True),
+        Extension(
+            "arietta.inference._vnni",
+            ["arietta/inference/_vnni.c"],
+            extra_compile_args=["-O3"],
+            optional=True,
+        ),
     ]
 )

@@ -188,6 +188,11 @@ class TensorFile:
         # A plain array, not a memmap subclass, which is slower in every later operation.
         return np.asarray(data).view(kind).reshape(entry.shape)
 
+    def release(self) -> None:
+        """Give back the memory of what was read so far; arrays that are still held stay valid."""
+        # Mapped pages count as ours until the map goes, which it does with its last array.
+        self._map = None
+
 
 class CheckpointTensors(Mapping[str, Float32Array]):
     """Name -> float32 array of every tensor of a model, decoded when asked for.
@@ -260,6 +265,10 @@ class CheckpointTensors(Mapping[str, Float32Array]):
         if pair is None:
             return None
         return self.file.stored(pair[0]), widen(self.file.stored(pair[1]), self.file.dtype(pair[1]))
+
+    def release(self) -> None:
+        """Give back the memory of what was read so far; arrays that are still held stay valid."""
+        self.file.release()
 
     def stored_type(self) -> StoredType:
         """How the widest share of the tensors is stored."""

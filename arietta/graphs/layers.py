@@ -21,7 +21,7 @@ Value = Any
 
 
 def constant(x: NDArray[Any]) -> Value:
-    """A constant that reads x where it lies; x must outlive the graph."""
+    """A constant that reads x where it lies; x must outlive what is compiled from the graph."""
     return op.constant(x, shared_memory=True)
 
 
@@ -49,11 +49,9 @@ def weight(packed: Packed) -> Value:
         return op.multiply(op.convert(constant(packed.data), ov.Type.f32), constant(packed.scale))
     groups = packed.scale.shape[1]
     shape = ov.Shape([n, groups, k // groups])
-    # The flat view keeps the packed bytes alive no longer than the caller does.
     narrow = op.constant(ov.Tensor(packed.data.reshape(-1), shape, ov.Type.i4))
-    scaled = op.multiply(
-        op.convert(narrow, ov.Type.f32), constant(packed.scale.reshape(n, groups, 1))
-    )
+    scale = op.constant(packed.scale.reshape(n, groups, 1).astype(np.float32))
+    scaled = op.multiply(op.convert(narrow, ov.Type.f32), scale)
     return op.reshape(scaled, integers(n, k), False)
 
 

@@ -1,22 +1,62 @@
-"""A checkpoint's tensors in the form that the graphs take."""
+"""A checkpoint's tensors in the form that an executor takes, kept on disk once they are made.
+
+Making the narrow form of a big model takes seconds, reading it back less than one. The file it is
+kept in lies under ``paths.cache_dir()/weights``; it is written whole or not at all, carries a
+checksum of every array, and is made again when it is damaged, of another version, or when the
+checkpoint has changed.
+
+    file    MAGIC, then the arrays, each from a multiple of 4096 bytes on, then the index as JSON
+            {key, arrays: {name: {dtype, shape, offset, crc}}}, its length as 8 bytes, MAGIC
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import json
+import mmap
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arietta.errors import CheckpointError
-from arietta.graphs.packing import Packed, Precision, group_by_head, pack_f32, pack_int8
+from arietta.graphs.packing import (
+    Packed,
+    Precision,
+    alternate,
+    group_by_head,
+    pack,
+    tile,
+)
 from arietta.models.config import AriaConfig
+from arietta.paths import cache_dir
 
 Floats = NDArray[np.float32]
+Layout = Literal["rows", "tiles"]
+"""``rows``: matrices as ``Packed``, for graphs. ``tiles``: as ``inference/_vnni.c`` reads them."""
+
+VERSION = 1
+"""Raise it when what is made of a checkpoint changes."""
+MAGIC = b"ARIETTAW"
+_ALIGN = 4096
+_CACHED_PARAMETERS = 32_000_000  # smaller models are made anew faster than a user notices
+_PUBLIC = {
+    "qkv": "mixed_qkv",
+    "proj": "att_proj_linear",
+    "gate": "ff_gate_proj",
+    "up": "ff_up_proj",
+    "down": "ff_down_proj",
+}
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class Source(Protocol):
-    """What is read of a checkpoint."""
+    """What is read of a checkpoint (``checkpoints.store.LoadedCheckpoint``)."""
 
     @property
     def config(self) -> AriaConfig:
@@ -28,15 +68,20 @@ class Source(Protocol):
 
 
 class Weights:
-    """Matrices, norms, embedding table and head of one checkpoint in one precision."""
+    """Matrices, norms, embedding table and head of one checkpoint in one form.
 
-    def __init__(self, source: Source, precision: Precision) -> None:
-        self._config = source.config
-        self._tensors = source.tensors
-        self._pack: Callable[[Floats], Packed] = pack_f32 if precision == "f32" else pack_int8
-        # What a graph reads in place has to live as long as the graph does.
-        self._kept: list[Any] = []
-        self._embedding = self._tensors["model.tok_embeddings.weight"]
+    Args:
+        config: architecture settings.
+        precision: of the matrices.
+        arrays: what ``make`` yields.
+    """
+
+    def __init__(self, config: AriaConfig, precision: Precision, arrays: Arrays) -> None:
+        self._config = config
+        self._precision: Precision = precision
+        self.arrays = arrays
+        self._table = arrays["embedding"]
+        self._table_scale = arrays.get("embedding.scale")
 
     @property
     def head_rows(self) -> int:
@@ -52,42 +97,252 @@ class Weights:
         """
         if not self._config.conditioned:
             raise CheckpointError("this model takes no condition vector; use a conditioned one")
-        return self._tensors["embedding_adapter.weight"]
+        return self.arrays["adapter"]
 
     def embed(self, ids: NDArray[Any]) -> Floats:
-        """Rows of the embedding table: ids (B, T) -> (B, T, D)."""
-        return np.asarray(self._embedding[ids], np.float32)
+        """Rows of the embedding table: ids (...) -> (..., D)."""
+        rows: Floats = self._table[ids].astype(np.float32)
+        if self._table_scale is not None:
+            rows *= self._table_scale[ids][..., None]
+        return rows
+
+    def vector(self, name: str) -> Floats:
+        """Scale or shift of a norm, under its public name."""
+        return self.arrays[name]
 
     def matrix(self, name: str) -> Packed:
         """``layers.{i}.qkv | proj | gate | up | down``, the rows of qkv grouped by head."""
-        _, layer, part = name.split(".")
-        public = {
-            "qkv": "mixed_qkv",
-            "proj": "att_proj_linear",
-            "gate": "ff_gate_proj",
-            "up": "ff_up_proj",
-            "down": "ff_down_proj",
-        }[part]
-        w = self._tensors[f"model.encode_layers.{layer}.{public}.weight"]
-        if part == "qkv":
-            w = group_by_head(w, self._config.n_heads)
-        return self._keep(self._pack(w))
-
-    def vector(self, name: str) -> Floats:
-        """Scale or shift of a norm."""
-        values = np.ascontiguousarray(self._tensors[name], np.float32)
-        self._kept.append(values)
-        return values
+        return self._packed(name, slice(None))
 
     def head(self, low: int, high: int) -> Packed:
         """Rows low..high of the head."""
-        return self._keep(self._pack(self._tensors[f"{self._config.head}.weight"][low:high]))
+        return self._packed("head", slice(low, high))
 
-    def _keep(self, packed: Packed) -> Packed:
-        self._kept.append(packed)
-        return packed
+    def _packed(self, name: str, rows: slice) -> Packed:
+        data = self.arrays[name][rows]
+        scale = self.arrays.get(f"{name}.scale")
+        k = data.shape[1] * (2 if self._precision == "int4" else 1)
+        return Packed(self._precision, (len(data), k), data, None if scale is None else scale[rows])
+
+    def matrix_bytes(self) -> int:
+        """Bytes of layer matrices and head: what one token has to read."""
+        return sum(
+            x.nbytes for name, x in self.arrays.items() if name.startswith(("layers.", "head"))
+        )
 
 
-def open_weights(source: Source, precision: Precision) -> Weights:
-    """The weights of a checkpoint in one precision."""
-    return Weights(source, precision)
+def open_weights(source: Source, precision: Precision, layout: Layout) -> Weights:
+    """The weights of a checkpoint in one form, from disk where they are kept there.
+
+    Args:
+        source: settings and tensors; with a ``path`` it can be kept.
+        precision: of the matrices; f32 is never kept, it would only double the checkpoint.
+        layout: of the matrices.
+    """
+    config = source.config
+    path: Path | None = getattr(source, "path", None)
+    arrays: Arrays | None = None
+    if precision != "f32" and path is not None and config.parameter_count() >= _CACHED_PARAMETERS:
+        arrays = _kept(source, path, precision, layout)
+    if arrays is None:
+        arrays = dict(make(source, precision, layout))
+    return Weights(config, precision, arrays)
+
+
+def make(
+    source: Source, precision: Precision, layout: Layout
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name -> array of everything that an executor needs; one tensor of the source at a time.
+
+    Names: ``embedding`` (V, D) float16, float32 for f32, or int8 with ``embedding.scale`` (V,);
+    norms under their public names; ``adapter`` (D, E); ``layers.{i}.{part}`` and ``head``, each
+    with ``.scale`` unless f32. With tiles, gate and up are one matrix ``gate_up``, 16 rows of
+    each in turn.
+    """
+    config, tensors = source.config, source.tensors
+    # Lets go of mapped pages between tensors, so that a big checkpoint never fills the memory.
+    release = getattr(tensors, "release", lambda: None)
+    stored = getattr(tensors, "packed", lambda name: None)
+
+    def quantised(name: str) -> Packed:
+        pair = stored(name) if precision == "int8" else None
+        if pair is None:
+            return pack(np.asarray(tensors[name], np.float32), precision)
+        return Packed("int8", pair[0].shape, pair[0], pair[1][:, None])
+
+    def lay(name: str, packed: Packed) -> Iterator[tuple[str, NDArray[Any]]]:
+        if layout == "tiles":
+            codes, scales = tile(packed)
+            yield name, codes
+            yield f"{name}.scale", scales
+        else:
+            yield name, packed.data
+            if packed.scale is not None:
+                yield f"{name}.scale", packed.scale
+
+    table = "model.tok_embeddings.weight"
+    pair = stored(table) if precision != "f32" else None
+    if pair is not None:
+        yield "embedding", pair[0]
+        yield "embedding.scale", pair[1]
+    else:
+        kind = np.float32 if precision == "f32" else np.float16
+        yield "embedding", np.asarray(tensors[table], kind)
+    release()
+    for i in range(config.n_layers):
+        public = f"model.encode_layers.{i}."
+        for norm in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            yield public + norm, np.ascontiguousarray(tensors[public + norm], np.float32)
+        parts = {p: quantised(f"{public}{name}.weight") for p, name in _PUBLIC.items()}
+        if layout == "tiles":
+            parts["gate_up"] = _both(alternate, parts.pop("gate"), parts.pop("up"))
+        else:
+            parts["qkv"] = _both(lambda x: group_by_head(x, config.n_heads), parts["qkv"])
+        for part in list(parts):
+            yield from lay(f"layers.{i}.{part}", parts.pop(part))
+            release()
+    for name in ("weight", "bias"):
+        public = f"model.out_layer_norm.{name}"
+        yield public, np.ascontiguousarray(tensors[public], np.float32)
+    if config.conditioned:
+        yield "adapter", np.array(tensors["embedding_adapter.weight"], np.float32)
+    yield from lay("head", quantised(f"{config.head}.weight"))
+    release()
+
+
+def _both(change: Any, *packed: Packed) -> Packed:
+    """The same change of rows to codes and scales."""
+    data = change(*(p.data for p in packed))
+    scale = None if packed[0].scale is None else change(*(p.scale for p in packed))
+    return Packed(packed[0].precision, (len(data), packed[0].shape[1]), data, scale)
+
+
+# ---- the file --------------------------------------------------------------------------------
+
+
+def _kept(source: Source, path: Path, precision: Precision, layout: Layout) -> Arrays | None:
+    """The arrays from their file, which is made when it is missing; None where it cannot be."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    key = {
+        "version": VERSION,
+        "source": str(path.resolve()),
+        "size": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        "precision": precision,
+        "layout": layout,
+        "config": source.config.to_dict(),
+    }
+    digest = zlib.crc32(json.dumps(key["source"]).encode())
+    name = f"{path.parent.name}-{path.stem}-{digest:08x}-{precision}-{layout}.weights"
+    file = cache_dir() / "weights" / name
+    arrays = read_arrays(file, key)
+    if arrays is not None:
+        return arrays
+    try:
+        write_arrays(file, key, make(source, precision, layout))
+    except OSError:
+        # A cache that cannot be written costs time, not correctness.
+        return None
+    return read_arrays(file, key)
+
+
+def write_arrays(
+    file: Path, key: Mapping[str, Any], arrays: Iterator[tuple[str, NDArray[Any]]]
+) -> None:
+    """Write a weights file, one array in memory at a time.
+
+    Raises:
+        OSError: the directory is not writable or the disk is full; nothing is left behind.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(MAGIC)
+            index: dict[str, Any] = {}
+            for name, array in arrays:
+                array = np.ascontiguousarray(array)
+                out.write(b"\0" * (-out.tell() % _ALIGN))
+                raw = array.reshape(-1).view(np.uint8).data
+                index[name] = {
+                    "dtype": array.dtype.str,
+                    "shape": list(array.shape),
+                    "offset": out.tell(),
+                    "crc": zlib.crc32(raw),
+                }
+                out.write(raw)
+            text = json.dumps({"key": dict(key), "arrays": index}).encode()
+            out.write(text + len(text).to_bytes(8, "little") + MAGIC)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_arrays(file: Path, key: Mapping[str, Any]) -> Arrays | None:
+    """The arrays of a weights file; None when it is missing, damaged or made for another key."""
+    try:
+        with file.open("rb") as stream:
+            index = _read_index(stream)
+            if index is None or index["key"] != json.loads(json.dumps(dict(key))):
+                return None
+            places = {str(n): dict(row) for n, row in index["arrays"].items()}
+            return _read_places(stream.fileno(), places)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read_index(stream: BinaryIO) -> dict[str, Any] | None:
+    tail = len(MAGIC) + 8
+    size = stream.seek(0, os.SEEK_END)
+    if size < tail + len(MAGIC):
+        return None
+    stream.seek(size - tail)
+    length, magic = int.from_bytes(stream.read(8), "little"), stream.read()
+    if magic != MAGIC or length > size - tail:
+        return None
+    stream.seek(size - tail - length)
+    found = json.loads(stream.read(length))
+    return found if isinstance(found, dict) else None
+
+
+def _read_places(handle: int, places: dict[str, dict[str, Any]]) -> Arrays | None:
+    """Read all arrays into one buffer with two threads, checking each against its checksum.
+
+    Reading beats mapping the file: the buffer can lie in huge pages, which are read about a fifth
+    faster, and no token ever waits for the disk.
+    """
+    sizes = {
+        name: int(np.prod(row["shape"], dtype=np.int64)) * np.dtype(row["dtype"]).itemsize
+        for name, row in places.items()
+    }
+    starts, total = {}, 0
+    for name, size in sizes.items():
+        starts[name] = total
+        total += -(-size // _ALIGN) * _ALIGN
+    buffer = mmap.mmap(-1, max(total, 1))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        buffer.madvise(mmap.MADV_HUGEPAGE)
+    memory = memoryview(buffer)
+
+    def read(name: str) -> bool:
+        part = memory[starts[name] : starts[name] + sizes[name]]
+        at, offset = 0, int(places[name]["offset"])
+        while at < len(part):
+            got = os.preadv(handle, [part[at : at + (64 << 20)]], offset + at)
+            if got == 0:
+                return False
+            at += got
+        return bool(zlib.crc32(part) == places[name]["crc"])
+
+    with ThreadPoolExecutor(2) as pool:
+        if not all(pool.map(read, places)):
+            return None
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, row in places.items():
+        part = memory[starts[name] : starts[name] + sizes[name]]
+        arrays[name] = np.frombuffer(part, np.dtype(row["dtype"])).reshape(row["shape"])
+    return arrays

@@ -8,7 +8,7 @@ Shapes: B rows, T new tokens, S cache slots, D = d_model, K = width of an attent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from arietta.errors import UsageError
 from arietta.graphs.packing import PRECISIONS, Precision
+from arietta.graphs.weights import Source
 from arietta.models.config import ROPE_BASE, AriaConfig
 
 if TYPE_CHECKING:
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Ids = NDArray[np.integer[Any]]
 Ranges = Sequence[tuple[int, int]]
-
-
-class Checkpoint(Protocol):
-    """What a backend needs of a checkpoint (``checkpoints.store.LoadedCheckpoint``)."""
-
-    @property
-    def config(self) -> AriaConfig:
-        """Architecture settings."""
-
-    @property
-    def tensors(self) -> Mapping[str, Floats]:
-        """Public name -> float32 array, read when asked for."""
 
 
 class Session(Protocol):
@@ -118,6 +107,95 @@ def rotary_tables(length: int, head_dim: int) -> tuple[Floats, Floats]:
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
+def check_rows(rows: int) -> None:
+    """Refuse a session without rows."""
+    if rows < 1:
+        raise UsageError(f"a session needs at least one row, not {rows}")
+
+
+def check_append(
+    backend: Backend, lengths: NDArray[np.int64], ids: Ids, counts: Ids | None
+) -> tuple[Ids, NDArray[np.int64]]:
+    """The arguments of ``Session.append`` as arrays, with ``counts`` filled in.
+
+    Raises:
+        UsageError: they do not fit the session, or the context would overflow.
+    """
+    rows = len(lengths)
+    ids = np.asarray(ids)
+    if ids.ndim != 2 or ids.shape[0] != rows or ids.shape[1] < 1:
+        raise UsageError(f"ids of shape {ids.shape} do not fit a session of {rows} rows")
+    if ids.min() < 0 or ids.max() >= backend.vocab_size:
+        raise UsageError(f"token ids must lie in 0..{backend.vocab_size - 1}")
+    tokens = ids.shape[1]
+    count = np.full(rows, tokens, np.int64) if counts is None else np.asarray(counts, np.int64)
+    if count.shape != (rows,) or count.min() < 0 or count.max() > tokens:
+        raise UsageError(f"counts must be {rows} numbers in 0..{tokens}")
+    longest = int((lengths + count).max())
+    if longest > backend.max_seq_len:
+        raise UsageError(f"{longest} tokens exceed the model's context of {backend.max_seq_len}")
+    return ids, count
+
+
+def check_fork(rows: int, index: Ids) -> NDArray[np.int64]:
+    """The argument of ``Session.fork`` as an array.
+
+    Raises:
+        UsageError: it names a row that is not there, or none.
+    """
+    numbers = np.asarray(index, np.int64)
+    if numbers.ndim != 1 or not numbers.size or numbers.min() < 0 or numbers.max() >= rows:
+        raise UsageError(f"fork needs row numbers in 0..{rows - 1}")
+    return numbers
+
+
+def check_rewind(lengths: NDArray[np.int64], target: Ids) -> NDArray[np.int64]:
+    """The argument of ``Session.rewind`` as an array of its own.
+
+    Raises:
+        UsageError: it would lengthen a row.
+    """
+    wanted = np.array(target, np.int64)
+    if wanted.shape != lengths.shape or wanted.min() < 0 or (wanted > lengths).any():
+        raise UsageError(f"rewind needs lengths between 0 and {lengths.tolist()}")
+    return wanted
+
+
+def adapt_condition(adapter: Floats, vectors: Floats, lengths: NDArray[np.int64]) -> Floats:
+    """Condition vectors (E,) or (B, E) as embedded tokens (B, 1, D).
+
+    Raises:
+        UsageError: the session is not empty or the shape does not fit.
+    """
+    if lengths.any():
+        raise UsageError("a condition stands before all tokens; this session has some")
+    vectors = np.atleast_2d(np.asarray(vectors, np.float32))
+    rows = len(lengths)
+    if vectors.shape[1] != adapter.shape[1] or vectors.shape[0] not in (1, rows):
+        raise UsageError(
+            f"condition of shape {vectors.shape}; needed is ({rows}, {adapter.shape[1]})"
+        )
+    x = np.broadcast_to(vectors @ adapter.T, (rows, adapter.shape[0]))
+    return np.array(x[:, None])
+
+
+def cpu_backend(
+    checkpoint: Source, precision: Precision = "int8", threads: int | None = None
+) -> Backend:
+    """The fastest way to run a model on this processor: our kernel, else OpenVINO.
+
+    Args:
+        checkpoint: settings and tensors.
+        precision: ``int8``, ``int4`` or ``f32`` (for parity).
+        threads: processor threads; all physical cores by default.
+    """
+    from arietta.inference import native
+
+    if native.supports(checkpoint.config, precision):
+        return native.NativeBackend(checkpoint, precision, threads)
+    return OpenVinoBackend(checkpoint, precision, threads)
+
+
 _DEAD = np.iinfo(np.int32).max
 """Position of a cache slot that nothing may attend to."""
 _HIDDEN_SCORE = np.float32(-1e30)
@@ -160,7 +238,7 @@ class OpenVinoBackend:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Source,
         precision: Precision = "int8",
         threads: int | None = None,
     ) -> None:
@@ -176,7 +254,7 @@ class OpenVinoBackend:
         self._config = checkpoint.config
         self.precision: Precision = precision
         self.threads = threads or physical_cores()
-        self.weights = open_weights(checkpoint, precision)
+        self.weights = open_weights(checkpoint, precision, "rows")
         self._core = ov.Core()
         self._options: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": self.threads,
@@ -258,8 +336,7 @@ class OpenVinoSession:
     """
 
     def __init__(self, backend: OpenVinoBackend, request: ov.InferRequest, rows: int) -> None:
-        if rows < 1:
-            raise UsageError(f"a session needs at least one row, not {rows}")
+        check_rows(rows)
         self._backend = backend
         self._request = request
         self._lengths = np.zeros(rows, np.int64)
@@ -279,20 +356,8 @@ class OpenVinoSession:
 
     def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
         """Run the next tokens of every row; see ``Session.append``."""
-        ids = np.asarray(ids)
-        if ids.ndim != 2 or ids.shape[0] != self.rows or ids.shape[1] < 1:
-            raise UsageError(f"ids of shape {ids.shape} do not fit a session of {self.rows} rows")
-        if ids.size and not (ids.min() >= 0 and ids.max() < self._backend.vocab_size):
-            raise UsageError(f"token ids must lie in 0..{self._backend.vocab_size - 1}")
+        ids, count = check_append(self._backend, self._lengths, ids, counts)
         tokens = ids.shape[1]
-        count = np.full(self.rows, tokens) if counts is None else np.asarray(counts, np.int64)
-        if count.shape != (self.rows,) or count.min() < 0 or count.max() > tokens:
-            raise UsageError(f"counts must be {self.rows} numbers in 0..{tokens}")
-        if (self._lengths + count).max() > self._backend.max_seq_len:
-            raise UsageError(
-                f"{(self._lengths + count).max()} tokens exceed the model's context of"
-                f" {self._backend.max_seq_len}"
-            )
         pieces = []
         for start in range(0, tokens, _PREFILL_TOKENS):
             part = ids[:, start : start + _PREFILL_TOKENS]
@@ -307,9 +372,7 @@ class OpenVinoSession:
 
     def fork(self, index: Ids) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
-        index = np.asarray(index, np.int64)
-        if index.ndim != 1 or not index.size or index.min() < 0 or index.max() >= self.rows:
-            raise UsageError(f"fork needs row numbers in 0..{self.rows - 1}")
+        index = check_fork(self.rows, index)
         self._lengths = self._lengths[index]
         self._slots = self._slots[index]
         # An empty cache takes its rows from what is appended first.
@@ -317,25 +380,15 @@ class OpenVinoSession:
 
     def rewind(self, lengths: Ids) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
-        target = np.asarray(lengths, np.int64)
-        if target.shape != (self.rows,) or target.min() < 0 or (target > self._lengths).any():
-            raise UsageError(f"rewind needs lengths between 0 and {self._lengths.tolist()}")
+        target = check_rewind(self._lengths, lengths)
         live = self._slots[:, : self._used]
         live[live >= target[:, None]] = _DEAD
-        self._lengths = target.copy()
+        self._lengths = target
 
     def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
         """Place an adapted condition vector at position 0 of an empty session (E.4)."""
-        if self._used:
-            raise UsageError("a condition stands before all tokens; this session has some")
-        adapter = self._backend.weights.adapter
-        vectors = np.atleast_2d(np.asarray(vectors, np.float32))
-        if vectors.shape[1] != adapter.shape[1] or vectors.shape[0] not in (1, self.rows):
-            raise UsageError(
-                f"condition of shape {vectors.shape}; needed is ({self.rows}, {adapter.shape[1]})"
-            )
-        x = np.broadcast_to(vectors @ adapter.T, (self.rows, adapter.shape[0]))
-        self._run(np.ascontiguousarray(x[:, None]), np.ones(self.rows, np.int64))
+        x = adapt_condition(self._backend.weights.adapter, vectors, self._lengths)
+        self._run(x, np.ones(self.rows, np.int64))
         if rows is not None:
             self._slots[~np.asarray(rows, bool), 0] = _DEAD
 
