@@ -1,0 +1,1 @@
+"""One script per question; each files its figures in results/."""
