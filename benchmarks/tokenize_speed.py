@@ -1,6 +1,6 @@
 """How fast do MIDI bytes become ids, and ids notes again, on one core?
 
-    python benchmarks/tokenize_speed.py [--data FOLDER] [--every N] [--miditok]
+    python -m benchmarks.tokenize_speed [--data FOLDER] [--every N] [--miditok]
 
 FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; the ASAP performances in it are
 read. Without it the MIDI files of the test fixtures are. All files are in memory before the clock
@@ -20,13 +20,13 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from common import file_result
 
 from arietta.data.augment import NoteColumns, Ranges, augment_columns, augment_ids
 from arietta.errors import AriettaError
 from arietta.midi import reader
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.relative import RelativeTokenizer
+from benchmarks.common import file_result
 
 FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "golden" / "aria" / "midi"
 

@@ -26,6 +26,7 @@ from arietta.tokenizers.decoding import (
     IdTables,
     IncrementalDecoder,
     decode_columns,
+    id_tables,
 )
 from arietta.tokenizers.encoding import (
     drawn_dim_offset,
@@ -82,7 +83,7 @@ class AriaTokenizer:
     @cached_property
     def tables(self) -> IdTables:
         """Per-id lookup tables."""
-        return IdTables.of(self.vocabulary)
+        return id_tables(self.name)
 
     # Piece -> ids
 

@@ -8,6 +8,7 @@ public vocabulary, which no encoder produces, sound as 10 so that every note is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from arietta.midi.notes import (
 )
 from arietta.midi.tempo import Compat, IntArray, TempoMap
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
-from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocabulary
+from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocabulary, vocabulary
 
 DRUM_MS = 10
 DRUM_VELOCITY = 60
@@ -140,6 +141,12 @@ class IdTables:
         for table in (pitch, velocity, owner, ms):
             table.setflags(write=False)
         return cls(vocabulary.kinds, pitch, velocity, owner, ms)
+
+
+@lru_cache(maxsize=16)
+def id_tables(name: str) -> IdTables:
+    """The tables of a named vocabulary, made once."""
+    return IdTables.of(vocabulary(name))
 
 
 def prefix_channels(instruments: list[int], vocabulary: Vocabulary) -> dict[int, tuple[int, int]]:

@@ -62,8 +62,9 @@ class Voices:
 
 def drums_with_token(notes: NoteTable) -> npt.NDArray[np.bool_]:
     """(n,) which notes are drums that the vocabularies have a token for."""
-    in_range = (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
-    return (notes.channel == DRUM_CHANNEL) & in_range
+    named: npt.NDArray[np.bool_] = notes.channel == DRUM_CHANNEL
+    named &= (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
+    return named
 
 
 def select_voices(piece: Piece, vocabulary: Vocabulary, compat: Compat | None = None) -> Voices:

@@ -23,6 +23,7 @@ from arietta.tokenizers.decoding import (
     DecodedColumns,
     IdTables,
     header_length,
+    id_tables,
     prefix_channels,
 )
 from arietta.tokenizers.encoding import (
@@ -75,7 +76,7 @@ class RelativeTokenizer:
     @cached_property
     def tables(self) -> IdTables:
         """Per-id lookup tables; ``ms`` of a wait is its length."""
-        return IdTables.of(self.vocabulary)
+        return id_tables(self.name)
 
     def encode(
         self,
