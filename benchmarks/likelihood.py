@@ -3,7 +3,8 @@
     python -m benchmarks.likelihood TOKENS [--model arietta/assets/small] [--windows 1500]
 
 TOKENS is the folder of token files that ``python -m arietta.training.prepare`` writes. The model in
-float32, int8 and int4 and a Kneser-Ney 5-gram of the same train split score the same windows.
+float32, int8 and int4, as ``arietta.load`` runs it here and as an OpenVINO graph, and a Kneser-Ney
+5-gram of the same train split score the same windows.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from arietta.evaluation.likelihood import (
     score_windows,
 )
 from arietta.evaluation.ngram import NgramModel
-from arietta.inference.backends import OpenVinoBackend
+from arietta.graphs.packing import Precision
+from arietta.inference.backends import Backend, OpenVinoBackend, cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
 
@@ -74,10 +76,18 @@ def main() -> None:
         for split in arguments.splits
     }
     scored: dict[tuple[str, str], ScoredWindows] = {}
-    for precision in ("f32", "int8", "int4"):
-        backend = OpenVinoBackend(checkpoint, precision=precision)
-        for split, drawn in windows.items():
-            scored[split, precision] = score_windows(drawn, backend_scorer(backend))
+    names = []
+    precisions: tuple[Precision, ...] = ("f32", "int8", "int4")
+    for precision in precisions:
+        chosen = cpu_backend(checkpoint, precision)
+        runners: list[Backend] = [chosen]
+        if not isinstance(chosen, OpenVinoBackend):
+            runners.append(OpenVinoBackend(checkpoint, precision))
+        for backend in runners:
+            name = f"{precision} {type(backend).__name__.removesuffix('Backend').lower()}"
+            names.append(name)
+            for split, drawn in windows.items():
+                scored[split, name] = score_windows(drawn, backend_scorer(backend))
     if not arguments.no_ngram:
         train = TokenPieces.load(arguments.tokens / "train.npz")
         five = NgramModel(train.ids, 5, tokenizer.vocab_size)
@@ -85,12 +95,10 @@ def main() -> None:
             scored[split, "5-gram"] = score_windows(drawn, five.nats)
     for split in windows:
         table = {}
-        for name in ("f32", "int8", "int4", "5-gram"):
-            if (split, name) not in scored:
-                continue
+        for name in [n for k, n in scored if k == split]:
             table[name] = evaluate(scored[split, name], tokenizer)
-            if name in ("int8", "int4"):
-                table[name]["cost"] = paired_cost(scored[split, "f32"], scored[split, name])
+            if name.startswith("int"):
+                table[name]["cost"] = paired_cost(scored[split, names[0]], scored[split, name])
             print(f"{split:6} {name:7}", table[name], flush=True)
         figures[split] = table
     if not arguments.no_file:
