@@ -633,14 +633,15 @@ class Stream:
             if i < len(proposal.ids):
                 drafted = choice.index(proposal.ids[i])
                 index, good = accept(p, proposal.drafted_from[i], drafted, row.random)
-                self._drafted += 1
-                self._kept += good
-                kept += good
             else:
                 index, good = pick(p, row.random.uniform()), False
-            token = int(choice.ids[index])
-            decided.append(token)
-            notes += self._decide(row, token)
+            notes += self._decide(row, int(choice.ids[index]))
+            # Without the grammar a forced <D> takes the place of what was drawn.
+            decided.append(row.ids[-1])
+            good = good and row.ids[-1] == proposal.ids[i]
+            self._drafted += i < len(proposal.ids)
+            self._kept += good
+            kept += good
             if not good:
                 break
         return kept, decided

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from arietta.errors import UsageError
 from arietta.inference.backends import Backend, Session
 from arietta.inference.constraints import Rules
 from arietta.inference.context import cut_left, forward, logits_for
@@ -46,10 +47,16 @@ class Draft:
     Attributes:
         backend: runs it.
         tokenizer: its vocabulary.
+        depth: how many tokens to draft at once; None follows what is accepted.
     """
 
     backend: Backend
     tokenizer: AriaTokenizer
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.depth is not None and not 0 <= self.depth <= MAX_DEPTH:
+            raise UsageError(f"--draft-depth must lie between 0 and {MAX_DEPTH}, not {self.depth}")
 
 
 @dataclass(eq=False)
@@ -211,9 +218,12 @@ class Drafter:
         """How many tokens to draft for each row; ``room`` is the most that each can use."""
         out = []
         for row, most in zip(self._rows, room, strict=True):
-            depth = best_depth(row.rate, self._cost)
-            if depth == 0 and row.since >= _PROBE_EVERY:
-                depth = 2
+            if self._draft.depth is not None:
+                depth = self._draft.depth
+            else:
+                depth = best_depth(row.rate, self._cost)
+                if depth == 0 and row.since >= _PROBE_EVERY:
+                    depth = 2
             if row.skipping:
                 depth = 0
             out.append(min(depth, most))

@@ -169,6 +169,7 @@ class Tiny:
         vocab: str = "piano",
         *,
         draft: tuple[str, int] | None = None,
+        depth: int | None = 3,
         draft_changes: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Engine:
@@ -176,7 +177,9 @@ class Tiny:
         if draft is not None:
             name, seed = draft
             small = Draft(
-                self.backend(name, seed=seed, **(draft_changes or {})), AriaTokenizer(name)
+                self.backend(name, seed=seed, **(draft_changes or {})),
+                AriaTokenizer(name),
+                depth,
             )
         return Engine(self.backend(vocab, **changes), AriaTokenizer(vocab), draft=small)
 
