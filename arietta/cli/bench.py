@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from arietta.cli.console import JsonFlag, Progress, emit, new_app, print_pairs, say
+from arietta.cli.console import JsonFlag, Progress, emit, new_app, print_pairs, print_table
 from arietta.errors import UsageError
 
 app = new_app()
@@ -74,6 +74,7 @@ def decode(
             f"--precision {', '.join(sorted(unknown))} is none of {', '.join(PRECISIONS)}"
         )
     from arietta.inference.bench import decode as measure
+    from arietta.inference.bench import table
 
     with Progress(quiet=as_json) as progress:
         figures = measure(
@@ -89,13 +90,6 @@ def decode(
     if as_json:
         emit(figures)
         return
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            say(name)
-            print_pairs((f"  {k}", _text(v)) for k, v in value.items())
-        else:
-            print_pairs([(name, _text(value))])
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    print_pairs((name.replace("_", " "), str(v)) for name, v in figures["settings"].items())
+    head, *rows = table(figures)
+    print_table(head, rows)

@@ -21,8 +21,9 @@ Value = Any
 
 
 def constant(x: NDArray[Any]) -> Value:
-    """A constant that reads x where it lies; x must outlive what is compiled from the graph."""
-    return op.constant(x, shared_memory=True)
+    """A constant that reads x where it lies, if it can; x must outlive what is compiled of it."""
+    # A mapped, read-only array cannot be shared with a graph; it is copied.
+    return op.constant(x, shared_memory=bool(x.flags.writeable))
 
 
 def integers(*values: int) -> Value:
@@ -49,7 +50,8 @@ def weight(packed: Packed) -> Value:
         return op.multiply(op.convert(constant(packed.data), ov.Type.f32), constant(packed.scale))
     groups = packed.scale.shape[1]
     shape = ov.Shape([n, groups, k // groups])
-    narrow = op.constant(ov.Tensor(packed.data.reshape(-1), shape, ov.Type.i4))
+    flat = np.require(packed.data.reshape(-1), requirements="W")
+    narrow = op.constant(ov.Tensor(flat, shape, ov.Type.i4), shared_memory=False)
     scale = op.constant(packed.scale.reshape(n, groups, 1).astype(np.float32))
     scaled = op.multiply(op.convert(narrow, ov.Type.f32), scale)
     return op.reshape(scaled, integers(n, k), False)

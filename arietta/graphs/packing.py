@@ -172,13 +172,13 @@ def tile(packed: Packed) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     codes = np.empty((blocks, words, BLOCK_ROWS), np.uint32)
 
     def work(rows: slice) -> None:
-        part: NDArray[np.uint8]
         if packed.precision == "int8":
-            part = np.bitwise_xor(packed.data[rows].view(np.uint8), np.uint8(128))
+            codes8: NDArray[np.uint8] = packed.data[rows].view(np.uint8)
+            part = codes8 ^ np.uint8(128)
         else:
             # Nibbles of eight inputs become four bytes: input i low, input i + 4 high.
-            q = (_nibbles(packed, rows) ^ 8).reshape(-1, words, 2, 4)
-            part = q[:, :, 0] | (q[:, :, 1] << 4)
+            q = (_nibbles(packed, rows) ^ np.uint8(8)).reshape(-1, words, 2, 4)
+            part = q[:, :, 0] | (q[:, :, 1] << np.uint8(4))
         part = np.ascontiguousarray(part).reshape(-1, words * 4)
         short = -len(part) % BLOCK_ROWS
         if short:
