@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from arietta.errors import UsageError
 from arietta.midi.notes import DRUM_CHANNEL, Piece
 
 CLASSES = (
@@ -57,7 +58,14 @@ def channel_classes(piece: Piece) -> dict[int, int]:
 
 
 def ignored_channels(piece: Piece, ignored: Collection[str] = DEFAULT_IGNORED) -> list[int]:
-    """Channels that ``remove_ignored`` empties, ascending."""
+    """Channels that ``remove_ignored`` empties, ascending.
+
+    Raises:
+        UsageError: a name in ``ignored`` is not one of ``CLASSES``.
+    """
+    unknown = sorted(set(ignored) - set(CLASSES))
+    if unknown:
+        raise UsageError(f"unknown instrument class {unknown[0]!r}; known: {', '.join(CLASSES)}")
     numbers = [CLASSES.index(name) for name in ignored]
     programs = piece.programs
     # Program 0 is never tested by the reference, also when a configuration ignores piano.
@@ -73,7 +81,7 @@ def remove_ignored(piece: Piece, ignored: Collection[str] = DEFAULT_IGNORED) -> 
     stays. The same object comes back where nothing has to go.
 
     Raises:
-        ValueError: a name in ``ignored`` is not one of ``CLASSES``.
+        UsageError: a name in ``ignored`` is not one of ``CLASSES``.
     """
     channels = ignored_channels(piece, ignored)
     if not channels:

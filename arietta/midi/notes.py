@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from arietta.midi.tempo import FloatArray, IntArray, TempoMap
 
 DRUM_CHANNEL = 9
+_Kind = TypeVar("_Kind", bound=np.generic)
 Uint8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 
@@ -193,6 +194,12 @@ def empty_notes() -> NoteTable:
     return note_table([], [], [], [])
 
 
+def _column(values: npt.ArrayLike, kind: type[_Kind], rows: int) -> npt.NDArray[_Kind]:
+    """A column of its own; a scalar is repeated."""
+    column = np.asarray(values, kind)
+    return np.full(rows, column, kind) if column.ndim == 0 else column
+
+
 def note_table(
     onset_tick: npt.ArrayLike,
     offset_tick: npt.ArrayLike,
@@ -203,14 +210,14 @@ def note_table(
 ) -> NoteTable:
     """Build a note table; scalars are repeated, the row order is kept."""
     onset = np.asarray(onset_tick, np.int64)
-    full = onset.shape
+    n = len(onset)
     return NoteTable(
         onset,
-        np.asarray(offset_tick, np.int64),
-        np.asarray(pitch, np.uint8),
-        np.asarray(velocity, np.uint8),
-        np.broadcast_to(np.asarray(channel, np.uint8), full),
-        np.broadcast_to(np.asarray(track, np.int32), full),
+        _column(offset_tick, np.int64, n),
+        _column(pitch, np.uint8, n),
+        _column(velocity, np.uint8, n),
+        _column(channel, np.uint8, n),
+        _column(track, np.int32, n),
     )
 
 
@@ -222,11 +229,12 @@ def pedal_table(
 ) -> PedalTable:
     """Build a pedal table; scalars are repeated, the row order is kept."""
     t = np.asarray(tick, np.int64)
+    n = len(t)
     return PedalTable(
         t,
-        np.asarray(value, np.uint8),
-        np.broadcast_to(np.asarray(channel, np.uint8), t.shape),
-        np.broadcast_to(np.asarray(track, np.int32), t.shape),
+        _column(value, np.uint8, n),
+        _column(channel, np.uint8, n),
+        _column(track, np.int32, n),
     )
 
 
@@ -238,11 +246,12 @@ def program_table(
 ) -> ProgramTable:
     """Build a program table; scalars are repeated, the row order is kept."""
     t = np.asarray(tick, np.int64)
+    n = len(t)
     return ProgramTable(
         t,
-        np.asarray(program, np.uint8),
-        np.broadcast_to(np.asarray(channel, np.uint8), t.shape),
-        np.broadcast_to(np.asarray(track, np.int32), t.shape),
+        _column(program, np.uint8, n),
+        _column(channel, np.uint8, n),
+        _column(track, np.int32, n),
     )
 
 
