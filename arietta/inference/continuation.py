@@ -487,18 +487,22 @@ def _release(pedals: PedalTable, tick: int) -> PedalTable:
 
 def _release_controllers(extra: ExtraTable, tick: int) -> ExtraTable:
     """The messages with sostenuto and soft pedal let go at a tick where they are down."""
-    last: dict[tuple[int, int], tuple[int, int]] = {}
-    for track, data in zip(extra.track.tolist(), extra.data, strict=True):
+    last: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for at, track, data in zip(extra.tick.tolist(), extra.track.tolist(), extra.data, strict=True):
         if data[0] & 0xF0 == 0xB0 and data[1] in (_SOSTENUTO, _SOFT):
-            last[data[0], data[1]] = (data[2], track)
-    ups = [(status, which, track) for (status, which), (value, track) in last.items() if value]
+            last[data[0], data[1]] = (data[2], max(at, tick), track)
+    ups = [
+        (at, track, bytes((status, controller, 0)))
+        for (status, controller), (value, at, track) in last.items()
+        if value
+    ]
     if not ups:
         return extra
-    ticks = np.append(extra.tick, np.full(len(ups), max(tick, int(extra.tick.max(initial=0)))))
-    tracks = np.append(extra.track, np.array([track for _, _, track in ups], np.int32))
-    messages = [*extra.data, *(bytes((status, which, 0)) for status, which, _ in ups)]
+    ticks = np.append(extra.tick, [at for at, _, _ in ups])
+    tracks = np.append(extra.track, np.array([track for _, track, _ in ups], np.int32))
+    messages = [*extra.data, *(message for _, _, message in ups)]
     order = np.argsort(ticks, kind="stable")
-    return _extra_table(ticks[order], tracks[order].astype(np.int32), [messages[i] for i in order])
+    return _extra_table(ticks[order], tracks[order], [messages[i] for i in order])
 
 
 def _extra_table(tick: IntArray, track: Int32Array, data: Sequence[bytes]) -> ExtraTable:
