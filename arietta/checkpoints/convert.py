@@ -23,6 +23,7 @@ from arietta.checkpoints.tensors import (
 )
 from arietta.errors import CheckpointError
 from arietta.models.config import AriaConfig
+from arietta.output import check_output
 
 PUBLIC_VOCABULARIES: dict[int, str] = {
     17_727: "full",
@@ -276,6 +277,7 @@ def write_public(
     lazy = tensors if isinstance(tensors, CheckpointTensors) else None
     shapes = {n: lazy.shape(n) if lazy is not None else tensors[n].shape for n in tensors}
     check_tensors(config, shapes, source="the model")
+    beside = check_output(path.parent / "config.json", force=overwrite)
     write_tensors(path, tensors, stored=stored, overwrite=overwrite)
     values = {
         "model_type": "aria",
@@ -294,4 +296,4 @@ def write_public(
     if config.class_size is not None:
         values["class_size"] = config.class_size
     text = json.dumps(values, indent=2) + "\n"
-    write_bytes(path.parent / "config.json", text.encode())
+    write_bytes(beside, text.encode())

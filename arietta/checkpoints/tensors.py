@@ -207,6 +207,7 @@ class CheckpointTensors(Mapping[str, Float32Array]):
 
     def __init__(self, file: TensorFile, names: Mapping[str, str] | None = None) -> None:
         self.file = file
+        self._names: list[str] = []  # in the order of the file
         self._plain: dict[str, str] = {}
         self._packed: dict[str, tuple[str, str]] = {}
         stored = dict(names) if names is not None else {n: n for n in file.names}
@@ -229,12 +230,15 @@ class CheckpointTensors(Mapping[str, Float32Array]):
         for name, place in stored.items():
             stem = name.removesuffix(".int8").removesuffix(".scale")
             if stem != name and stem in self._packed:
+                if name.endswith(".int8"):
+                    self._names.append(stem)
                 continue
             if file.dtype(place) not in _FLOATS:
                 raise CheckpointError(
                     f"{file.path}: tensor {name} is stored as {file.dtype(place)}, not as floats"
                 )
             self._plain[name] = place
+            self._names.append(name)
 
     def __getitem__(self, name: str) -> Float32Array:
         if name in self._packed:
@@ -245,11 +249,10 @@ class CheckpointTensors(Mapping[str, Float32Array]):
         return widen(self.file.stored(place), self.file.dtype(place))
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._plain
-        yield from self._packed
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._plain) + len(self._packed)
+        return len(self._names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._plain or name in self._packed
