@@ -107,7 +107,7 @@ class AriaTokenizer:
                 training; else the prefix is in ascending id order and <D> 100 tokens from the end.
             keep_silence: count time from tick 0 instead of from the first event.
             compat: ``"aria"`` repeats the public reference where it is wrong: tempo arithmetic,
-                drums outside 35..81 and drum-channel pedals as <U>.
+                drum-channel pedals as <U>.
             prefix: ``"auto"`` for the instruments and what metadata tells of composer, form and
                 genre, or the names to use, in order.
 
@@ -118,7 +118,7 @@ class AriaTokenizer:
             InputError: the piece has no note that the vocabulary knows.
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
-        voices = select_voices(piece, self.vocabulary, compat)
+        voices = select_voices(piece, self.vocabulary)
         head = prefix_ids(piece, voices, self.vocabulary, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []

@@ -67,7 +67,7 @@ def drums_with_token(notes: NoteTable) -> npt.NDArray[np.bool_]:
     return named
 
 
-def select_voices(piece: Piece, vocabulary: Vocabulary, compat: Compat | None = None) -> Voices:
+def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
     """What of a piece the vocabulary can express.
 
     A vocabulary that merges takes every channel but drums as piano; the others need a prefix for
@@ -97,7 +97,7 @@ def select_voices(piece: Piece, vocabulary: Vocabulary, compat: Compat | None = 
                 present[c] = True
         present[DRUM_CHANNEL] = False
         instruments = set(class_index[present].tolist())
-    if vocabulary.drums and has_drums and (compat or drums_with_token(kept.notes).any()):
+    if vocabulary.drums and has_drums:
         instruments.add(len(vocabulary.classes))
     return Voices(kept, has_drums, class_index, sorted(instruments))
 
@@ -270,13 +270,9 @@ def encode_voices(
         drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)
         drum_ids = notes.pitch.astype(np.int32) + (vocabulary.drum_start - FIRST_DRUM)
         first = np.where(drum, np.where(named, drum_ids, np.int32(UNK)), first)
-        # Without drum tokens a drum still moves the clock, as in public data.
+        # A drum outside 35..81 is <U> and an onset; without drum tokens a drum still moves the
+        # clock: both as in public data.
         width = np.where(drum, 2 if vocabulary.drums else 0, 3)
-        if compat is None and not named[drum].all():
-            # The reference writes <U> and an orphan onset for a drum outside 35..81.
-            keep = named | ~drum
-            segment, first, onset = segment[keep], first[keep], onset[keep]
-            duration, width, start = duration[keep], width[keep], start[keep]
     if vocabulary.pedal and len(pedals):
         pedal_segment, pedal_onset = onset_ids(
             vocabulary, rounded_ms(piece, zero, pedals.tick, compat)

@@ -96,7 +96,7 @@ class RelativeTokenizer:
             TokenError: a prefix name is unknown.
         """
         vocab = self.vocabulary
-        voices = select_voices(piece, vocab, compat)
+        voices = select_voices(piece, vocab)
         kept, notes = voices.piece, voices.piece.notes
         start = notes.onset_tick
         drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)
@@ -107,13 +107,6 @@ class RelativeTokenizer:
         duration = duration_ids(vocab, rounded_ms(kept, start, offsets_from_key_down(kept), compat))
         previous = np.concatenate(([0 if keep_silence else start[0]], start[:-1]))
         gap = np.maximum(rounded_ms(kept, previous, start, compat), 0)
-        if compat is None and not named[drum].all():
-            keep = named | ~drum
-            if not keep.any():
-                raise InputError(f"{piece.source or 'piece'}: no notes that have a token")
-            since_start = np.cumsum(gap)[keep]
-            gap = np.diff(since_start, prepend=0 if keep_silence else since_start[0])
-            first, duration, drum = first[keep], duration[keep], drum[keep]
         if int(gap.sum()) > MAX_WAIT_MS:
             raise InputError("the notes span more than eleven days; is the tempo right?")
         head = [*prefix_ids(piece, voices, vocab, prefix, rng), v.BOS]

@@ -14,8 +14,8 @@ from arietta.midi.notes import Piece
 
 # Times of the reference that are this far off are rounding, not its tempo arithmetic.
 ROUNDING_MS = 0.5
-# Where we differ on purpose unless asked for the reference: drums without a token, SMPTE time.
-BETTER = {"syn_drums_mixed", "syn_fuzz_001", "syn_fuzz_002", "syn_fuzz_003", "syn_smpte_division"}
+# Where we differ on purpose unless asked for the reference: SMPTE time.
+BETTER = {"syn_smpte_division"}
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,7 @@ def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bo
     names = [name for c, name in kind_of.items() if c != DRUMS]
     if merge:
         names = ["piano"]
-    if vocab.drums and any(
-        c == DRUMS and (compat == "aria" or 35 <= number <= 81) for _, _, number, _, c in notes
-    ):
+    if vocab.drums and any(c == DRUMS for *_, c in notes):
         names.append("drum")
     ids_of = vocab.token_ids
     ids = [*sorted({ids_of["prefix", "instrument", name] for name in names}), ids_of["<S>"]]
@@ -134,9 +132,6 @@ def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bo
             name = "<PED_ON>" if row[1] >= 64 else "<PED_OFF>"
             body = [ids_of["<U>"] if row[2] == DRUMS else ids_of[name], onset]
         elif row[4] == DRUMS:
-            known = 35 <= row[2] <= 81
-            if not known and compat is None:
-                continue
             body = [ids_of.get(("drum", row[2]), ids_of["<U>"]), onset] if vocab.drums else []
         else:
             end = next((b for a, b in held[row[4]] if a < row[1] < b), row[1])
