@@ -213,11 +213,22 @@ def pull(name: str, *, offline: bool = False) -> Path:
     by_hand = f"download {filename} from huggingface.co/{repo} by hand and give its path"
     if offline:
         raise CheckpointError(f"model {name} is not on this machine; {by_hand}")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import constants, get_session, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
+        # The downloader tries for half a minute where there is no network; ask once first.
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:
+        raise CheckpointError(f"model {name}: the hub cannot be reached; {by_hand}") from None
+    try:
         path = Path(hf_hub_download(repo, filename))
+    except LocalEntryNotFoundError:  # its word for a connection lost; a kind of EntryNotFoundError
+        raise CheckpointError(f"model {name}: the hub cannot be reached; {by_hand}") from None
     except RepositoryNotFoundError:
         raise CheckpointError(f"the hub has no model {repo}, or it is private") from None
     except EntryNotFoundError:

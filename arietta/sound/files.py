@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
@@ -134,4 +135,7 @@ def _write(
                 for begin in range(0, len(part), WRITE_FRAMES):
                     out.write(part[begin : begin + WRITE_FRAMES])
     except soundfile.SoundFileError as error:
-        raise OutputError(f"{shown}: the audio cannot be written: {error}") from error
+        # libsndfile says no more than "System error"; a full disk is the usual one.
+        full = shutil.disk_usage(path.parent).free < 2**20
+        reason = "no space left on the disk" if full else str(error).rstrip(".")
+        raise OutputError(f"{shown}: the audio cannot be written: {reason}") from error
