@@ -25,6 +25,9 @@ BAD = [
     ("generate waltz.mid -o out.mid --model smal", 1, "did you mean small"),
     ("generate waltz.mid -o out.mid --model text.safetensors", 1, "text.safetensors"),
     ("generate waltz.mid -o out.mid --model other", 1, "other"),
+    ("generate waltz.mid -o out.mid --model cut-short", 1, "cut-short"),
+    ("generate waltz.mid -o out.mid --model flipped", 1, "flipped"),
+    ("generate waltz.mid -o out.mid --model no-tensors", 1, "no-tensors"),
     ("generate waltz.mid -o out.mid --draft nothing-like-it", 1, "no model called"),
     ("generate waltz.mid -o out.mid --temperature -1", 2, "--temperature"),
     ("generate waltz.mid -o out.mid --temperature hot", 2, "--temperature"),
@@ -99,6 +102,15 @@ def folder(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     other.mkdir()
     (other / "config.json").write_text(json.dumps({"format": "arietta-1", "architecture": "gpt"}))
     (other / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    small = prompts_dir.parent / "small"
+    tensors = bytearray((small / "model.safetensors").read_bytes())
+    half = bytes(tensors[: len(tensors) // 2])
+    tensors[len(tensors) // 2] ^= 0x40
+    for name, data in (("cut-short", half), ("flipped", bytes(tensors)), ("no-tensors", None)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes((small / "config.json").read_bytes())
+        if data is not None:
+            (tmp_path / name / "model.safetensors").write_bytes(data)
     mine = tmp_path / "home" / "models" / "small"
     mine.mkdir(parents=True)
     (mine / "config.json").write_text("{}")
