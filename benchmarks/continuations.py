@@ -85,7 +85,8 @@ def continuations(
     """Statistics of one continuation of every prompt."""
     found = []
     for seed, excerpt in enumerate(excerpts):
-        out = model.generate(excerpt.prompt, seconds=FOLLOW_MS / 1000, seed=seed, **options)
+        asked: GenerateOptions = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
+        out = model.generate(excerpt.prompt, **asked)
         new = out.new
         found.append(
             describe(new.onset_ms, new.duration_ms, new.notes.pitch, new.notes.velocity, FOLLOW_MS)
