@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # name -> further arguments; {tokens} stands for that folder.
 ARGUMENTS = {
+    "chord_starvation": ["{tokens}"],
     "continuations": ["test", "{tokens}"],
     "likelihood": ["{tokens}"],
     "tokenize_speed": ["--miditok"],

@@ -1,0 +1,141 @@
+"""Does <T>, the step to the next five seconds, starve chords? Held-out music, no sampling involved.
+
+    python -m benchmarks.chord_starvation TOKENS [--model small]
+
+Wherever an event of a test piece may start, the model's distribution is put through the public
+sampler's filters (flat) and through ours (by kind: note or <T> first). Beside what people did
+there: how often <T> came, the probability of <T> before and after filtering, the nats that the
+filters cost on the choice between <T> and a note, and how many notes people played at places where
+the filters had left no note possible. The same for places inside a chord (the next note starts
+within 30 ms of the last one), where a <T> in place of a note breaks it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.checkpoints.store import load
+from arietta.data.tokens import TokenPieces
+from arietta.evaluation.likelihood import Window, draw_windows
+from arietta.inference.backends import Backend, cpu_backend
+from arietta.inference.sampling import Sampler, SamplingSettings
+from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.vocabulary import TIME, Kind
+from benchmarks.common import file_result
+
+CHORD_STEPS = 3
+"""Onsets at most this many steps of 10 ms apart belong to one chord."""
+
+Numbers = npt.NDArray[np.float64]
+
+
+def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
+    """The distributions that are compared."""
+    found: dict[str, Sampler] = {}
+    for temperature, min_p in ((1.0, None), (0.98, 0.035), (0.9, 0.1), (0.8, None)):
+        for grammar in (False, True):
+            if temperature == 1.0 and not grammar:
+                continue  # without filters both are the model itself
+            name = f"T={temperature} min_p={min_p} {'by kind' if grammar else 'flat'}"
+            settings = SamplingSettings(temperature, min_p, grammar=grammar)
+            found["model" if temperature == 1.0 else name] = Sampler(settings, tokenizer.vocabulary)
+    return found
+
+
+def measure(
+    windows: list[Window], backend: Backend, tokenizer: AriaTokenizer
+) -> tuple[dict[str, Numbers], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Share of <T> under each sampler at every event boundary; what came; where chords go on.
+
+    Returns:
+        name -> (n,) probability of <T>; (n,) whether <T> came; (n,) whether a chord went on.
+    """
+    vocabulary = tokenizer.vocabulary
+    allowed = ((TIME, TIME + 1), vocabulary.class_range(0))
+    tried = samplers(tokenizer)
+    shares: dict[str, list[float]] = {name: [] for name in tried}
+    came: list[bool] = []
+    inside: list[bool] = []
+    for window in windows:
+        ids = window.ids
+        kind = vocabulary.kinds[ids]
+        starts = np.flatnonzero((kind == Kind.NOTE) | (kind == Kind.TIME))
+        # The first event of a window has nothing before it to go by.
+        starts = starts[(starts > window.first) & (starts < len(ids) - 2)]
+        hidden = backend.new_session().append(ids[None, :-1])[0][starts - 1]
+        session = backend.new_session()
+        for name, sampler in tried.items():
+            choices = sampler.choices(allowed)
+            at = choices.index(TIME)
+            for first in range(0, len(starts), 128):
+                logits = session.head(hidden[first : first + 128], choices.head)
+                for row in logits[:, choices.columns]:
+                    shares[name].append(float(sampler.probabilities(choices, row)[at]))
+        came += (kind[starts] == Kind.TIME).tolist()
+        # The onset of a note stands one after it, that of the note before two before it.
+        previous = starts - 2
+        chord = (
+            (kind[starts] == Kind.NOTE)
+            & (kind[previous] == Kind.ONSET)
+            & (ids[starts + 1] - ids[previous] <= CHORD_STEPS)
+        )
+        inside += chord.tolist()
+    return (
+        {name: np.array(values) for name, values in shares.items()},
+        np.array(came),
+        np.array(inside),
+    )
+
+
+def summary(
+    share: Numbers, came: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Figures of one sampler."""
+    right = np.where(came, share, 1 - share)
+    floor = 1e-6
+    return {
+        "time_share": round(float(share.mean()), 5),
+        "time_share_inside_chords": round(float(share[inside].mean()), 5),
+        "nats_time_or_note": round(float(-np.log(np.maximum(right, floor)).mean()), 5),
+        "notes_made_impossible": int(((share > 1 - floor) & ~came).sum()),
+        "times_made_impossible": int(((share < floor) & came).sum()),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--windows", type=int, default=200)
+    parser.add_argument("--length", type=int, default=512)
+    arguments = parser.parse_args()
+    checkpoint = load(arguments.model)
+    tokenizer = AriaTokenizer(checkpoint.tokenizer)
+    pieces = TokenPieces.load(arguments.tokens / "test.npz")
+    count = max(arguments.windows, len(pieces))
+    windows = draw_windows(pieces, tokenizer, arguments.length, count)
+    chosen = np.random.default_rng(0).permutation(len(windows))[: arguments.windows]
+    backend = cpu_backend(checkpoint, "int8")
+    shares, came, inside = measure([windows[int(i)] for i in chosen], backend, tokenizer)
+    figures: dict[str, Any] = {
+        "model": checkpoint.name,
+        "model_sha256": checkpoint.sha256,
+        "event_boundaries": len(came),
+        "inside_chords": int(inside.sum()),
+        "human_time_share": round(float(came.mean()), 5),
+    }
+    print(f"{len(came)} boundaries, people went on to the next segment at {came.mean():.4f}")
+    for name, share in shares.items():
+        figures[name] = summary(share, came, inside)
+        print(f"  {name:<28} {figures[name]}")
+    file_result("chord_starvation", figures)
+
+
+if __name__ == "__main__":
+    main()
