@@ -8,6 +8,7 @@ Shapes: B rows, T new tokens, S cache slots, D = d_model, K = width of an attent
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -200,6 +201,8 @@ _DEAD = np.iinfo(np.int32).max
 """Position of a cache slot that nothing may attend to."""
 _HIDDEN_SCORE = np.float32(-1e30)
 """Added to masked scores: finite, so that a row with nothing to attend to gives no NaN."""
+_DEAD_SLOTS = 128
+"""Dead cache slots that are not worth moving the live ones for."""
 _HEAD_GRID = 256
 """Head rows are compiled in multiples of this, so that few distinct slices arise."""
 _PREFILL_TOKENS = 1024
@@ -283,6 +286,11 @@ class OpenVinoBackend:
         """Positions that a row may hold."""
         return self._config.max_seq_len
 
+    def node_kinds(self) -> Counter[str]:
+        """Kinds of nodes that the plugin made of the graph, to see what it fused."""
+        nodes = self._compiled.get_runtime_model().get_ops()
+        return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
+
     def new_session(self, rows: int = 1) -> OpenVinoSession:
         """An empty session of B = ``rows``."""
         return OpenVinoSession(self, self._compiled.create_infer_request(), rows)
@@ -330,9 +338,10 @@ def _head_spans(ranges: Ranges, total: int) -> list[tuple[int, int]]:
 class OpenVinoSession:
     """Rows of tokens with their key-value cache in the state of one infer request.
 
-    The cache is a list of slots, one column for all rows, that only grows. ``_slots`` says which
-    position of its row a slot holds; a slot that was rewound, or was padding, is dead and masked.
-    A token at position p attends to the slots of its row whose position is at most p.
+    The cache is a list of slots, one column for all rows. ``_slots`` says which position of its
+    row a slot holds; a slot that was rewound, or was padding, is dead and masked until so many are
+    dead that moving the others together pays. A token at position p attends to the slots of its row
+    whose position is at most p.
     """
 
     def __init__(self, backend: OpenVinoBackend, request: ov.InferRequest, rows: int) -> None:
@@ -395,6 +404,8 @@ class OpenVinoSession:
     def _run(self, x: Floats, count: NDArray[np.int64]) -> Floats:
         """Append embedded tokens (B, T, D), of which ``count`` per row are real."""
         rows, tokens, _ = x.shape
+        if self._used - int(self._lengths.max()) > max(_DEAD_SLOTS, self._used // 3):
+            self._compact()
         steps = np.arange(tokens)
         positions = self._lengths[:, None] + steps  # (B, T)
         used = self._used + tokens
@@ -420,3 +431,24 @@ class OpenVinoSession:
         self._beam = np.arange(rows, dtype=np.int32)
         # The tensor is the request's own and will be overwritten.
         return np.array(self._request.get_output_tensor(0).data)
+
+    def _compact(self) -> None:
+        """Move the live slots of every row together."""
+        import openvino as ov
+
+        if not np.array_equal(self._beam, np.arange(len(self._beam))):
+            return  # a fork is still to be carried out; the next call will do
+        live = self._slots[:, : self._used] != _DEAD
+        keep = int(live.sum(axis=1).max())
+        # Live slots first, in their order.
+        order = np.argsort(~live, axis=1, kind="stable")[:, :keep]
+        for variable in self._request.query_state():
+            whole = variable.state.data  # (B, H, S, K)
+            if whole.shape[0] != self.rows:
+                return  # rows were dropped and nothing has run since
+            moved = np.take_along_axis(whole, order[:, None, :, None], axis=2)
+            variable.state = ov.Tensor(np.ascontiguousarray(moved))
+        slots = np.take_along_axis(self._slots[:, : self._used], order, axis=1)
+        self._slots[:, :keep] = slots
+        self._slots[:, keep:] = _DEAD
+        self._used = keep
