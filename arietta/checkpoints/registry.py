@@ -184,6 +184,18 @@ def _cached(repo: str, filename: str) -> Path | None:
     return Path(place) if isinstance(place, str) else None
 
 
+def _hub_answers() -> bool:
+    """Whether the hub can be reached; the downloader tries for half a minute to find that out."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:
+        # Whatever the network layer raises, there is no way through.
+        return False
+    return True
+
+
 def pull(name: str, *, offline: bool = False) -> Path:
     """Fetch a checkpoint from the Hugging Face hub, unless it was fetched before.
 
@@ -213,18 +225,15 @@ def pull(name: str, *, offline: bool = False) -> Path:
     by_hand = f"download {filename} from huggingface.co/{repo} by hand and give its path"
     if offline:
         raise CheckpointError(f"model {name} is not on this machine; {by_hand}")
-    from huggingface_hub import constants, get_session, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
-    try:
-        # The downloader tries for half a minute where there is no network; ask once first.
-        get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception:
-        raise CheckpointError(f"model {name}: the hub cannot be reached; {by_hand}") from None
+    if not _hub_answers():
+        raise CheckpointError(f"model {name}: the hub cannot be reached; {by_hand}")
     try:
         path = Path(hf_hub_download(repo, filename))
     except LocalEntryNotFoundError:  # its word for a connection lost; a kind of EntryNotFoundError

@@ -138,6 +138,10 @@ def test_without_a_network_the_next_step_is_named(name: str, monkeypatch) -> Non
     monkeypatch.setattr(registry, "_cached", lambda repo, filename: None)
     with pytest.raises(CheckpointError, match=r"by hand and give its path"):
         store.load(name, offline=True)
+    monkeypatch.setattr(registry, "_hub_answers", lambda: False)
+    with pytest.raises(CheckpointError, match=r"cannot be reached.*by hand"):
+        store.load(name)
+    monkeypatch.setattr(registry, "_hub_answers", lambda: True)
     import huggingface_hub
 
     def unreachable(*_: object, **__: object) -> None:
@@ -159,6 +163,7 @@ def test_what_the_hub_gives_is_loaded(folder: Path, monkeypatch, tmp_path: Path)
         return str(folder / filename)
 
     monkeypatch.setattr(registry, "_cached", lambda repo, filename: None)
+    monkeypatch.setattr(registry, "_hub_answers", lambda: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     assert registry.pull("loubb/aria-medium-gen") == folder / "model-gen.safetensors"
     assert asked == [

@@ -66,7 +66,8 @@ def public_checkpoint(desk: Path, name: str) -> None:
     """A tiny model in the public form, as somebody might have downloaded; ``mine`` converted."""
     config = AriaConfig(d_model=64, n_heads=1, n_layers=1, ff_mult=1, vocab_size=17_727)
     tensors = {n: np.zeros(shape, np.float32) for n, shape in config.tensor_shapes().items()}
-    path = desk / (name if name.endswith(".safetensors") else "downloaded.safetensors")
+    path = desk / name if name.endswith(".safetensors") else desk / "downloads" / "a.safetensors"
+    path.parent.mkdir(exist_ok=True)
     write_public(path, config, tensors)
     if name == "mine":
         assert run(["models", "convert", str(path), "--name", name]) == 0
