@@ -78,8 +78,8 @@ typedef struct {
    the counters belong to whoever leaves last, and without an item in hand nothing else is touched. */
 
 typedef struct {
-    atomic_int next, done;
-    char apart[56]; /* a cache line each */
+    _Alignas(64) atomic_int next; /* a cache line each */
+    atomic_int done;
 } Phase;
 
 typedef struct Job Job;
@@ -88,7 +88,6 @@ struct Job {
     void (*work)(Job *);
     int threads, phase_count;
     atomic_int holders;
-    char apart[40];
     Phase phases[];
 };
 

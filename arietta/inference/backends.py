@@ -8,6 +8,7 @@ Shapes: B rows, T new tokens, S cache slots, D = d_model, K = width of an attent
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -269,6 +270,7 @@ class OpenVinoBackend:
         graph = decoder_graph(self._config, self.weights.matrix, self.weights.vector)
         self._compiled = self._core.compile_model(graph, "CPU", self._options)
         self._heads: dict[tuple[int, int], ov.InferRequest] = {}
+        self._head_lock = threading.Lock()
         self.cos, self.sin = rotary_tables(self._config.max_seq_len, self._config.head_dim)
 
     @property
@@ -309,15 +311,16 @@ class OpenVinoBackend:
         return np.concatenate(parts, axis=1)
 
     def _run_head(self, span: tuple[int, int], hidden: Floats) -> Floats:
-        request = self._heads.get(span)
-        if request is None:
-            from arietta.graphs.aria import head_graph
+        with self._head_lock:  # sessions may run in several threads, a request in one
+            request = self._heads.get(span)
+            if request is None:
+                from arietta.graphs.aria import head_graph
 
-            graph = head_graph(self.weights.head(*span))
-            request = self._core.compile_model(graph, "CPU", self._options).create_infer_request()
-            self._heads[span] = request
-        request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
-        return np.array(request.get_output_tensor(0).data)
+                graph = head_graph(self.weights.head(*span))
+                compiled = self._core.compile_model(graph, "CPU", self._options)
+                request = self._heads[span] = compiled.create_infer_request()
+            request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
+            return np.array(request.get_output_tensor(0).data)
 
 
 def _head_spans(ranges: Ranges, total: int) -> list[tuple[int, int]]:
