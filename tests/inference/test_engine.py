@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,37 @@ def test_public_guidance(aria_model_dir, numpy_backend, golden, strength: float)
     )
     ids = golden["prompt_ids"] + stream.run()[0].ids
     assert ids == golden[f"greedy_48_cfg_{strength}"]["ids"]
+
+
+@pytest.mark.parametrize("executor", ["openvino", "torch"])
+def test_public_greedy_on_the_real_executors(aria_model_dir, golden, executor: str) -> None:
+    found = load_file(aria_model_dir / "lm.safetensors", hints={"n_heads": 4, "max_seq_len": 512})
+    adapter = CheckpointTensors(TensorFile(aria_model_dir / "cnd_adapter.safetensors"))
+    source = SimpleNamespace(
+        config=replace(found.config, embedding_size=16, conditioned=True),
+        tensors={**found.tensors, **adapter},
+    )
+    if executor == "openvino":
+        from arietta.inference.backends import OpenVinoBackend
+
+        backend = OpenVinoBackend(source, "f32", threads=1)
+    else:
+        pytest.importorskip("torch").set_num_threads(1)
+        from arietta.inference.torch_backend import TorchBackend
+
+        backend = TorchBackend(source, "cpu")
+    engine, prompt = Engine(backend, AriaTokenizer("full")), golden["prompt_ids"]
+    rows = engine.stream(prompt, settings=PUBLIC_GREEDY, stop=Stop(tokens=64), variations=2).run()
+    assert [prompt + row.ids for row in rows] == [golden["greedy_64"]["ids"]] * 2
+    vector = np.array(golden["cfg_embedding"], np.float32)
+    for strength in (1.0, 2.5):
+        row = engine.stream(
+            prompt,
+            settings=PUBLIC_GREEDY,
+            stop=Stop(tokens=48),
+            guidance=Guidance(vector, strength),
+        ).run()[0]
+        assert prompt + row.ids == golden[f"greedy_48_cfg_{strength}"]["ids"]
 
 
 def test_seeds_reproduce_and_differ(tiny) -> None:

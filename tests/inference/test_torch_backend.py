@@ -14,6 +14,7 @@ from arietta.inference.speculative import Draft
 from arietta.tokenizers.aria import AriaTokenizer
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 GREEDY = SamplingSettings(temperature=0)
 
 
