@@ -178,7 +178,7 @@ class Model:
             request,
             settings,
             guidance=guidance,
-            provenance={**self.provenance, "preset": preset},
+            provenance=lambda: {**self.provenance, "preset": preset},
         )
 
 

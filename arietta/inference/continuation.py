@@ -258,6 +258,17 @@ class ContinuationStream:
     """Continuations in the making: iterate for notes, then ask for ``results``.
 
     ``cancel`` may be called from another thread; ``results`` then holds what was decided so far.
+
+    Args:
+        engine: of the model.
+        prompt: what to go on from; None starts from scratch.
+        request, settings: what is asked for, how tokens are drawn.
+        guidance: for conditioned models.
+        provenance: gives what else the results should say of their origin, as JSON values.
+
+    Raises:
+        InputError: the prompt has no notes that the model could go on from.
+        UsageError: the request contradicts itself.
     """
 
     def __init__(
@@ -268,7 +279,7 @@ class ContinuationStream:
         settings: SamplingSettings,
         *,
         guidance: Guidance | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer = engine.tokenizer
@@ -298,9 +309,9 @@ class ContinuationStream:
             self.notices = (
                 f"the prompt is longer than the model's context: its first {lost} s are not heard",
             )
+        # Asked for with the results: hashing a big model must not delay the first note.
+        self._origin = provenance
         self._provenance: dict[str, Any] = {
-            "arietta": __version__,
-            **(provenance or {}),
             "settings": settings.to_dict(),
             "request": request.to_dict(),
             "seed": seed,
@@ -337,6 +348,7 @@ class ContinuationStream:
 
     def results(self) -> list[Continuation]:
         """What has been decided so far, one continuation for each variation."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
         reports = self._stream.progress().rows
         return [
             self._result(row, report)

@@ -55,7 +55,7 @@ def waltz() -> Piece:
 def run(tiny, prompt, vocab="piano", **values):
     engine = tiny.engine(vocab)
     stream = ContinuationStream(
-        engine, prompt, Request(**values), SamplingSettings(), provenance={"model": "tiny"}
+        engine, prompt, Request(**values), SamplingSettings(), provenance=lambda: {"model": "tiny"}
     )
     return stream.run()
 
