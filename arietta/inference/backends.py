@@ -269,9 +269,32 @@ class OpenVinoBackend:
             self._options["KV_CACHE_PRECISION"] = "f32"
         graph = decoder_graph(self._config, self.weights.matrix, self.weights.vector)
         self._compiled = self._core.compile_model(graph, "CPU", self._options)
+        del graph
         self._heads: dict[tuple[int, int], ov.InferRequest] = {}
         self._head_lock = threading.Lock()
         self.cos, self.sin = rotary_tables(self._config.max_seq_len, self._config.head_dim)
+        if self.weights.mapped:
+            self._settle_weights()
+
+    def _settle_weights(self) -> None:
+        """Let the plugin copy the matrices into its own layout now, without holding both forms.
+
+        It does so layer by layer in the first run; meanwhile what it has read is given back.
+        """
+        done = threading.Event()
+
+        def give_back() -> None:
+            while not done.wait(0.01):
+                self.weights.release()
+
+        helper = threading.Thread(target=give_back, daemon=True)
+        helper.start()
+        try:
+            self.new_session().append(np.zeros((1, 1), np.int64))
+        finally:
+            done.set()
+            helper.join()
+        self.weights.release()
 
     @property
     def config(self) -> AriaConfig:

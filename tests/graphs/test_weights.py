@@ -12,6 +12,7 @@ from arietta.checkpoints import store
 from arietta.checkpoints.tensors import write_tensors
 from arietta.graphs import weights
 from arietta.graphs.weights import Layout, make, open_weights
+from arietta.inference.backends import OpenVinoBackend
 from arietta.models.config import AriaConfig
 from arietta.paths import cache_dir
 
@@ -128,3 +129,21 @@ def test_int8_in_the_checkpoint_is_taken_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(head.data, pair[0])
     assert head.scale is not None
     np.testing.assert_array_equal(head.scale[:, 0], pair[1])
+
+
+def test_a_mapped_file_gives_its_memory_back(checkpoint: store.LoadedCheckpoint) -> None:
+    kept = open_weights(checkpoint, "int8", "rows")
+    assert kept.mapped
+    before = {name: array.copy() for name, array in kept.arrays.items()}
+    kept.release()
+    for name, array in kept.arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_graph_of_mapped_weights(checkpoint: store.LoadedCheckpoint) -> None:
+    ids = np.arange(20)[None]
+    found = OpenVinoBackend(checkpoint, "int8").new_session().append(ids)
+    again = OpenVinoBackend(checkpoint, "int8").new_session().append(ids)
+    np.testing.assert_array_equal(found, again)
+    exact = OpenVinoBackend(checkpoint, "f32").new_session().append(ids)
+    assert np.sqrt(((found - exact) ** 2).mean() / (exact**2).mean()) < 0.05
