@@ -31,9 +31,9 @@ MAX_DEPTH = 8
 
 _PROBE_EVERY = 48
 """Tokens between two looks at whether drafting has begun to pay, while it does not."""
-_VERIFY_COST = 0.05
-"""What one more token in a verifying pass costs, in passes of one token (measured: 0.03 to 0.05
-on our kernel, see benchmarks/speculative_cost.py; about 0.1 on OpenVINO)."""
+_VERIFY_COST = 0.08
+"""What one more token in a verifying pass costs, in passes of one token; measured with the next by
+benchmarks/speculative_cost.py."""
 _OVERHEAD = 0.02
 """What one drafted token costs beside the draft's own arithmetic, in the same unit."""
 _START_RATE = 0.7
