@@ -460,113 +460,147 @@ static void place_head(const Call *call, int layer, int token, int head) {
                             _mm512_cvtps_ph(_mm512_loadu_ps(value + i), 0));
 }
 
-/* n queries at neighbouring positions of one row, one head; v = K / 16. Each query's sums run in
-   the same order whatever n is. */
+/* One query on its way through the pages: weighted values so far, their highest score and the sum
+   of their weights. */
+typedef struct {
+    __m512 sum[8];
+    const float *q;
+    float top, mass;
+    int32_t position, start;
+} Query;
+
+/* One page for n queries of one head; v = K / 16. A query's sums run in the same order whatever n
+   is, and a page that it may not see changes none of its bits. */
+INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *keys, int base,
+                       int last) {
+    const int k = v * 16;
+    const uint16_t *values = keys + PAGE * k;
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    float weight[QUERIES][PAGE];
+    __m512 s[QUERIES][4];
+#pragma GCC unroll 4
+    for (int t = 0; t < n; t++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) s[t][j] = _mm512_setzero_ps();
+    for (int i = 0; i < k; i++) {
+        __m512 key[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            key[j] = _mm512_cvtph_ps(
+                _mm256_loadu_si256((const __m256i *)(keys + i * PAGE + j * 16)));
+#pragma GCC unroll 4
+        for (int t = 0; t < n; t++) {
+            __m512 x = _mm512_set1_ps(query[t].q[i]);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) s[t][j] = _mm512_fmadd_ps(x, key[j], s[t][j]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < n; t++) {
+        const __m512i position = _mm512_set1_epi32(query[t].position);
+        const __m512i from = _mm512_set1_epi32(query[t].start);
+        __m512 most = none;
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            __m512i at = _mm512_add_epi32(lanes, _mm512_set1_epi32(base + j * 16));
+            __mmask16 seen =
+                _mm512_cmple_epi32_mask(at, position) & _mm512_cmpge_epi32_mask(at, from);
+            s[t][j] = _mm512_mask_mov_ps(none, seen, s[t][j]);
+            most = _mm512_max_ps(most, s[t][j]);
+        }
+        float best = fmaxf(query[t].top, _mm512_reduce_max_ps(most));
+        /* While nothing is seen all weights come out as 0. */
+        float level = best == -INFINITY ? 0.0f : best;
+        float fade = _mm512_cvtss_f32(exp16(_mm512_set1_ps(query[t].top - level)));
+        __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            __m512 e = exp16(_mm512_sub_ps(s[t][j], _mm512_set1_ps(level)));
+            e = _mm512_mask_mov_ps(_mm512_setzero_ps(),
+                                   _mm512_cmp_ps_mask(s[t][j], none, _CMP_NEQ_OQ), e);
+            _mm512_storeu_ps(weight[t] + j * 16, e);
+            total = _mm512_add_ps(total, e);
+        }
+        query[t].mass = query[t].mass * fade + _mm512_reduce_add_ps(total);
+        query[t].top = best;
+#pragma GCC unroll 8
+        for (int j = 0; j < v; j++)
+            query[t].sum[j] = _mm512_mul_ps(query[t].sum[j], _mm512_set1_ps(fade));
+    }
+    __m512 sum[QUERIES][8];
+#pragma GCC unroll 4
+    for (int t = 0; t < n; t++)
+#pragma GCC unroll 8
+        for (int j = 0; j < v; j++) sum[t][j] = query[t].sum[j];
+    /* Slots past a query's own position have weight 0 and hold finite numbers. */
+    const int used = last - base + 1 < PAGE ? last - base + 1 : PAGE;
+    for (int slot = 0; slot < used; slot++) {
+        __m512 value[8];
+#pragma GCC unroll 8
+        for (int j = 0; j < v; j++)
+            value[j] = _mm512_cvtph_ps(
+                _mm256_loadu_si256((const __m256i *)(values + slot * k + j * 16)));
+#pragma GCC unroll 4
+        for (int t = 0; t < n; t++) {
+            __m512 x = _mm512_set1_ps(weight[t][slot]);
+#pragma GCC unroll 8
+            for (int j = 0; j < v; j++) sum[t][j] = _mm512_fmadd_ps(x, value[j], sum[t][j]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < n; t++)
+#pragma GCC unroll 8
+        for (int j = 0; j < v; j++) query[t].sum[j] = sum[t][j];
+}
+
+/* n tokens, one head. The pages that all of them have in common, as tokens of one row and rows
+   with one past do, are read once for all; then each goes on alone. */
 INLINE void attend(const int n, const int v, const Call *call, int layer, int token, int head) {
     const Model *model = call->model;
     const int d = model->width, k = v * 16;
-    const int start = call->start[call->row[token]];
-    const float *q = call->wide + (int64_t)token * 3 * d + head * k;
-    const int last = call->position[token + n - 1];
-    __m512 sum[QUERIES][8];
-    float top[QUERIES], mass[QUERIES];
-    float weight[QUERIES][PAGE];
-#pragma GCC unroll 4
+    const int64_t offset = ((int64_t)layer * model->heads + head) * 2 * PAGE * k;
+    uint16_t *const *pages[QUERIES];
+    Query query[QUERIES];
+    int last = 0;
     for (int t = 0; t < n; t++) {
-        top[t] = -INFINITY;
-        mass[t] = 0.0f;
-#pragma GCC unroll 8
-        for (int j = 0; j < v; j++) sum[t][j] = _mm512_setzero_ps();
+        const int32_t row = call->row[token + t];
+        pages[t] = call->pages + row * call->page_stride;
+        query[t].q = call->wide + (int64_t)(token + t) * 3 * d + head * k;
+        query[t].top = -INFINITY;
+        query[t].mass = 0.0f;
+        query[t].position = call->position[token + t];
+        query[t].start = call->start[row];
+        for (int j = 0; j < v; j++) query[t].sum[j] = _mm512_setzero_ps();
+        if (query[t].position > last) last = query[t].position;
     }
-    const __m512 none = _mm512_set1_ps(-INFINITY);
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    for (int base = 0; base <= last; base += PAGE) {
-        const uint16_t *keys = page_of(call, token, base / PAGE, layer, head, k);
-        const uint16_t *values = keys + PAGE * k;
-        __m512 s[QUERIES][4];
-#pragma GCC unroll 4
-        for (int t = 0; t < n; t++)
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) s[t][j] = _mm512_setzero_ps();
-        for (int i = 0; i < k; i++) {
-            __m512 key[4];
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-                key[j] = _mm512_cvtph_ps(
-                    _mm256_loadu_si256((const __m256i *)(keys + i * PAGE + j * 16)));
-#pragma GCC unroll 4
-            for (int t = 0; t < n; t++) {
-                __m512 x = _mm512_set1_ps(q[(int64_t)t * 3 * d + i]);
-#pragma GCC unroll 4
-                for (int j = 0; j < 4; j++) s[t][j] = _mm512_fmadd_ps(x, key[j], s[t][j]);
-            }
-        }
-#pragma GCC unroll 4
-        for (int t = 0; t < n; t++) {
-            const __m512i position = _mm512_set1_epi32(call->position[token + t]);
-            const __m512i from = _mm512_set1_epi32(start);
-            __m512 most = none;
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                __m512i at = _mm512_add_epi32(lanes, _mm512_set1_epi32(base + j * 16));
-                __mmask16 seen = _mm512_cmple_epi32_mask(at, position) &
-                                 _mm512_cmpge_epi32_mask(at, from);
-                s[t][j] = _mm512_mask_mov_ps(none, seen, s[t][j]);
-                most = _mm512_max_ps(most, s[t][j]);
-            }
-            float best = fmaxf(top[t], _mm512_reduce_max_ps(most));
-            /* Nothing seen yet: all weights come out as exp(-inf - 0) = 0. */
-            float level = best == -INFINITY ? 0.0f : best;
-            float fade = _mm512_cvtss_f32(exp16(_mm512_set1_ps(top[t] - level)));
-            __m512 total = _mm512_setzero_ps();
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                __m512 e = exp16(_mm512_sub_ps(s[t][j], _mm512_set1_ps(level)));
-                e = _mm512_mask_mov_ps(_mm512_setzero_ps(),
-                                       _mm512_cmp_ps_mask(s[t][j], none, _CMP_NEQ_OQ), e);
-                _mm512_storeu_ps(weight[t] + j * 16, e);
-                total = _mm512_add_ps(total, e);
-            }
-            mass[t] = mass[t] * fade + _mm512_reduce_add_ps(total);
-            top[t] = best;
-#pragma GCC unroll 8
-            for (int j = 0; j < v; j++)
-                sum[t][j] = _mm512_mul_ps(sum[t][j], _mm512_set1_ps(fade));
-        }
-        /* Slots past a query's own position have weight 0 and hold finite numbers. */
-        const int used = last - base + 1 < PAGE ? last - base + 1 : PAGE;
-        for (int slot = 0; slot < used; slot++) {
-            __m512 value[8];
-#pragma GCC unroll 8
-            for (int j = 0; j < v; j++)
-                value[j] = _mm512_cvtph_ps(
-                    _mm256_loadu_si256((const __m256i *)(values + slot * k + j * 16)));
-#pragma GCC unroll 4
-            for (int t = 0; t < n; t++) {
-                __m512 x = _mm512_set1_ps(weight[t][slot]);
-#pragma GCC unroll 8
-                for (int j = 0; j < v; j++) sum[t][j] = _mm512_fmadd_ps(x, value[j], sum[t][j]);
-            }
-        }
+    int base = 0;
+    for (; base <= last; base += PAGE) {
+        uint16_t *page = pages[0][base / PAGE];
+        int common = 1;
+        for (int t = 1; t < n; t++) common &= pages[t][base / PAGE] == page;
+        if (!common) break;
+        visit_page(n, v, query, page + offset, base, last);
     }
-#pragma GCC unroll 4
     for (int t = 0; t < n; t++) {
-        __m512 rate = _mm512_set1_ps(1.0f / mass[t]);
+        for (int at = base; at <= query[t].position; at += PAGE)
+            visit_page(1, v, query + t, pages[t][at / PAGE] + offset, at, query[t].position);
+        __m512 rate = _mm512_set1_ps(1.0f / query[t].mass);
         float *to = call->mixed + (int64_t)(token + t) * d + head * k;
-#pragma GCC unroll 8
-        for (int j = 0; j < v; j++) _mm512_storeu_ps(to + j * 16, _mm512_mul_ps(sum[t][j], rate));
+        for (int j = 0; j < v; j++)
+            _mm512_storeu_ps(to + j * 16, _mm512_mul_ps(query[t].sum[j], rate));
     }
 }
 
-#define ATTEND(v)                                                            \
+#define ATTEND(v)                                                                            \
     static __attribute__((noinline)) void attend_##v(const Call *call, int layer, int token, \
-                                                     int n, int head) {      \
-        switch (n) {                                                         \
-            case 1: attend(1, v, call, layer, token, head); break;           \
-            case 2: attend(2, v, call, layer, token, head); break;           \
-            case 3: attend(3, v, call, layer, token, head); break;           \
-            default: attend(4, v, call, layer, token, head); break;          \
-        }                                                                    \
+                                                     int n, int head) {                      \
+        switch (n) {                                                                         \
+            case 1: attend(1, v, call, layer, token, head); break;                           \
+            case 2: attend(2, v, call, layer, token, head); break;                           \
+            case 3: attend(3, v, call, layer, token, head); break;                           \
+            default: attend(4, v, call, layer, token, head); break;                          \
+        }                                                                                    \
     }
 ATTEND(1)
 ATTEND(2)
@@ -622,9 +656,10 @@ static void decode(Job *job) {
         }
         settle(job, phase++, placing);
         FOR_ITEMS(job, phase, call->task_count * heads, i) {
-            /* Late positions cost most: they are handed out first. */
-            int task = call->task_count - 1 - i / heads, token = call->tasks[task];
-            attend_any(call, l, token, call->tasks[task + 1] - token, i % heads);
+            /* Head by head, so that its pages stay in the cache; late positions, which cost most,
+               first. */
+            int task = call->task_count - 1 - i % call->task_count, token = call->tasks[task];
+            attend_any(call, l, token, call->tasks[task + 1] - token, i / call->task_count);
         }
         settle(job, phase++, call->task_count * heads);
         FOR_ITEMS(job, phase, tokens, t)
@@ -736,14 +771,7 @@ int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int3
     Bytes bytes;
     int result = make_bytes(&bytes, tokens, inner > d ? inner : d);
     if (!result && wide && mixed && tasks) {
-        int in_task = 0;
-        for (int t = 0; t < tokens; t++) {
-            if (!in_task || in_task == QUERIES || row[t] != row[t - 1]) {
-                tasks[call->task_count++] = t;
-                in_task = 0;
-            }
-            in_task++;
-        }
+        for (int t = 0; t < tokens; t += QUERIES) tasks[call->task_count++] = t;
         tasks[call->task_count] = tokens;
         call->wide = wide;
         call->mixed = mixed;
