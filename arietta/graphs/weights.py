@@ -372,9 +372,12 @@ def _read_places(handle: int, places: dict[str, dict[str, Any]]) -> Kept | None:
     for name, size in sizes.items():
         starts[name] = total
         total += -(-size // _ALIGN) * _ALIGN
-    buffer = mmap.mmap(-1, max(total, 1))
     if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Only private memory is given huge pages; the default would be shared.
+        buffer = mmap.mmap(-1, max(total, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         buffer.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        buffer = mmap.mmap(-1, max(total, 1))
     memory = memoryview(buffer)
 
     def read(name: str) -> bool:
