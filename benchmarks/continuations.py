@@ -98,12 +98,13 @@ def grid() -> dict[str, GenerateOptions]:
     """Settings that are tried; "flat" is the public sampler, without grammar and kinds."""
     found: dict[str, GenerateOptions] = {
         f"T={t} min_p={p}": {"temperature": t, "min_p": p}
-        for t in (0.85, 0.92, 0.98, 1.05)
-        for p in (0.0, 0.02, 0.05)
+        for t in (0.94, 1.0, 1.05)
+        for p in (0.0, 0.005, 0.02)
     }
     public: GenerateOptions = {"temperature": 0.98, "min_p": 0.035}
     found["T=0.98 min_p=0.035"] = public
-    found["T=0.95 top_p=0.95"] = {"temperature": 0.95, "top_p": 0.95}
+    found["T=1.0 top_p=0.98"] = {"temperature": 1.0, "top_p": 0.98}
+    found["T=0.85 min_p=0.02"] = {"temperature": 0.85, "min_p": 0.02}
     found["flat T=0.98 min_p=0.035"] = {**public, "grammar": False}
     for density in (0.5, 2.0):
         found[f"T=0.98 min_p=0.035 density={density}"] = {**public, "density": density}

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from arietta.cli.generate import name_targets
+from arietta.midi.notes import Piece
 from arietta.midi.reader import read
 
 from .conftest import Command
@@ -23,6 +24,11 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "waltz.mid").write_bytes((prompts_dir / "waltz.mid").read_bytes())
     return tmp_path
+
+
+def strikes(piece: Piece) -> list[tuple[int, int]]:
+    """(onset tick, pitch) of every note, sorted."""
+    return sorted(zip(piece.notes.onset_tick.tolist(), piece.notes.pitch.tolist(), strict=True))
 
 
 def test_prompt_and_continuation(arietta: Command, desk: Path) -> None:
@@ -39,8 +45,8 @@ def test_prompt_and_continuation(arietta: Command, desk: Path) -> None:
     prompt, whole = read("waltz.mid"), read("out.mid")
     heard = int((prompt.onset_ms <= 3200 + 8000).sum())
     assert len(whole) == heard + row["notes"]
-    assert (whole.notes.pitch[:heard] == prompt.notes.pitch[:heard]).all()
-    assert (whole.notes.onset_tick[:heard] == prompt.notes.onset_tick[:heard]).all()
+    # Simultaneous notes are read in the order of their ends, which a restrike can bring forward.
+    assert strikes(whole)[:heard] == strikes(prompt)[:heard]
     assert whole.onset_ms[heard] == pytest.approx(row["seam_ms"])
     (told,) = (text for _, text in whole.text if text.startswith("arietta "))
     assert json.loads(told.removeprefix("arietta "))["model_sha256"]
