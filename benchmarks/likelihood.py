@@ -102,7 +102,7 @@ def main() -> None:
             print(f"{split:6} {name:7}", table[name], flush=True)
         figures[split] = table
     if not arguments.no_file:
-        file_result("likelihood", figures)
+        file_result("_".join(("likelihood", *arguments.splits)), figures)
 
 
 if __name__ == "__main__":
