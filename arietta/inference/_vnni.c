@@ -15,8 +15,9 @@
    holding input i in its low and input i + 4 in its high half. Activations become signed bytes
    with one scale per GROUP inputs.
 
-   Keys and values: float16 in pages of 64 positions; a page holds, for each layer and head, the
-   keys as (K, 64) and the values as (64, K). A row is a list of pages. */
+   Keys and values: signed bytes with one scale per token and head, in pages of 64 positions; a
+   page holds, for each layer and head, the keys as (K, 64), their scales (64,), the values as
+   (64, K), their scales (64,). A row is a list of pages. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -43,6 +44,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PAGE 64
+#define HEAD_BYTES(k) (2 * PAGE * ((k) + (int64_t)sizeof(float))) /* of one head in a page */
 #define BLOCK 32
 #define TILE 8  /* tokens that share one pass over a block of weights */
 #define QUERIES 4 /* queries that share one pass over a page */
@@ -419,7 +421,7 @@ typedef struct {
     const int32_t *row;       /* (N,) tokens of one row stand together, in order */
     const int32_t *position;  /* (N,) */
     const int32_t *start;     /* (rows,) first position that may be attended to */
-    uint16_t *const *pages;   /* (rows, page_stride) */
+    int8_t *const *pages;     /* (rows, page_stride) */
     int64_t page_stride;
     float *wide;  /* (N, 3 D) or (N, F) */
     float *mixed; /* (N, D) */
@@ -428,10 +430,19 @@ typedef struct {
     int task_count;
 } Call;
 
-INLINE uint16_t *page_of(const Call *call, int token, int page, int layer, int head, int k) {
-    const Model *model = call->model;
-    uint16_t *base = call->pages[call->row[token] * call->page_stride + page];
-    return base + ((int64_t)layer * model->heads + head) * 2 * PAGE * k;
+/* k floats as bytes: to[i * stride]; gives their scale. */
+INLINE float to_bytes(const float *x, int k, int8_t *to, int stride) {
+    __m512 top = _mm512_setzero_ps();
+    for (int i = 0; i < k; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    float most = _mm512_reduce_max_ps(top);
+    __m512 rate = _mm512_set1_ps(most > 0.0f ? 127.0f / most : 0.0f);
+    for (int i = 0; i < k; i += 16) {
+        int8_t bytes[16];
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), rate));
+        _mm_storeu_si128((__m128i *)bytes, _mm512_cvtepi32_epi8(q));
+        for (int j = 0; j < 16; j++) to[(i + j) * stride] = bytes[j];
+    }
+    return most / 127.0f;
 }
 
 /* Rotary embedding of query (scaled) and key in place; key and value into their page. */
@@ -452,12 +463,13 @@ static void place_head(const Call *call, int layer, int token, int head) {
         key[i + half] = b * cos[i] + a * sin[i];
     }
     const int slot = position % PAGE;
-    uint16_t *page = page_of(call, token, position / PAGE, layer, head, k);
-    for (int i = 0; i < k; i++) page[i * PAGE + slot] = _cvtss_sh(key[i], 0);
-    page += PAGE * k + slot * k;
-    for (int i = 0; i < k; i += 16)
-        _mm256_storeu_si256((__m256i *)(page + i),
-                            _mm512_cvtps_ph(_mm512_loadu_ps(value + i), 0));
+    int8_t *page = call->pages[call->row[token] * call->page_stride + position / PAGE];
+    page += ((int64_t)layer * model->heads + head) * HEAD_BYTES(k);
+    float *scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(key, k, page + slot, PAGE);
+    page = (int8_t *)(scales + PAGE);
+    scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(value, k, page + slot * k, 1);
 }
 
 /* One query on its way through the pages: weighted values so far, their highest score and the sum
@@ -471,10 +483,16 @@ typedef struct {
 
 /* One page for n queries of one head; v = K / 16. A query's sums run in the same order whatever n
    is, and a page that it may not see changes none of its bits. */
-INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *keys, int base,
+INLINE __m512 from_bytes(const int8_t *x) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x)));
+}
+
+INLINE void visit_page(const int n, const int v, Query *query, const int8_t *keys, int base,
                        int last) {
     const int k = v * 16;
-    const uint16_t *values = keys + PAGE * k;
+    const float *key_scales = (const float *)(keys + PAGE * k);
+    const int8_t *values = (const int8_t *)(key_scales + PAGE);
+    const float *value_scales = (const float *)(values + PAGE * k);
     const __m512 none = _mm512_set1_ps(-INFINITY);
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     float weight[QUERIES][PAGE];
@@ -486,9 +504,7 @@ INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *k
     for (int i = 0; i < k; i++) {
         __m512 key[4];
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++)
-            key[j] = _mm512_cvtph_ps(
-                _mm256_loadu_si256((const __m256i *)(keys + i * PAGE + j * 16)));
+        for (int j = 0; j < 4; j++) key[j] = from_bytes(keys + i * PAGE + j * 16);
 #pragma GCC unroll 4
         for (int t = 0; t < n; t++) {
             __m512 x = _mm512_set1_ps(query[t].q[i]);
@@ -506,6 +522,7 @@ INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *k
             __m512i at = _mm512_add_epi32(lanes, _mm512_set1_epi32(base + j * 16));
             __mmask16 seen =
                 _mm512_cmple_epi32_mask(at, position) & _mm512_cmpge_epi32_mask(at, from);
+            s[t][j] = _mm512_mul_ps(s[t][j], _mm512_loadu_ps(key_scales + j * 16));
             s[t][j] = _mm512_mask_mov_ps(none, seen, s[t][j]);
             most = _mm512_max_ps(most, s[t][j]);
         }
@@ -519,8 +536,9 @@ INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *k
             __m512 e = exp16(_mm512_sub_ps(s[t][j], _mm512_set1_ps(level)));
             e = _mm512_mask_mov_ps(_mm512_setzero_ps(),
                                    _mm512_cmp_ps_mask(s[t][j], none, _CMP_NEQ_OQ), e);
-            _mm512_storeu_ps(weight[t] + j * 16, e);
             total = _mm512_add_ps(total, e);
+            e = _mm512_mul_ps(e, _mm512_loadu_ps(value_scales + j * 16));
+            _mm512_storeu_ps(weight[t] + j * 16, e);
         }
         query[t].mass = query[t].mass * fade + _mm512_reduce_add_ps(total);
         query[t].top = best;
@@ -538,9 +556,7 @@ INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *k
     for (int slot = 0; slot < used; slot++) {
         __m512 value[8];
 #pragma GCC unroll 8
-        for (int j = 0; j < v; j++)
-            value[j] = _mm512_cvtph_ps(
-                _mm256_loadu_si256((const __m256i *)(values + slot * k + j * 16)));
+        for (int j = 0; j < v; j++) value[j] = from_bytes(values + slot * k + j * 16);
 #pragma GCC unroll 4
         for (int t = 0; t < n; t++) {
             __m512 x = _mm512_set1_ps(weight[t][slot]);
@@ -559,8 +575,8 @@ INLINE void visit_page(const int n, const int v, Query *query, const uint16_t *k
 INLINE void attend(const int n, const int v, const Call *call, int layer, int token, int head) {
     const Model *model = call->model;
     const int d = model->width, k = v * 16;
-    const int64_t offset = ((int64_t)layer * model->heads + head) * 2 * PAGE * k;
-    uint16_t *const *pages[QUERIES];
+    const int64_t offset = ((int64_t)layer * model->heads + head) * HEAD_BYTES(k);
+    int8_t *const *pages[QUERIES];
     Query query[QUERIES];
     int last = 0;
     for (int t = 0; t < n; t++) {
@@ -576,7 +592,7 @@ INLINE void attend(const int n, const int v, const Call *call, int layer, int to
     }
     int base = 0;
     for (; base <= last; base += PAGE) {
-        uint16_t *page = pages[0][base / PAGE];
+        int8_t *page = pages[0][base / PAGE];
         int common = 1;
         for (int t = 1; t < n; t++) common &= pages[t][base / PAGE] == page;
         if (!common) break;
@@ -755,7 +771,7 @@ void vnni_disband(Team *team) {
 
 /* 0, or -1 without memory. x (N, D) becomes the hidden states after the final norm. */
 int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int32_t *row,
-                const int32_t *position, const int32_t *start, uint16_t *const *pages,
+                const int32_t *position, const int32_t *start, int8_t *const *pages,
                 int64_t page_stride) {
     const int64_t d = model->width, inner = model->inner;
     const int64_t widest = 3 * d > inner ? 3 * d : inner;

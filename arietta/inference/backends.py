@@ -177,8 +177,9 @@ def adapt_condition(adapter: Floats, vectors: Floats, lengths: NDArray[np.int64]
         raise UsageError(
             f"condition of shape {vectors.shape}; needed is ({rows}, {adapter.shape[1]})"
         )
-    x = np.broadcast_to(vectors @ adapter.T, (rows, adapter.shape[0]))
-    return np.array(x[:, None])
+    # One by one: a product of several rows may round differently from that of one.
+    adapted = np.stack([adapter @ vector for vector in vectors])
+    return np.array(np.broadcast_to(adapted, (rows, len(adapter)))[:, None])
 
 
 def cpu_backend(

@@ -261,10 +261,11 @@ class NativeBackend:
             )
         )
 
-    def new_page(self) -> NDArray[np.float16]:
+    def new_page(self) -> NDArray[np.int8]:
         """An empty cache page; zeros, since slots not written yet have to hold finite numbers."""
         c = self._config
-        return np.zeros(2 * PAGE * c.d_model * c.n_layers, np.float16)
+        # A key and a value of K bytes, each with a float32 scale.
+        return np.zeros(2 * PAGE * (c.head_dim + 4) * c.n_heads * c.n_layers, np.int8)
 
     @staticmethod
     def _check(result: int) -> None:
@@ -280,7 +281,7 @@ class NativeSession:
         self._backend = backend
         self._lengths = np.zeros(rows, np.int64)
         self._starts = np.zeros(rows, np.int32)
-        self._pages: list[list[NDArray[np.float16]]] = [[] for _ in range(rows)]
+        self._pages: list[list[NDArray[np.int8]]] = [[] for _ in range(rows)]
         self._shared: dict[int, int] = {}  # id of a page -> rows that hold it, if more than one
         self._table = np.zeros((rows, 4), np.uintp)
 
