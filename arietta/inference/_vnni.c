@@ -26,7 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(_WIN32)
+/* clang lacks the pragma that allows these instructions in one file only. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(_WIN32)
 #define HAVE_KERNEL 1
 #endif
 
@@ -40,7 +41,7 @@
 #include <unistd.h>
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c,avx2")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,avx2")
 
 #define INLINE static inline __attribute__((always_inline))
 #define PAGE 64
@@ -761,6 +762,8 @@ Team *vnni_team(int count) {
 
 void vnni_disband(Team *team) {
     if (team->owner == getpid()) {
+        pthread_mutex_lock(&team->use); /* a call in another thread ends first */
+        pthread_mutex_unlock(&team->use);
         team->stop = 1;
         publish(team, NULL);
         for (int i = 1; i < team->count; i++) pthread_join(team->threads[i], NULL);
