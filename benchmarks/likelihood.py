@@ -25,7 +25,6 @@ from arietta.evaluation.likelihood import (
     score_windows,
 )
 from arietta.evaluation.ngram import NgramModel
-from arietta.graphs.packing import Precision
 from arietta.inference.backends import Backend, OpenVinoBackend, cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
@@ -54,6 +53,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=1_500)
     parser.add_argument("--length", type=int, default=1_024)
     parser.add_argument("--splits", nargs="+", default=["valid", "test"])
+    parser.add_argument("--precisions", nargs="+", default=["f32", "int8", "int4"])
     parser.add_argument("--no-ngram", action="store_true", help="skip the 5-gram")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
@@ -77,8 +77,7 @@ def main() -> None:
     }
     scored: dict[tuple[str, str], ScoredWindows] = {}
     names = []
-    precisions: tuple[Precision, ...] = ("f32", "int8", "int4")
-    for precision in precisions:
+    for precision in arguments.precisions:
         chosen = cpu_backend(checkpoint, precision)
         runners: list[Backend] = [chosen]
         if not isinstance(chosen, OpenVinoBackend):
@@ -97,7 +96,7 @@ def main() -> None:
         table = {}
         for name in [n for k, n in scored if k == split]:
             table[name] = evaluate(scored[split, name], tokenizer)
-            if name.startswith("int"):
+            if name.startswith("int") and not names[0].startswith("int"):
                 table[name]["cost"] = paired_cost(scored[split, names[0]], scored[split, name])
             print(f"{split:6} {name:7}", table[name], flush=True)
         figures[split] = table
