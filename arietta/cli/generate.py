@@ -269,7 +269,8 @@ def generate(
         with stopped_by_ctrl_c(stream.cancel) as interrupted:
             follow(stream, progress)
         made = stream.results()
-        for line in stream.notices:
+        notices = list(dict.fromkeys(line for result in made for line in result.notices))
+        for line in notices:
             note(line)
         facts = stream.progress()
         if interrupted and not any(len(result.new) for result in made):
@@ -295,7 +296,7 @@ def generate(
         "realtime_factor": round(facts.realtime_factor, 1),
         "draft_acceptance": facts.acceptance,
         "interrupted": bool(interrupted),
-        "notices": list(stream.notices),
+        "notices": notices,
         "provenance": dict(made[0].provenance),
     }
     if as_json:

@@ -20,6 +20,7 @@ from arietta import __version__
 from arietta.errors import InputError, UsageError
 from arietta.inference.constraints import Ending
 from arietta.inference.engine import (
+    ENDING_GRACE_S,
     Engine,
     Guidance,
     Progress,
@@ -359,6 +360,12 @@ class ContinuationStream:
         prompt = self._prepared.piece
         piece, new, seam_ms = assemble(prompt, self._zero_ms, row)
         ids = np.asarray(row.ids, np.int32)
+        notices = self.notices
+        if self.request.end and report.reason == "seconds":
+            notices += (
+                f"variation {row.variation + 1} found no ending within {ENDING_GRACE_S:g} s of the"
+                " asked length and was cut there; another seed may",
+            )
         return Continuation(
             prompt,
             new,
@@ -366,7 +373,7 @@ class ContinuationStream:
             seam_ms,
             report,
             {**self._provenance, "variation": row.variation, "stopped": report.reason},
-            self.notices,
+            notices,
             ids[: self._tokenizer.complete_length(ids)],
         )
 

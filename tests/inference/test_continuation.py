@@ -239,6 +239,13 @@ def test_a_long_prompt_is_cut_and_said_so(tiny) -> None:
     assert short.notices == ()
 
 
+def test_an_ending_that_did_not_come_is_said(tiny) -> None:
+    for out in run(tiny, waltz(), seconds=0.5, end=True, variations=6):
+        missed = any("no ending" in line for line in out.notices)
+        assert missed == (out.stats.reason == "seconds")
+        assert out.stats.reason in ("end", "seconds")
+
+
 def test_streamed_notes_are_those_of_the_piece(tiny) -> None:
     stream = ContinuationStream(tiny.engine(), waltz(), Request(seconds=3), SamplingSettings())
     heard = sorted((n.onset_ms, n.pitch) for n in stream)
