@@ -210,8 +210,6 @@ def load(
     from arietta.inference.speculative import Draft
     from arietta.tokenizers.aria import AriaTokenizer
 
-    if device not in DEVICES:
-        raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
     checkpoint = load_checkpoint(name, offline=offline)
     checkpoint.require("lm", "conditioned")
     provenance: dict[str, Any] = {
@@ -222,18 +220,31 @@ def load(
     if draft is not None:
         found = load_checkpoint(draft, offline=offline)
         found.require("lm", "conditioned")
-        small = Draft(_backend(found, device, precision, threads), AriaTokenizer(found.tokenizer))
+        small = Draft(
+            open_backend(found, device, precision, threads), AriaTokenizer(found.tokenizer)
+        )
         provenance["draft"] = found.name
         provenance["draft_sha256"] = found.sha256
-    backend = _backend(checkpoint, device, precision, threads)
+    backend = open_backend(checkpoint, device, precision, threads)
     provenance["runner"] = type(backend).__name__.removesuffix("Backend").lower()
     engine = Engine(backend, AriaTokenizer(checkpoint.tokenizer), draft=small)
     return Model(checkpoint, engine, provenance)
 
 
-def _backend(
-    checkpoint: LoadedCheckpoint, device: Device, precision: Precision, threads: int | None
+def open_backend(
+    checkpoint: LoadedCheckpoint,
+    device: Device = "cpu",
+    precision: Precision = "int8",
+    threads: int | None = None,
 ) -> Backend:
+    """The executor of a checkpoint on a device; arguments as for ``load``.
+
+    Raises:
+        MissingExtraError: the device needs torch.
+        UsageError: there is no such device.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
     if device == "cpu":
         from arietta.inference.backends import cpu_backend
 

@@ -1,9 +1,10 @@
 """Run every benchmark, one after the other, each in a process of its own.
 
-    python -m benchmarks [--data FOLDER] [--tokens FOLDER]
+    python -m benchmarks [--data FOLDER] [--tokens FOLDER] [--dataset FOLDER]
 
 FOLDERs are the corpus (``manifest.csv`` and its shards), in place of the test fixtures, and the
-token files made from it; what needs those and does not get them is left out and named.
+token files and the dataset made from it; what needs those and does not get them is left out and
+named.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# name -> further arguments; {tokens} stands for that folder.
+# name -> further arguments; {tokens} and {dataset} stand for those folders.
 ARGUMENTS = {
-    "chord_starvation": ["{tokens}"],
+    "chord_starvation": ["{dataset}"],
     "continuations": ["test", "{tokens}"],
-    "likelihood": ["{tokens}"],
+    "likelihood": ["{dataset}"],
+    "planted_errors": ["{dataset}"],
     "tokenize_speed": ["--miditok"],
 }
 TAKES_DATA = {"read_speed", "tokenize_speed"}
@@ -29,13 +31,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--data", help="folder of the corpus")
     parser.add_argument("--tokens", help="folder of token files")
+    parser.add_argument("--dataset", help="folder of a dataset (arietta data build)")
     given = parser.parse_args()
     failed, left_out = [], []
     for path in sorted(HERE.glob("*.py")):
         name = path.stem
         if name.startswith("_") or name == "common":
             continue
-        words = [given.tokens if w == "{tokens}" else w for w in ARGUMENTS.get(name, [])]
+        folders = {"{tokens}": given.tokens, "{dataset}": given.dataset}
+        words = [folders.get(w, w) for w in ARGUMENTS.get(name, [])]
         if None in words:
             left_out.append(name)
             continue
@@ -45,7 +49,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *words]).returncode:
             failed.append(name)
     if left_out:
-        print("left out, --tokens is needed:", ", ".join(left_out))
+        print("left out, --tokens or --dataset is needed:", ", ".join(left_out))
     if failed:
         print("failed:", ", ".join(failed))
     return int(bool(failed))

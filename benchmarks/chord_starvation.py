@@ -1,6 +1,6 @@
 """Does <T>, the step to the next five seconds, starve chords? Held-out music, no sampling involved.
 
-    python -m benchmarks.chord_starvation TOKENS [--model small]
+    python -m benchmarks.chord_starvation DATASET [--model small]
 
 Wherever an event of a test piece may start, the model's distribution is put through the public
 sampler's filters (flat) and through ours (by kind: note or <T> first). Beside what people did
@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.checkpoints.store import load
-from arietta.data.tokens import TokenPieces
-from arietta.evaluation.likelihood import Window, draw_windows
+from arietta.evaluation.likelihood import Stretch, draw_stretches, window_ids
+from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.inference.backends import Backend, cpu_backend
 from arietta.inference.sampling import Sampler, SamplingSettings
 from arietta.tokenizers.aria import AriaTokenizer
@@ -48,7 +48,7 @@ def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
 
 
 def measure(
-    windows: list[Window], backend: Backend, tokenizer: AriaTokenizer
+    stretches: list[Stretch], backend: Backend, tokenizer: AriaTokenizer
 ) -> tuple[dict[str, Numbers], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Share of <T> under each sampler at every event boundary; what came; where chords go on.
 
@@ -61,12 +61,12 @@ def measure(
     shares: dict[str, list[float]] = {name: [] for name in tried}
     came: list[bool] = []
     inside: list[bool] = []
-    for window in windows:
-        ids = window.ids
+    for stretch in stretches:
+        ids = window_ids(stretch, tokenizer)
         kind = vocabulary.kinds[ids]
         starts = np.flatnonzero((kind == Kind.NOTE) | (kind == Kind.TIME))
-        # The first event of a window has nothing before it to go by.
-        starts = starts[(starts > window.first) & (starts < len(ids) - 2)]
+        # The first event, behind prefix and <S>, has nothing before it to go by.
+        starts = starts[(starts > 2) & (starts < len(ids) - 2)]
         hidden = backend.new_session().append(ids[None, :-1])[0][starts - 1]
         session = backend.new_session()
         for name, sampler in tried.items():
@@ -110,19 +110,17 @@ def summary(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tokens", type=Path)
+    parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--length", type=int, default=512)
     arguments = parser.parse_args()
     checkpoint = load(arguments.model)
     tokenizer = AriaTokenizer(checkpoint.tokenizer)
-    pieces = TokenPieces.load(arguments.tokens / "test.npz")
-    count = max(arguments.windows, len(pieces))
-    windows = draw_windows(pieces, tokenizer, arguments.length, count)
-    chosen = np.random.default_rng(0).permutation(len(windows))[: arguments.windows]
+    heard = recordings_of_dataset(arguments.dataset, "test")
+    stretches = draw_stretches(heard, arguments.length, arguments.windows)
     backend = cpu_backend(checkpoint, "int8")
-    shares, came, inside = measure([windows[int(i)] for i in chosen], backend, tokenizer)
+    shares, came, inside = measure(stretches, backend, tokenizer)
     figures: dict[str, Any] = {
         "model": checkpoint.name,
         "model_sha256": checkpoint.sha256,

@@ -1,10 +1,10 @@
 """How well does the shipped model predict held-out music, and what does quantisation cost?
 
-    python -m benchmarks.likelihood TOKENS [--model arietta/assets/small] [--windows 1500]
+    python -m benchmarks.likelihood DATASET [--model small ...] [--windows 1500]
 
-TOKENS is the folder of token files that ``python -m arietta.training.prepare`` writes. The model in
-float32, int8 and int4, as ``arietta.load`` runs it here and as an OpenVINO graph, and a Kneser-Ney
-5-gram of the same train split score the same windows.
+DATASET is what ``arietta data build`` makes. Each model in float32, int8 and int4, as
+``arietta.load`` runs it here and as an OpenVINO graph, and a Kneser-Ney 5-gram of the train split
+score the same notes. For models alone, ``arietta evaluate likelihood`` does.
 """
 
 from __future__ import annotations
@@ -16,40 +16,27 @@ from typing import Any
 import numpy as np
 
 from arietta.checkpoints.store import load
-from arietta.data.tokens import TokenPieces
 from arietta.evaluation.likelihood import (
-    ScoredWindows,
+    ScoredStretches,
+    Stretch,
     backend_scorer,
-    draw_windows,
+    compare,
+    draw_stretches,
     evaluate,
-    score_windows,
+    score_stretches,
+    tokenizer_of,
 )
 from arietta.evaluation.ngram import NgramModel
+from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.inference.backends import Backend, OpenVinoBackend, cpu_backend
-from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
-
-
-def paired_cost(a: ScoredWindows, b: ScoredWindows, draws: int = 1_000) -> dict[str, Any]:
-    """Loss of ``b`` over that of ``a`` in per cent, with a bootstrap interval over groups."""
-    groups = np.unique([w.group for w in a.windows], return_inverse=True)[1]
-    sums = np.stack([np.bincount(groups, [n.sum() for n in x.nats]) for x in (a, b)])  # (2, groups)
-    drawn = np.random.default_rng(0).multinomial(
-        sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), draws
-    )
-    ratios = (drawn @ sums[1]) / (drawn @ sums[0]) * 100 - 100
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return {
-        "percent": round(float(sums[1].sum() / sums[0].sum() * 100 - 100), 3),
-        "percent_95": [round(float(low), 3), round(float(high), 3)],
-    }
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tokens", type=Path)
-    parser.add_argument("--model", default="arietta/assets/small")
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--models", nargs="+", default=["small"])
     parser.add_argument("--windows", type=int, default=1_500)
     parser.add_argument("--length", type=int, default=1_024)
     parser.add_argument("--splits", nargs="+", default=["valid", "test"])
@@ -57,49 +44,55 @@ def main() -> None:
     parser.add_argument("--no-ngram", action="store_true", help="skip the 5-gram")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
-    checkpoint = load(arguments.model)
-    tokenizer = AriaTokenizer(checkpoint.tokenizer)
-    figures: dict[str, Any] = {
-        "model": checkpoint.name,
-        "model_sha256": checkpoint.sha256,
-        "parameters": checkpoint.config.parameter_count(),
-        "trained_tokens": checkpoint.info.get("trained_tokens"),
-        "window_tokens": arguments.length,
-    }
-    windows = {
-        split: draw_windows(
-            TokenPieces.load(arguments.tokens / f"{split}.npz"),
-            tokenizer,
-            arguments.length,
-            arguments.windows,
+    figures: dict[str, Any] = {"window_tokens": arguments.length, "models": {}}
+    drawn: dict[str, list[Stretch]] = {
+        split: draw_stretches(
+            recordings_of_dataset(arguments.dataset, split), arguments.length, arguments.windows
         )
         for split in arguments.splits
     }
-    scored: dict[tuple[str, str], ScoredWindows] = {}
-    names = []
-    for precision in arguments.precisions:
-        chosen = cpu_backend(checkpoint, precision)
-        runners: list[Backend] = [chosen]
-        if not isinstance(chosen, OpenVinoBackend):
-            runners.append(OpenVinoBackend(checkpoint, precision))
-        for backend in runners:
-            name = f"{precision} {type(backend).__name__.removesuffix('Backend').lower()}"
-            names.append(name)
-            for split, drawn in windows.items():
-                scored[split, name] = score_windows(drawn, backend_scorer(backend))
+    scored: dict[tuple[str, str], ScoredStretches] = {}
+    precise: dict[str, str] = {}  # a run -> the most precise run of the same model
+    for model in arguments.models:
+        checkpoint = load(model)
+        tokenizer = tokenizer_of(checkpoint.tokenizer)
+        figures["models"][model] = {
+            "sha256": checkpoint.sha256,
+            "parameters": checkpoint.config.parameter_count(),
+            "trained_tokens": checkpoint.info.get("trained_tokens"),
+            "vocabulary": checkpoint.tokenizer,
+        }
+        best = ""
+        for precision in arguments.precisions:
+            chosen = cpu_backend(checkpoint, precision)
+            runners: list[Backend] = [chosen]
+            if not isinstance(chosen, OpenVinoBackend):
+                runners.append(OpenVinoBackend(checkpoint, precision))
+            for backend in runners:
+                runner = type(backend).__name__.removesuffix("Backend").lower()
+                name = f"{model} {precision} {runner}"
+                best = precise[name] = best or name
+                for split, stretches in drawn.items():
+                    found = score_stretches(stretches, tokenizer, backend_scorer(backend))
+                    scored[split, name] = found
     if not arguments.no_ngram:
-        train = TokenPieces.load(arguments.tokens / "train.npz")
-        five = NgramModel(train.ids, 5, tokenizer.vocab_size)
-        for split, drawn in windows.items():
-            scored[split, "5-gram"] = score_windows(drawn, five.nats)
-    for split in windows:
-        table = {}
-        for name in [n for k, n in scored if k == split]:
-            table[name] = evaluate(scored[split, name], tokenizer)
-            if name.startswith("int") and not names[0].startswith("int"):
-                table[name]["cost"] = paired_cost(scored[split, names[0]], scored[split, name])
-            print(f"{split:6} {name:7}", table[name], flush=True)
-        figures[split] = table
+        piano = tokenizer_of("piano")
+        train = [
+            piano.encode_columns(*r.notes).astype(np.uint16)
+            for r in recordings_of_dataset(arguments.dataset, "train")
+        ]
+        five = NgramModel(np.concatenate(train), 5, piano.vocab_size)
+        for split, stretches in drawn.items():
+            scored[split, "5-gram"] = score_stretches(stretches, piano, five.nats)
+    for split in drawn:
+        figures[split] = {}
+        for (which, name), found in scored.items():
+            if which != split:
+                continue
+            table = figures[split][name] = evaluate(found)
+            if precise.get(name, name) != name:
+                table["cost"] = compare(found, scored[split, precise[name]])
+            print(f"{split:6} {name}", table, flush=True)
     if not arguments.no_file:
         file_result("_".join(("likelihood", *arguments.splits)), figures)
 

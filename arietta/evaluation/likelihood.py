@@ -1,101 +1,202 @@
 """Held-out likelihood: nats per token and bits per note, with bootstrap intervals.
 
-Definition. A piece is seen through windows: prefix, ``<S>``, then a stretch of its tokens that
-starts at an event boundary. Every token after ``<S>`` is scored given what stands before it in the
-window.
+Definition. A recording is seen through stretches of whole notes. A model reads a stretch as it
+reads a prompt: prefix, ``<S>``, the notes, and ``<E>`` where the recording ends. Every token after
+``<S>`` is scored given what stands before it.
 
-Conventions. The instrument prefix alone is shown, no composer or genre. Windows of one split are
-drawn once from a seed, at least one a piece, so that every model is scored on the same tokens (and
-short pieces weigh more than their length); means weight these tokens equally; intervals resample
-composition groups (95 %, 1,000 draws), because recordings of one work are not independent.
+Conventions. The instrument prefix alone is shown, no composer or genre. Stretches are chosen by a
+hash of the recording's name and a seed, at least one a recording (short recordings weigh more than
+their length), and cut so that the absolute ``piano`` tokens fill a window; so every model scores
+the same notes, whatever its vocabulary. Means weight scored tokens, or notes, equally; intervals
+resample groups of recordings (95 %, 1,000 draws): recordings of one work are not independent.
+
+*Nats per token* covers every scored token and compares models of one vocabulary. *Bits per note*
+is the length of the code of everything behind a stretch's first note, over the notes there: it
+compares models of any vocabulary, and leaves out the first note because only some vocabularies say
+where in a segment it starts.
 """
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.tokens import TokenPieces, event_starts
+from arietta.data.augment import NoteColumns
 from arietta.errors import UsageError
 from arietta.inference.backends import Backend
 from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.quantise import SEGMENT_MS
+from arietta.tokenizers.vocabulary import BOS, EOS, Kind, Vocabulary, vocabulary
 
 Nats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
 Scorer = Callable[[Ids, int], Nats]
 """(window ids (n,), first scored position) -> nats (n - first,)."""
 
+KINDS = ("note", "onset", "wait", "duration", "time", "end", "other")
+"""Kinds of tokens; ``wait`` is what relative vocabularies have in the place of ``onset``."""
+
+MIN_WINDOW = 64
+"""Tokens: a dozen notes and what stands before them."""
+
+
+class ColumnTokenizer(Protocol):
+    """What a tokenizer needs for its model to be scored."""
+
+    vocabulary: Vocabulary
+    vocab_size: int
+
+    def encode_columns(
+        self,
+        onset_ms: npt.NDArray[np.integer[Any]],
+        duration_ms: npt.NDArray[np.integer[Any]],
+        pitch: npt.NDArray[np.integer[Any]],
+        velocity: npt.NDArray[np.integer[Any]],
+        *,
+        prefix_ids: Sequence[int] | None = None,
+        eos: bool = True,
+    ) -> Ids:
+        """Ids of solo-piano columns; see ``AriaTokenizer.encode_columns``."""
+
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """A stretch of a piece.
+class Recording:
+    """A solo-piano recording to be scored.
 
     Attributes:
-        ids: (n,) prefix, ``<S>``, body.
-        first: position of the first scored token.
-        source, group: origin and composition group of the piece.
+        name: unique; decides which of its stretches are chosen.
+        group: recordings of one group are resampled together.
+        notes: columns in token order; time may start anywhere.
+        labels: what figures can be split by, such as ``source`` or ``genre``.
     """
 
-    ids: Ids
-    first: int
-    source: str
+    name: str
     group: str
+    notes: NoteColumns
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredWindows:
-    """Windows and the nats of their scored tokens."""
+class Stretch:
+    """Whole notes of a recording.
 
-    windows: tuple[Window, ...]
+    Attributes:
+        notes: the columns, time zero at the start of the first note's five-second segment.
+        ends: whether the recording ends here.
+        name, group, labels: of the recording.
+    """
+
+    notes: NoteColumns
+    ends: bool
+    name: str
+    group: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredStretches:
+    """What a model made of stretches.
+
+    Attributes:
+        stretches: n of them.
+        nats: n arrays, of every token after ``<S>``.
+        kinds: n arrays, ``token_kinds`` of the same tokens.
+        opening: n counts of tokens up to and with the first note's last one.
+    """
+
+    stretches: tuple[Stretch, ...]
     nats: tuple[Nats, ...]
+    kinds: tuple[npt.NDArray[np.str_], ...]
+    opening: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        assert len(self.windows) == len(self.nats)
 
-
-def draw_windows(
-    pieces: TokenPieces, tokenizer: AriaTokenizer, length: int, count: int, seed: int = 0
-) -> list[Window]:
-    """``count`` windows, one a piece first, then by the length of the pieces.
+def stretches_of(recording: Recording, length: int) -> Iterator[Stretch]:
+    """All stretches of a recording, without overlap; a last one shorter than half is left out.
 
     Args:
-        pieces: tokenised pieces of a split.
-        length: tokens a window, prefix included; the end of a piece may give a shorter one.
-        count: number of windows; at most those that the pieces hold without overlap.
+        recording: with at least one note.
+        length: tokens of a window of the ``piano`` vocabulary; prefix, ``<S>`` and ``<E>`` count.
+    """
+    notes = recording.notes
+    onset = notes.onset_ms - int(notes.onset_ms[0])
+    segment = onset // SEGMENT_MS
+    # Where each note's tokens end, counted from the recording's first token.
+    end = 3 * np.arange(1, len(onset) + 1) + segment
+    room = length - 3
+    start = 0
+    while start < len(onset):
+        before = int(end[start]) - 3
+        stop = int(np.searchsorted(end, before + room, side="right"))
+        if start and int(end[-1]) - before < room // 2:
+            return
+        begin = int(segment[start]) * SEGMENT_MS
+        yield Stretch(
+            NoteColumns(
+                # Copies: a stretch outlives the row group that its recording came in.
+                (onset[start:stop] - begin).astype(np.int32),
+                notes.duration_ms[start:stop].astype(np.int32),
+                notes.pitch[start:stop].astype(np.uint8),
+                notes.velocity[start:stop].astype(np.uint8),
+            ),
+            stop == len(onset),
+            recording.name,
+            recording.group,
+            recording.labels,
+        )
+        start = stop
+
+
+def draw_stretches(
+    recordings: Iterable[Recording], length: int, count: int | None = None, seed: int = 0
+) -> list[Stretch]:
+    """One stretch a recording first, then more in proportion to length.
+
+    Which ones depends on each recording's name, not on its neighbours or their order. Memory holds
+    ``count`` stretches however many recordings stream by.
+
+    Args:
+        recordings: those without notes are passed over.
+        length: tokens a window, see ``stretches_of``.
+        count: how many at most; None for all. With fewer than there are recordings, a random
+            selection of recordings gives one each.
+        seed: of the choice.
 
     Raises:
-        UsageError: fewer windows are asked for than there are pieces.
+        UsageError: ``length`` or ``count`` is too small.
     """
-    if count < len(pieces):
-        raise UsageError(f"at least one window a piece: ask for {len(pieces)} or more")
-    rng = np.random.default_rng(seed)
-    chosen: list[tuple[int, int]] = []
-    spare: list[tuple[int, int]] = []
-    starts = []
-    room = length - 2  # the instrument prefix and <S>
-    for i in range(len(pieces)):
-        body = pieces.body(i)
-        boundaries = event_starts(body, tokenizer)
-        cuts = np.searchsorted(boundaries, np.arange(0, max(len(body) - room // 2, 1), room))
-        starts.append(boundaries[np.unique(np.minimum(cuts, len(boundaries) - 1))])
-        order = rng.permutation(len(starts[i]))
-        chosen.append((i, int(order[0])))
-        spare.extend((i, int(j)) for j in order[1:])
-    more = rng.permutation(len(spare))[: count - len(pieces)]
-    chosen.extend(spare[int(k)] for k in more)
-    windows = []
-    for i, j in sorted(chosen):
-        at = int(starts[i][j])
-        body = np.append(pieces.body(i), np.int32(tokenizer.eos))[at : at + room]
-        head = np.array([pieces.prefixes[i][0], tokenizer.bos], np.int32)
-        ids = np.concatenate((head, body)).astype(np.int32)
-        windows.append(Window(ids, len(head), pieces.sources[i], pieces.groups[i]))
-    return windows
+    if length < MIN_WINDOW:
+        raise UsageError(f"--length must be at least {MIN_WINDOW} tokens, not {length}")
+    if count is not None and count < 1:
+        raise UsageError(f"--windows must be at least 1, not {count}")
+    kept: list[tuple[float, int, Stretch]] = []  # a heap: the one to give up first on top
+    seen = 0
+    for recording in recordings:
+        if not len(recording.notes.pitch):
+            continue
+        digest = hashlib.blake2b(f"{seed} {recording.name}".encode(), digest_size=8).digest()
+        rng = np.random.default_rng(int.from_bytes(digest, "little"))
+        parts = list(stretches_of(recording, length))
+        keys = rng.random(len(parts))
+        keys[rng.integers(len(parts))] -= 1.0  # before every second one of any recording
+        for key, part in zip(keys.tolist(), parts, strict=True):
+            seen += 1
+            if count is None or len(kept) < count:
+                heapq.heappush(kept, (-key, seen, part))
+            elif -key > kept[0][0]:
+                heapq.heapreplace(kept, (-key, seen, part))
+    return [part for _, _, part in sorted(kept, key=lambda row: row[1])]
+
+
+def window_ids(stretch: Stretch, tokenizer: ColumnTokenizer) -> Ids:
+    """Ids (n,) of a stretch: piano prefix, ``<S>``, notes, ``<E>`` where the recording ends."""
+    return tokenizer.encode_columns(*stretch.notes, eos=stretch.ends)
 
 
 def backend_scorer(backend: Backend, chunk: int = 256) -> Scorer:
@@ -108,75 +209,202 @@ def backend_scorer(backend: Backend, chunk: int = 256) -> Scorer:
         nats = np.empty(len(ids) - first)
         for at in range(first - 1, len(ids) - 1, chunk):
             end = min(at + chunk, len(ids) - 1)
-            logits = session.head(hidden[at:end], everything).astype(np.float64)
-            logits -= logits.max(axis=1, keepdims=True)
+            logits = session.head(hidden[at:end], everything)
+            logits = logits - logits.max(axis=1, keepdims=True)
             picked = logits[np.arange(end - at), ids[at + 1 : end + 1]]
-            nats[at - first + 1 : end - first + 1] = np.log(np.exp(logits).sum(axis=1)) - picked
+            total = np.exp(logits).sum(axis=1, dtype=np.float64)
+            nats[at - first + 1 : end - first + 1] = np.log(total) - picked
         return nats
 
     return score
 
 
-def score_windows(windows: Sequence[Window], score: Scorer) -> ScoredWindows:
-    """Nats of every scored token of every window."""
-    return ScoredWindows(tuple(windows), tuple(score(w.ids, w.first) for w in windows))
+def score_stretches(
+    stretches: Sequence[Stretch],
+    tokenizer: ColumnTokenizer,
+    score: Scorer,
+    *,
+    report: Callable[[int, int], None] | None = None,
+) -> ScoredStretches:
+    """Nats of every token after ``<S>`` of every stretch.
+
+    Args:
+        stretches: see ``draw_stretches``.
+        tokenizer: of the model behind ``score``.
+        score: see ``backend_scorer``.
+        report: called with (done, all) stretches after each.
+    """
+    nats, kinds, opening = [], [], []
+    for done, stretch in enumerate(stretches, start=1):
+        ids = window_ids(stretch, tokenizer)
+        first = int(np.flatnonzero(ids == BOS)[0]) + 1
+        found = token_kinds(ids[first:], tokenizer.vocabulary)
+        nats.append(score(ids, first))
+        kinds.append(found)
+        opening.append(int(np.argmax(found == "duration")) + 1)
+        if report is not None:
+            report(done, len(stretches))
+    return ScoredStretches(tuple(stretches), tuple(nats), tuple(kinds), tuple(opening))
 
 
-def token_kinds(ids: Ids, tokenizer: AriaTokenizer) -> npt.NDArray[np.str_]:
-    """``note``, ``onset``, ``duration`` or ``other`` for each id."""
-    vocabulary = tokenizer.vocabulary
-    kind = np.full(ids.shape, "other", "<U8")
-    kind[(ids >= vocabulary.note_start) & (ids < vocabulary.drum_start)] = "note"
-    kind[(ids >= vocabulary.dur_start) & (ids < vocabulary.onset_start)] = "duration"
-    kind[(ids >= vocabulary.onset_start) & (ids < vocabulary.pedal_start)] = "onset"
-    return kind
+def token_kinds(ids: Ids, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
+    """One of ``KINDS`` for each id."""
+    names = np.full(Kind.FOREIGN + 1, "other", "<U8")
+    names[[Kind.NOTE, Kind.DUR, Kind.ONSET]] = (
+        "note",
+        "duration",
+        "wait" if vocabulary.relative else "onset",
+    )
+    names[EOS] = "end"
+    if not vocabulary.relative:
+        names[Kind.TIME] = "time"
+    kinds: npt.NDArray[np.str_] = names[vocabulary.kinds[ids]]
+    return kinds
+
+
+_BITS = 1 / math.log(2)
+
+
+def _sums(scored: ScoredStretches) -> Nats:
+    """(4, n) per stretch: nats, tokens; nats behind the first note, notes there."""
+    opened = list(zip(scored.nats, scored.kinds, scored.opening, strict=True))
+    return np.array(
+        [
+            [n.sum() for n in scored.nats],
+            [len(n) for n in scored.nats],
+            [n[at:].sum() for n, _, at in opened],
+            [np.count_nonzero(k[at:] == "note") for _, k, at in opened],
+        ],
+        np.float64,
+    ).reshape(4, len(opened))
+
+
+def _grouped(sums: Nats, stretches: Sequence[Stretch]) -> Nats:
+    """(..., groups): sums over the stretches of each group."""
+    groups = np.unique([s.group for s in stretches], return_inverse=True)[1]
+    return np.stack([np.bincount(groups, row) for row in sums])
+
+
+def _resampled(by_group: Nats, draws: int, seed: int) -> Nats:
+    """(draws, rows): sums of as many groups as there are, drawn with replacement."""
+    groups = by_group.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), draws)
+    out: Nats = drawn @ by_group.T
+    return out
+
+
+def _interval(values: Nats, groups: int, digits: int) -> list[float] | None:
+    """95 % of the draws; None where a single group allows no statement."""
+    values = values[np.isfinite(values)]
+    if groups < 2 or not len(values):
+        return None
+    return [round(float(x), digits) for x in np.quantile(values, (0.025, 0.975))]
+
+
+def _ratio(part: float, whole: float, digits: int) -> float | None:
+    return round(part / whole, digits) if whole else None
+
+
+def _figures(sums: Nats, stretches: Sequence[Stretch], draws: int, seed: int) -> dict[str, Any]:
+    by_group = _grouped(sums, stretches)
+    groups = by_group.shape[1]
+    nats, tokens, tail, notes = sums.sum(axis=1).tolist()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = _resampled(by_group, draws, seed)
+        per_token, per_note = drawn[:, 0] / drawn[:, 1], drawn[:, 2] * _BITS / drawn[:, 3]
+    return {
+        "nats_per_token": _ratio(nats, tokens, 4),
+        "nats_per_token_95": _interval(per_token, groups, 4),
+        "bits_per_note": _ratio(tail * _BITS, notes, 3),
+        "bits_per_note_95": _interval(per_note, groups, 3),
+        "tokens": int(tokens),
+        "notes": int(notes),
+        "windows": len(stretches),
+        "groups": groups,
+    }
 
 
 def evaluate(
-    scored: ScoredWindows, tokenizer: AriaTokenizer, *, draws: int = 1_000, seed: int = 0
+    scored: ScoredStretches,
+    *,
+    by: Sequence[str] = ("source",),
+    draws: int = 1_000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Figures of scored windows.
+    """Figures of scored stretches.
+
+    Args:
+        scored: see ``score_stretches``.
+        by: labels to split by; a recording without the label counts as ``-``.
+        draws, seed: of the bootstrap.
 
     Returns:
-        ``nats_per_token`` and ``bits_per_note`` with ``[low, high]`` intervals, ``tokens``,
-        ``notes``, and nats per token by kind of token and by source.
+        ``nats_per_token`` and ``bits_per_note`` with their 95 % intervals (``..._95``, None for a
+        single group), ``tokens``, ``notes`` (those that bits per note counts), ``windows``,
+        ``groups``; ``by_kind`` with ``nats_per_token``, ``bits_per_note`` (what that kind adds to
+        the sum) and ``tokens`` of each kind of token; ``by_<label>`` with all of the former for
+        each value of a label.
     """
-    kinds = [token_kinds(w.ids[w.first :], tokenizer) for w in scored.windows]
-    nats = np.array([n.sum() for n in scored.nats])
-    tokens = np.array([len(n) for n in scored.nats])
-    notes = np.array([(k == "note").sum() for k in kinds])
-    groups = np.unique([w.group for w in scored.windows], return_inverse=True)[1]
-    by_group = np.stack(
-        [np.bincount(groups, x.astype(float)) for x in (nats, tokens, notes)]
-    )  # (3, G)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(
-        by_group.shape[1], np.full(by_group.shape[1], 1 / by_group.shape[1]), draws
+    sums = _sums(scored)
+    table = _figures(sums, scored.stretches, draws, seed)
+    kinds, nats = np.concatenate(scored.kinds), np.concatenate(scored.nats)
+    behind = np.concatenate(
+        [np.arange(len(n)) >= o for n, o in zip(scored.nats, scored.opening, strict=True)]
     )
-    sums = drawn @ by_group.T  # (draws, 3)
-
-    def interval(values: npt.NDArray[np.float64]) -> list[float]:
-        return [round(float(x), 4) for x in np.quantile(values, (0.025, 0.975))]
-
-    bits = 1 / math.log(2)
-    all_kinds, all_nats = np.concatenate(kinds), np.concatenate(scored.nats)
-    sources = np.array([w.source for w in scored.windows])
-    return {
-        "nats_per_token": round(float(nats.sum() / tokens.sum()), 4),
-        "nats_per_token_95": interval(sums[:, 0] / sums[:, 1]),
-        "bits_per_note": round(float(nats.sum() * bits / notes.sum()), 3),
-        "bits_per_note_95": interval(sums[:, 0] * bits / sums[:, 2]),
-        "tokens": int(tokens.sum()),
-        "notes": int(notes.sum()),
-        "windows": len(scored.windows),
-        "groups": int(by_group.shape[1]),
-        "by_kind": {
-            k: round(float(all_nats[all_kinds == k].mean()), 4)
-            for k in ("note", "onset", "duration", "other")
-            if np.any(all_kinds == k)
-        },
-        "by_source": {
-            str(s): round(float(nats[sources == s].sum() / tokens[sources == s].sum()), 4)
-            for s in np.unique(sources)
-        },
+    table["by_kind"] = {
+        kind: {
+            "nats_per_token": round(float(nats[mine].mean()), 4),
+            "bits_per_note": _ratio(float(nats[mine & behind].sum()) * _BITS, sums[3].sum(), 3),
+            "tokens": int(mine.sum()),
+        }
+        for kind in KINDS
+        if (mine := kinds == kind).any()
     }
+    for label in by:
+        values = np.array([s.labels.get(label, "") or "-" for s in scored.stretches])
+        table[f"by_{label}"] = {
+            str(value): _figures(
+                sums[:, values == value],
+                [s for s, v in zip(scored.stretches, values, strict=True) if v == value],
+                draws,
+                seed,
+            )
+            for value in np.unique(values)
+        }
+    return table
+
+
+def compare(
+    scored: ScoredStretches, baseline: ScoredStretches, *, draws: int = 1_000, seed: int = 0
+) -> dict[str, Any]:
+    """How many bits per note two models differ by, on the same stretches.
+
+    Returns:
+        ``bits_per_note`` (below 0: ``scored`` is the better one), ``percent`` of the baseline,
+        each with its 95 % interval from paired draws.
+    """
+    assert scored.stretches == baseline.stretches
+    ours, theirs = _sums(scored), _sums(baseline)
+    sums = np.stack((ours[2] * _BITS, theirs[2] * _BITS, ours[3]))
+    by_group = _grouped(sums, scored.stretches)
+    drawn = _resampled(by_group, draws, seed)
+    groups = by_group.shape[1]
+    a, b, notes = sums.sum(axis=1).tolist()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        differences = (drawn[:, 0] - drawn[:, 1]) / drawn[:, 2]
+        percents = (drawn[:, 0] / drawn[:, 1] - 1) * 100
+    return {
+        "bits_per_note": _ratio(a - b, notes, 4),
+        "bits_per_note_95": _interval(differences, groups, 4),
+        "percent": _ratio((a - b) * 100, b, 3),
+        "percent_95": _interval(percents, groups, 3),
+    }
+
+
+def tokenizer_of(vocabulary_name: str) -> ColumnTokenizer:
+    """The tokenizer of a model, by the name its checkpoint records."""
+    if vocabulary(vocabulary_name).relative:
+        from arietta.tokenizers.relative import RelativeTokenizer
+
+        return RelativeTokenizer()
+    return AriaTokenizer(vocabulary_name)

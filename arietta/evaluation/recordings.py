@@ -1,0 +1,95 @@
+"""What models are evaluated on: MIDI files, folders of them, and datasets, as ``Recording``s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from arietta.data.grid import grid_of
+from arietta.data.shards import DESCRIPTION, open_dataset, read_grid
+from arietta.errors import InputError, UsageError
+from arietta.evaluation.likelihood import Recording
+from arietta.midi.reader import read
+
+SUFFIXES = {".mid", ".midi", ".kar"}
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path is a dataset folder, finished or not."""
+    return (path / DESCRIPTION).is_file() or (path.is_dir() and any(path.glob("*.parquet")))
+
+
+def recordings_of_dataset(path: Path, split: str | None) -> Iterator[Recording]:
+    """Every piece of a split, or of all splits; labels are the source and all metadata.
+
+    Raises:
+        InputError: there is no such dataset or split, or a shard is damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
+    for row, notes in read_grid(open_dataset(path), split):
+        labels = {**row.metadata, "source": row.source, "split": row.split}
+        yield Recording(row.id, row.group or row.id, notes.columns(), labels)
+
+
+def midi_files(path: Path) -> list[Path]:
+    """The MIDI files under a folder, sorted; a file is itself.
+
+    Raises:
+        InputError: there is no such file or folder, or no MIDI file in it.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise InputError(f"{path}: no MIDI files in it")
+    return found
+
+
+def recordings_of_files(
+    paths: Sequence[Path], refused: Callable[[Path, InputError], None]
+) -> Iterator[Recording]:
+    """MIDI files and folders of them; a file's source is the folder it lies in.
+
+    Args:
+        paths: files and folders.
+        refused: told of every file that cannot be used.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no MIDI file.
+    """
+    for path in paths:
+        for file in midi_files(path):
+            try:
+                notes = grid_of(read(file)).columns()
+            except InputError as error:
+                refused(file, error)
+                continue
+            yield Recording(str(file), str(file), notes, {"source": file.parent.name or "."})
+
+
+def recordings(
+    paths: Sequence[Path],
+    split: str | None,
+    refused: Callable[[Path, InputError], None],
+) -> Iterator[Recording]:
+    """What the paths hold: datasets or MIDI, not both.
+
+    Args:
+        paths: dataset folders, or MIDI files and folders of them.
+        split: of datasets; None for all of them.
+        refused: told of every MIDI file that cannot be used.
+
+    Raises:
+        UsageError: datasets and MIDI are mixed, or a split of MIDI files is asked for.
+        InputError: see above.
+    """
+    datasets = [is_dataset(path) for path in paths]
+    if all(datasets):
+        return (r for path in paths for r in recordings_of_dataset(path, split))
+    if any(datasets):
+        raise UsageError("give either datasets or MIDI files and folders, not both")
+    if split is not None:
+        raise UsageError("--split is for datasets; MIDI files have none")
+    return recordings_of_files(paths, refused)
