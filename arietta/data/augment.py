@@ -119,6 +119,29 @@ def mixed_order(time: npt.NDArray[np.integer[Any]], mixup: Mixup) -> IntArray | 
     return np.argsort(time + mixup.random(len(time)))
 
 
+def jitter_onsets(
+    onset_ms: npt.NDArray[np.integer[Any]], jitter_ms: float, rng: np.random.Generator
+) -> IntArray:
+    """Onsets after a random change of every time between them; not in the paper.
+
+    Args:
+        onset_ms: (n,) ascending.
+        jitter_ms: standard deviation of the change, which is cut at half the time it changes:
+            chords stay together and the order stays.
+        rng: draws the changes.
+
+    Returns:
+        (n,) ascending whole milliseconds; the first is unchanged.
+    """
+    gap = np.diff(onset_ms)
+    change = rng.standard_normal(len(gap)) * jitter_ms
+    np.minimum(change, gap / 2, out=change)
+    np.maximum(change, gap / -2, out=change)
+    moved = onset_ms.astype(np.int64)
+    moved[1:] += np.rint(np.cumsum(change)).astype(np.int64)
+    return moved
+
+
 def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> NoteColumns:
     """Changed columns, on the 10 ms and 10-velocity grid, ready to be encoded.
 

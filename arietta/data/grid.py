@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,19 +64,20 @@ class GridNotes:
         )
 
 
+@lru_cache(maxsize=1)
+def _labels() -> dict[tuple[str, str], str]:
+    """(kind, plain name) -> name of every label."""
+    return {(kind, plain_name(name)): name for kind, name in vocabulary("piano").labels}
+
+
 def tags_of(metadata: Mapping[str, str]) -> dict[str, str]:
     """What metadata tells of composer, form and genre, in the vocabulary's spelling.
 
     ``etude`` becomes ``étude``; a name without a token is left out.
     """
-    labels = vocabulary("piano").labels
-    tags = {}
-    for kind in TAGS:
-        wanted = plain_name(metadata.get(kind, "").strip())
-        for label_kind, label in labels if wanted else ():
-            if label_kind == kind and plain_name(label) == wanted:
-                tags[kind] = label
-    return tags
+    known = _labels()
+    found = ((kind, known.get((kind, plain_name(metadata.get(kind, "").strip())))) for kind in TAGS)
+    return {kind: label for kind, label in found if label is not None}
 
 
 def prefix_of(tags: Mapping[str, str], vocab: Vocabulary) -> list[int]:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from arietta.errors import InputError
+from arietta.errors import InputError, UsageError
 from arietta.midi.notes import DRUM_CHANNEL, Int32Array, Piece
 from arietta.midi.pedal import pedal_intervals
 from arietta.midi.tempo import Compat, IntArray
@@ -37,7 +37,14 @@ from arietta.tokenizers.encoding import (
     select_voices,
 )
 from arietta.tokenizers.quantise import MAX_DURATION_MS, STEP, WAIT_STEPS
-from arietta.tokenizers.vocabulary import NO_CLASS, Kind, Vocabulary, as_ids, vocabulary
+from arietta.tokenizers.vocabulary import (
+    NO_CLASS,
+    RELATIVE_NAMES,
+    Kind,
+    Vocabulary,
+    as_ids,
+    vocabulary,
+)
 
 # As for the absolute tokenizer: eleven days.
 MAX_WAIT_MS = 1_000_000_000
@@ -61,17 +68,29 @@ def offsets_from_key_down(piece: Piece) -> IntArray:
 
 
 class RelativeTokenizer:
-    """Pieces <-> ids of the relative vocabulary, 17733 ids."""
+    """Pieces <-> ids of a relative vocabulary.
 
-    def __init__(self) -> None:
-        self.name = "relative"
-        self.vocabulary: Vocabulary = vocabulary("relative")
+    Args:
+        vocab: ``relative``, the public list of 17733 ids, or ``relative-piano``, ours: solo piano,
+            2565 ids, the twin of the absolute ``piano``.
+
+    Raises:
+        UsageError: there is no such relative vocabulary.
+    """
+
+    def __init__(self, vocab: str = "relative") -> None:
+        if vocab not in RELATIVE_NAMES:
+            raise UsageError(
+                f"unknown relative vocabulary {vocab!r}; choose one of {', '.join(RELATIVE_NAMES)}"
+            )
+        self.name = vocab
+        self.vocabulary: Vocabulary = vocabulary(vocab)
         self.vocab_size = self.vocabulary.size
         self.bos, self.eos, self.pad = v.BOS, v.EOS, v.PAD
         self.unk, self.dim = v.UNK, v.DIM
 
     def __repr__(self) -> str:
-        return "RelativeTokenizer()"
+        return f"RelativeTokenizer({self.name!r})"
 
     @cached_property
     def tables(self) -> IdTables:
@@ -112,6 +131,32 @@ class RelativeTokenizer:
         head = [*prefix_ids(piece, voices, vocab, prefix, rng), v.BOS]
         ids = self._lay_out(first, duration, drum, gap, head, [v.EOS] if eos else [])
         return insert_dim(ids, vocab, drawn_dim_offset(rng)) if dim else ids
+
+    def encode_columns(
+        self,
+        onset_ms: npt.NDArray[np.integer],
+        duration_ms: npt.NDArray[np.integer],
+        pitch: npt.NDArray[np.integer],
+        velocity: npt.NDArray[np.integer],
+        *,
+        prefix_ids: Sequence[int] | None = None,
+        eos: bool = True,
+        dim_offset: int | None = None,
+    ) -> Int32Array:
+        """Ids of solo-piano columns; arguments as for the absolute tokenizer.
+
+        The time before the first note is not told.
+        """
+        head = [self.vocabulary.instrument_start] if prefix_ids is None else list(prefix_ids)
+        head.append(v.BOS)
+        tail = [v.EOS] if eos else []
+        if not len(onset_ms):
+            return np.array(head + tail, np.int32)
+        gap = np.maximum(np.diff(onset_ms, prepend=onset_ms[:1]), 0)
+        first = note_ids(self.vocabulary, pitch, velocity)
+        duration = duration_ids(self.vocabulary, duration_ms)
+        ids = self._lay_out(first, duration, np.zeros(len(first), np.bool_), gap, head, tail)
+        return ids if dim_offset is None else insert_dim(ids, self.vocabulary, dim_offset)
 
     def _lay_out(
         self,

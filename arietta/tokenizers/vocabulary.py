@@ -304,9 +304,18 @@ _VARIANTS = {
         Vocabulary("piano", classes=("piano",), drums=False, first_step=1, merge_to_piano=True),
         # The public list repeats the forms in the place of the genres.
         Vocabulary("relative", genres=FORMS, relative=True),
+        Vocabulary(
+            "relative-piano",
+            classes=("piano",),
+            drums=False,
+            first_step=1,
+            merge_to_piano=True,
+            relative=True,
+        ),
     )
 }
 VARIANT_NAMES = tuple(name for name, v in _VARIANTS.items() if not v.relative)
+RELATIVE_NAMES = tuple(name for name, v in _VARIANTS.items() if v.relative)
 
 
 def vocabulary(name: str) -> Vocabulary:
