@@ -255,7 +255,7 @@ class RowStream:
         """Ids of the pieces in the row given out last."""
         self._files = [open_shard(dataset, shard) for shard in dataset.of_split(split)]
         self._groups = [(f, g) for f in self._files for g in range(f.num_row_groups)]
-        rows = sum(f.metadata.num_rows for f in self._files)
+        rows = sum(f.num_rows for f in self._files)
         if not rows:
             raise InputError(f"{dataset.path}: the split {split!r} is empty")
         wanted = settings.block_pieces * len(self._groups) / (settings.share * rows)

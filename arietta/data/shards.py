@@ -301,7 +301,7 @@ def rows_table(form: Form, rows: Sequence[tuple[Row, Piece | GridNotes]]) -> Tab
 
 
 def _writer_options(form: Form) -> dict[str, Any]:
-    """How columns are packed, chosen by measurement (benchmarks/dataset_size.py)."""
+    """How columns are packed, chosen by measurement (benchmarks/loader_speed.py)."""
     encodings = {}
     dictionary = ["split", "group", "source", "metadata.key_value.key", "metadata.key_value.value"]
     for name, kind in (_PIECE if form == "pieces" else _GRID).items():
@@ -320,6 +320,8 @@ def _writer_options(form: Form) -> dict[str, Any]:
         "column_encoding": encodings,
         "write_statistics": list(_DESCRIBED),
         "data_page_size": 1 << 22,
+        # A flipped bit must not become a wrong note.
+        "write_page_checksum": True,
     }
 
 
@@ -507,36 +509,70 @@ def open_dataset(path: Path) -> Dataset:
         raise InputError(f"{description}: not a dataset description ({error})") from None
 
 
-def open_shard(dataset: Dataset, shard: Shard) -> Any:
-    """The shard as a ``pyarrow.parquet.ParquetFile``.
+class ShardFile:
+    """An opened shard; used as a context, or left open for as long as it is read.
+
+    Attributes:
+        path: of the file.
+        num_rows, num_row_groups: of pieces, and of the groups they are read in.
+    """
+
+    def __init__(self, path: Path, form: Form) -> None:
+        pa, pq = arrow()
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path}: not a readable Parquet file ({error})") from None
+        missing = {f.name for f in _schema(form)} - set(self._file.schema_arrow.names)
+        if missing:
+            self.close()
+            raise InputError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
+        self.num_rows: int = self._file.metadata.num_rows
+        self.num_row_groups: int = self._file.num_row_groups
+
+    def __enter__(self) -> ShardFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, index: int) -> Table:
+        """One row group.
+
+        Raises:
+            InputError: its bytes are damaged.
+        """
+        pa, _ = arrow()
+        try:
+            # One thread: whoever wants several reads several shards.
+            return self._file.read_row_group(index, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{self.path}: row group {index} is damaged; copy the file again ({error})"
+            ) from None
+
+
+def open_shard(dataset: Dataset, shard: Shard) -> ShardFile:
+    """Open one shard of a dataset.
 
     Raises:
         InputError: it is missing, damaged, or of another form than the dataset.
     """
-    pa, pq = arrow()
-    path = dataset.path / shard.file
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
-    missing = {f.name for f in _schema(dataset.form)} - set(file.schema_arrow.names)
-    if missing:
-        file.close()
-        raise InputError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
-    return file
+    return ShardFile(dataset.path / shard.file, dataset.form)
 
 
-def read_group(file: Any, index: int, columns: Sequence[str] | None = None) -> Table:
+def read_group(file: ShardFile, index: int) -> Table:
     """One row group of an opened shard.
 
     Raises:
         InputError: its bytes are damaged.
     """
-    pa, _ = arrow()
-    try:
-        return file.read_row_group(index, columns=columns, use_threads=False)
-    except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
-        raise InputError(f"row group {index} of a shard is damaged ({error})") from None
+    return file.read(index)
 
 
 def described_rows(table: Table) -> list[Row]:

@@ -225,3 +225,28 @@ def test_relative_oddities() -> None:
     assert mixed.tolist() == [*drum, *note, *dur, *wait, *note, *dur, *drum]
     assert mix_relative_chords(chord, vocab, None).tolist() == chord.tolist()
     assert sorted(mix_relative_chords(chord, vocab, rng)) == sorted(chord)
+
+
+onsets = st.lists(st.integers(0, 400), max_size=40)
+
+
+@given(onsets, st.floats(0, 200), st.integers(0, 99))
+def test_jitter_keeps_order_and_chords(gaps: list[int], jitter_ms: float, seed: int) -> None:
+    onset = np.cumsum(np.array([0, *gaps]))
+    moved = augment.jitter_onsets(onset, jitter_ms, np.random.default_rng(seed))
+    assert moved.dtype == np.int64
+    assert moved[0] == 0
+    before, after = np.diff(onset), np.diff(moved)
+    # Half of the time between at most, and rounding to whole milliseconds.
+    assert (np.abs(after - before) <= before / 2 + 1).all()
+    assert (after >= 0).all()
+    assert not after[before == 0].any()
+
+
+def test_jitter_has_the_size_asked_for() -> None:
+    onset = np.arange(20_000) * 1000
+    rng = np.random.default_rng(0)
+    for jitter_ms in (0.0, 5.0, 40.0):
+        change = np.diff(augment.jitter_onsets(onset, jitter_ms, rng)) - 1000
+        assert abs(change.std() - jitter_ms) < 0.5
+    assert onset[1] == 1000  # the input is not changed

@@ -6,7 +6,7 @@ import pytest
 from arietta.errors import TokenError, UsageError
 from arietta.tokenizers import quantise
 from arietta.tokenizers.aria import AriaTokenizer
-from arietta.tokenizers.vocabulary import VARIANT_NAMES, Kind, vocabulary
+from arietta.tokenizers.vocabulary import RELATIVE_NAMES, VARIANT_NAMES, Kind, vocabulary
 from tests.tokenizers.golden import Golden
 
 PUBLIC = {
@@ -20,6 +20,8 @@ PUBLIC = {
 }
 # Ours: written down when it was made; a change would orphan every checkpoint trained with it.
 PIANO_SHA256 = "4cb4fac65da354d980acbff8576af642dcf0de63c055dd68669a003ba2f29acf"
+
+RELATIVE_PIANO_SHA256 = "7b4944b08ee704b45640600b87325a731a82ec452c75160420c7d73ee13f1c04"
 
 
 def test_public_vocabularies_have_the_public_order(golden: Golden) -> None:
@@ -39,7 +41,16 @@ def test_piano_vocabulary_never_changes() -> None:
     assert vocab.tokens[-1] == ("onset", 4990)
 
 
-@pytest.mark.parametrize("name", [*VARIANT_NAMES, "relative"])
+def test_relative_piano_vocabulary_never_changes() -> None:
+    vocab = vocabulary("relative-piano")
+    assert vocab.size == len(vocab.tokens) == 2565
+    assert vocab.sha256 == RELATIVE_PIANO_SHA256
+    assert vocab.tokens[28] == ("piano", 0, 10)
+    assert vocab.tokens[-1] == ("wait", 5000)
+    assert ("prefix", "genre", "jazz") in vocab.tokens
+
+
+@pytest.mark.parametrize("name", [*VARIANT_NAMES, *RELATIVE_NAMES])
 def test_kinds_agree_with_the_tokens(name: str) -> None:
     vocab = vocabulary(name)
     named = {
