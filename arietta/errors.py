@@ -6,6 +6,7 @@
     │   └── TokenError           ids or tokens that no piece can be made of
     ├── CheckpointError          a model is missing, damaged or of another architecture
     ├── OutputError              a result cannot be written where it was asked for
+    ├── TrainingError            a run went wrong: its loss is not a number
     ├── MissingExtraError        an optional dependency is not installed
     └── UsageError               a request that contradicts itself; exit code 2
 
@@ -54,6 +55,10 @@ class CheckpointError(AriettaError):
 
 class OutputError(AriettaError):
     """A result cannot be written where it was asked for."""
+
+
+class TrainingError(AriettaError):
+    """A run went wrong: its loss is not a number."""
 
 
 class MissingExtraError(AriettaError):

@@ -1,13 +1,25 @@
-"""A training run as data: YAML in, checked dataclasses out; unknown keys are refused."""
+"""A training run as data: YAML in, checked dataclasses out; unknown keys are refused.
+
+A recipe is named (one of ``arietta/recipes``) or a path. ``variants`` holds several runs in one
+file: each is the recipe with some keys replaced.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from arietta.data.augment import Ranges
+from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
-from arietta.models.config import AriaConfig
+from arietta.models.config import PRESETS, AriaConfig
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -15,14 +27,133 @@ class Stage:
     """A stretch of training at one sequence length.
 
     Attributes:
-        until_tokens: the stage ends when the run has seen this many tokens.
         seq_len: tokens a row.
-        rows: rows a step.
+        rows: rows that one stream gives to a step; what a device holds at once.
+        until_tokens: the stage ends when the run has seen this many tokens.
+        until_epochs: or this many passes over the train split.
     """
 
-    until_tokens: int
     seq_len: int
     rows: int
+    until_tokens: int | None = None
+    until_epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.until_tokens is None) == (self.until_epochs is None):
+            raise UsageError("recipe: a stage needs one of until_tokens and until_epochs")
+        if min(self.seq_len, self.rows) < 1:
+            raise UsageError("recipe: seq_len and rows of a stage must be at least 1")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What rows are made of.
+
+    Attributes:
+        mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.data.loader``.
+        tag_share: share of rows that show composer, form and genre where they are known.
+        augment: ranges of the random changes; None for none.
+        jitter_ms: standard deviation of the change of inter-onset times.
+        share: share of the train split's pieces that is used.
+        block_pieces: pieces that are shuffled together.
+        valid_rows: rows of the fixed validation set.
+    """
+
+    mode: Mode = "aligned"
+    tag_share: float = 0.5
+    augment: Ranges | None = None
+    jitter_ms: float = 0.0
+    share: float = 1.0
+    block_pieces: int = 256
+    valid_rows: int = 96
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How weights change.
+
+    Attributes:
+        kind: ``adamw``, or ``muon`` for the matrices of the layers with AdamW for the rest.
+        lr: peak learning rate.
+        betas, eps: of AdamW.
+        weight_decay: of AdamW on ``decay_all`` parameters, else of matrices only.
+        decay_all: whether norms and embeddings decay too, as in the paper.
+        momentum: of Muon.
+        clip_norm: largest norm of the gradient; None for no clipping, as in the paper.
+    """
+
+    lr: float
+    kind: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-5
+    weight_decay: float = 0.1
+    decay_all: bool = True
+    momentum: float = 0.95
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("adamw", "muon"):
+            raise UsageError(f"recipe: optimiser kind is adamw or muon, not {self.kind!r}")
+        if not self.lr > 0:
+            raise UsageError(f"recipe: lr must be above 0, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over the optimiser steps of the whole run.
+
+    Attributes:
+        warmup_steps: linear rise from 1e-6 of the peak.
+        shape: ``linear`` or ``cosine`` down to ``end_ratio`` over all the rest; ``trapezoid``
+            stays at the peak and falls linearly over the last ``decay_share``.
+        end_ratio: last rate as a share of the peak.
+        decay_share: of the steps; trapezoid only.
+    """
+
+    warmup_steps: int = 0
+    shape: str = "linear"
+    end_ratio: float = 0.1
+    decay_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("linear", "cosine", "trapezoid"):
+            raise UsageError(
+                f"recipe: schedule shape is linear, cosine or trapezoid, not {self.shape!r}"
+            )
+        if not (0 <= self.end_ratio <= 1 and 0 < self.decay_share <= 1 and self.warmup_steps >= 0):
+            raise UsageError(
+                "recipe: end_ratio and decay_share lie in 0..1, warmup_steps not below 0"
+            )
+
+    def factor(self, step: int, total: int) -> float:
+        """Share of the peak rate at a step, counted from 0; ``end_ratio`` after the last one.
+
+        ``linear`` is the published schedule (specification F).
+        """
+        if step < self.warmup_steps:
+            return 1e-6 + (1 - 1e-6) * step / self.warmup_steps
+        rest = total - self.warmup_steps
+        if self.shape == "trapezoid":
+            rest = min(rest, math.ceil(total * self.decay_share))
+        gone = min(1.0, max(0.0, (step - (total - rest)) / max(1, rest)))
+        if self.shape == "cosine":
+            gone = 0.5 - 0.5 * math.cos(math.pi * gone)
+        return 1 + (self.end_ratio - 1) * gone
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on all matrices of the layers, through the peft library.
+
+    Attributes:
+        rank: of the adapters.
+        alpha: their scale is alpha / rank.
+        dropout: before the adapters.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,93 +162,240 @@ class Recipe:
 
     Attributes:
         name: of the model that comes out.
-        tokenizer: vocabulary of the token files.
-        model: architecture.
-        stages: in order; the last one's ``until_tokens`` ends the run.
-        lr: peak learning rate, of both optimisers.
-        warmup_tokens: linear warm-up.
-        decay_tokens: linear decay to 0 over the last this many tokens.
-        weight_decay: on matrices; norms and embeddings are left alone.
-        momentum: of Muon (matrices of the layers).
-        betas: of AdamW (embedding, head, norms).
-        tag_share: share of rows that show composer and genre.
+        optimiser, schedule, data, lora: see there.
+        stages: in order; the last one ends the run.
+        model: architecture; may be left out where ``init`` names a model.
+        init: model to start from; None for fresh weights.
+        tokenizer: vocabulary.
+        streams: data streams; one step takes ``rows`` from each. What a step sees does not depend
+            on how many processes share the streams: fewer processes accumulate gradients.
+        precision: ``bf16`` autocast or ``f32``.
+        compile: run the model through torch.compile.
+        grad_checkpoint: recompute activations in the backward pass to save memory.
+        resid_dropout: overrides the architecture's.
         seed: of weights and data order.
-        valid_every_tokens: distance between validations.
-        checkpoint_every_seconds: distance between saved states.
+        valid_every_steps: distance between validations; there is one at the end in any case.
+        samples_every_steps: distance between sample continuations; 0 for none.
+        checkpoint_every_seconds, keep: distance between saved states, and how many are kept.
     """
 
     name: str
-    tokenizer: str
-    model: AriaConfig
+    optimiser: Optimiser
     stages: tuple[Stage, ...]
-    lr: float
-    warmup_tokens: int
-    decay_tokens: int
-    weight_decay: float = 0.1
-    momentum: float = 0.95
-    betas: tuple[float, float] = (0.9, 0.95)
-    tag_share: float = 0.5
+    model: AriaConfig | None = None
+    init: str | None = None
+    tokenizer: str = "piano"
+    schedule: Schedule = field(default_factory=Schedule)
+    data: Data = field(default_factory=Data)
+    lora: Lora | None = None
+    streams: int = 1
+    precision: str = "bf16"
+    compile: bool = False
+    grad_checkpoint: bool = False
+    resid_dropout: float | None = None
     seed: int = 0
-    valid_every_tokens: int = 1_000_000
-    checkpoint_every_seconds: int = 180
+    valid_every_steps: int = 200
+    samples_every_steps: int = 0
+    checkpoint_every_seconds: float = 180.0
+    keep: int = 2
 
     def __post_init__(self) -> None:
-        ends = [s.until_tokens for s in self.stages]
-        if not ends or ends != sorted(set(ends)):
-            raise UsageError("recipe: stages need rising until_tokens")
-        if self.lr <= 0:
-            raise UsageError(f"recipe: lr must be above 0, got {self.lr}")
+        if not self.stages:
+            raise UsageError("recipe: stages is empty")
+        if self.model is None and self.init is None:
+            raise UsageError("recipe: give a model (its settings) or an init (a trained model)")
+        if self.lora is not None and self.init is None:
+            raise UsageError("recipe: lora adapts a trained model; name it in init")
+        if self.precision not in ("bf16", "f32"):
+            raise UsageError(f"recipe: precision is bf16 or f32, not {self.precision!r}")
+        if self.streams < 1 or self.keep < 1:
+            raise UsageError("recipe: streams and keep must be at least 1")
         longest = max(s.seq_len for s in self.stages)
-        if longest > self.model.max_seq_len:
+        if self.model is not None and longest > self.model.max_seq_len:
             raise UsageError(
                 f"recipe: seq_len {longest} exceeds max_seq_len {self.model.max_seq_len}"
             )
 
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of the whole run."""
-        return self.stages[-1].until_tokens
-
-    def stage_at(self, tokens: int) -> Stage:
-        """The stage that the run is in after so many tokens."""
-        return next(s for s in self.stages if tokens < s.until_tokens)
-
-    def lr_at(self, tokens: int) -> float:
-        """Learning rate after so many tokens: warm-up, constant, linear decay to 0."""
-        up = min(1.0, (tokens + 1) / max(1, self.warmup_tokens))
-        down = min(1.0, (self.total_tokens - tokens) / max(1, self.decay_tokens))
-        return self.lr * min(up, down)
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored beside the run."""
+        """Plain values, as stored beside the run; ``recipe_from`` reads them back."""
         return asdict(self)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a YAML recipe.
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage in optimiser steps: it runs from ``first_step`` up to ``end_step``."""
+
+    stage: Stage
+    first_step: int
+    end_step: int
+
+
+def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
+    """The stages in steps.
+
+    Args:
+        recipe: the run.
+        epoch_tokens: tokens of one pass over the train split.
+
+    Raises:
+        UsageError: a stage ends before the one before it.
+    """
+    planned: list[PlannedStage] = []
+    step = tokens = 0
+    for stage in recipe.stages:
+        end = (
+            stage.until_tokens
+            if stage.until_tokens is not None
+            else round((stage.until_epochs or 0) * epoch_tokens)
+        )
+        per_step = recipe.streams * stage.rows * stage.seq_len
+        steps = max(1 if not planned else 0, round((end - tokens) / per_step))
+        if end <= tokens and planned:
+            raise UsageError(
+                f"recipe: a stage ends at {end} tokens, where the one before is at {tokens}"
+            )
+        planned.append(PlannedStage(stage, step, step + steps))
+        step, tokens = step + steps, tokens + steps * per_step
+    return planned
+
+
+def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
+    """A recipe out of plain values.
+
+    Raises:
+        UsageError: unknown or missing keys, or values out of range.
+    """
+    given = dict(values)
+    if isinstance(given.get("model"), str):
+        if given["model"] not in PRESETS:
+            raise UsageError(f"{source}: model {given['model']!r} is none of {', '.join(PRESETS)}")
+        given["model"] = PRESETS[given["model"]]
+    elif isinstance(given.get("model"), Mapping):
+        given["model"] = AriaConfig.from_dict(dict(given["model"]))
+    if isinstance(given.get("data"), Mapping):
+        data = dict(given["data"])
+        if isinstance(data.get("augment"), Mapping):
+            data["augment"] = _build(Ranges, data["augment"], f"{source}: data.augment")
+        given["data"] = _build(Data, data, f"{source}: data")
+    for key, kind in (("optimiser", Optimiser), ("schedule", Schedule), ("lora", Lora)):
+        if isinstance(given.get(key), Mapping):
+            part = dict(given[key])
+            if "betas" in part:
+                part["betas"] = tuple(part["betas"])
+            given[key] = _build(kind, part, f"{source}: {key}")
+    stages = given.get("stages", ())
+    if not isinstance(stages, Sequence) or isinstance(stages, str):
+        raise UsageError(f"{source}: stages is a list")
+    given["stages"] = tuple(
+        s if isinstance(s, Stage) else _build(Stage, s, f"{source}: stages") for s in stages
+    )
+    return _build(Recipe, given, source)
+
+
+def _build(kind: type[_T], values: Mapping[str, Any], source: str) -> _T:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{source}: must be a table of keys and values, not {values!r}")
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
+        raise UsageError(f"{source}: unknown keys {unknown}; known are {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"{source}: incomplete or misspelt ({error})") from None
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with arietta."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipes(
+    name_or_path: str | Path, changes: Sequence[str] = (), *, variant: str | None = None
+) -> dict[str, Recipe]:
+    """Read a recipe and its variants.
+
+    Args:
+        name_or_path: name of a recipe that comes with arietta, or path of a YAML file.
+        changes: ``key=value`` or ``part.key=value``; values are YAML.
+        variant: only this one.
+
+    Returns:
+        Variant name -> recipe; one entry with the name "" where the file has no variants.
 
     Raises:
         InputError: no such file, or it is not a mapping.
-        UsageError: unknown or missing keys, or values out of range.
+        UsageError: unknown or missing keys, values out of range, no such variant.
     """
     import yaml
 
+    path = RECIPES / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        raise InputError(
+            f"{name_or_path}: no such recipe; there are {', '.join(recipe_names())},"
+            " or give the path of a YAML file"
+        )
     try:
         values = yaml.safe_load(path.read_text("utf8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({error})") from None
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values")
-    unknown = sorted(set(values) - {f.name for f in fields(Recipe)})
-    if unknown:
-        raise UsageError(f"{path}: unknown keys {unknown}")
-    try:
-        values["model"] = AriaConfig.from_dict(values["model"])
-        values["stages"] = tuple(Stage(**s) for s in values["stages"])
-        if "betas" in values:
-            values["betas"] = tuple(values["betas"])
-        return Recipe(**values)
-    except (TypeError, KeyError) as error:
-        raise UsageError(f"{path}: incomplete or misspelt ({error})") from None
+    variants = values.pop("variants", None) or {"": {}}
+    if variant is not None:
+        if variant not in variants:
+            raise UsageError(f"{path}: no variant {variant!r}; it has {', '.join(variants)}")
+        variants = {variant: variants[variant]}
+    found = {}
+    for name, replaced in variants.items():
+        merged = copy.deepcopy(values)
+        for key, value in replaced.items():
+            _set(merged, key.split("."), value)
+        if name:
+            merged["name"] = f"{merged.get('name', path.stem)}-{name}"
+        for change in changes:
+            key, sign, text = change.partition("=")
+            if not sign:
+                raise UsageError(f"--set {change}: write key=value, such as optimiser.lr=1e-3")
+            try:
+                _set(merged, key.strip().split("."), _number(yaml.safe_load(text)))
+            except yaml.YAMLError:
+                raise UsageError(f"--set {change}: the value is not YAML") from None
+        found[str(name)] = recipe_from(merged, source=str(path))
+    return found
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _set(values: Any, keys: Sequence[str], value: Any) -> None:
+    """Set a nested key; a number picks an entry of a list."""
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        where = ".".join(keys[: position + 1])
+        if isinstance(values, list):
+            if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values):
+                raise UsageError(f"--set {where}: give a number up to {len(values) - 1}")
+            if last:
+                values[int(key)] = value
+            else:
+                values = values[int(key)]
+        elif isinstance(values, dict):
+            if last:
+                values[key] = value
+            else:
+                if values.get(key) is None:
+                    values[key] = {}
+                values = values[key]
+        else:
+            raise UsageError(f"--set {where}: {keys[position - 1]} holds one value, not a table")

@@ -1,0 +1,135 @@
+"""What each optimiser step sees: one micro-batch from every data stream, made ahead in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.data.loader import LoaderSettings, RowStream
+from arietta.data.shards import Dataset
+from arietta.training.config import PlannedStage, Recipe
+
+Rows = npt.NDArray[np.int32]
+Positions = dict[int, dict[str, Any]]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, eq=False)
+class StepBatch:
+    """The share of one process in one step.
+
+    Attributes:
+        micro: a (rows, seq_len + 1) batch of each of its streams.
+        names: ids of the pieces in each row, batch after batch.
+        before, after: positions of its streams before and after the step.
+    """
+
+    micro: list[Rows]
+    names: list[tuple[str, ...]]
+    before: Positions
+    after: Positions
+
+
+def loader_settings(recipe: Recipe, stage_index: int) -> LoaderSettings:
+    """Settings of the rows of one stage."""
+    data = recipe.data
+    return LoaderSettings(
+        tokenizer=recipe.tokenizer,
+        seq_len=recipe.stages[stage_index].seq_len,
+        mode=data.mode,
+        tag_share=data.tag_share,
+        augment=data.augment,
+        jitter_ms=data.jitter_ms,
+        share=data.share,
+        block_pieces=data.block_pieces,
+        # Another order in every stage.
+        seed=recipe.seed * 1000 + stage_index,
+    )
+
+
+def step_batches(
+    dataset: Dataset,
+    recipe: Recipe,
+    planned: list[PlannedStage],
+    *,
+    step: int,
+    positions: Positions,
+    rank: int,
+    world: int,
+) -> Iterator[StepBatch]:
+    """Batches from a step to the end of the run.
+
+    Args:
+        dataset: its train split is read.
+        recipe, planned: the run.
+        step: the first step.
+        positions: of all streams at that step; empty at the start of a stage.
+        rank, world: this process takes the streams s with s % world == rank.
+    """
+    mine = range(rank, recipe.streams, world)
+    for index, part in enumerate(planned):
+        if step >= part.end_step:
+            continue
+        settings = loader_settings(recipe, index)
+        streams = {s: RowStream(dataset, "train", settings, s, recipe.streams) for s in mine}
+        if step > part.first_step:
+            for s, stream in streams.items():
+                stream.seek(positions[s])
+        before = {s: stream.position() for s, stream in streams.items()}
+        while step < part.end_step:
+            micro: list[Rows] = []
+            names: list[tuple[str, ...]] = []
+            for stream in streams.values():
+                rows = []
+                for _ in range(part.stage.rows):
+                    rows.append(next(stream))
+                    names.append(stream.names)
+                micro.append(np.stack(rows))
+            after = {s: stream.position() for s, stream in streams.items()}
+            yield StepBatch(micro, names, before, after)
+            before = after
+            step += 1
+
+
+def ahead(items: Iterator[_T], depth: int = 2) -> Generator[_T, None, None]:
+    """The same items, made by a thread that is ``depth`` ahead; its errors are raised here."""
+    made: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(value: tuple[bool, Any]) -> None:
+        while not stop.is_set():
+            try:
+                return made.put(value, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stop.is_set():
+                    return
+            put((False, None))
+        except BaseException as error:  # handed over, not swallowed
+            put((False, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, value = made.get()
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stop.set()
+        thread.join()

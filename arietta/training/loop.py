@@ -1,0 +1,513 @@
+"""The one training loop: step, log, validate, save, resume.
+
+A step takes one micro-batch from each data stream of the recipe. Streams are shared out to the
+processes, and a process accumulates over its own, so the same recipe gives the same steps on one
+process as on many.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arietta.checkpoints.store import load as load_checkpoint
+from arietta.checkpoints.store import load_folder
+from arietta.data.loader import tokenizer_named, validation_rows
+from arietta.data.shards import Dataset, open_dataset
+from arietta.errors import TrainingError, UsageError
+from arietta.models.aria import AriaDecoder, initialise
+from arietta.models.config import AriaConfig
+from arietta.tokenizers.vocabulary import PAD
+from arietta.training.batches import StepBatch, ahead, loader_settings, step_batches
+from arietta.training.checkpoints import load_state, save_state, saved_states
+from arietta.training.config import PlannedStage, Recipe, plan
+from arietta.training.distributed import Processes
+from arietta.training.export import export_model
+from arietta.training.hardware import measured_peak_flops, training_flops_per_token
+from arietta.training.lora import add_adapters, merged_state
+from arietta.training.objective import NextToken
+from arietta.training.optim import build_optimisers
+from arietta.training.planning import epoch_tokens
+
+RECIPE = "recipe.json"
+LOSSES = "loss.csv"
+VALIDATION = "valid.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run stands after a step.
+
+    Attributes:
+        step, steps: optimiser steps done, and of the whole run.
+        tokens: tokens seen.
+        loss: nats per token of the latest steps, smoothed.
+        valid: latest validation loss, or None.
+        tokens_per_second: of all processes together, since this start.
+        peak_share: arithmetic used, as a share of what a large matrix product reaches here.
+        seconds_left: at this speed.
+    """
+
+    step: int
+    steps: int
+    tokens: int
+    loss: float
+    valid: float | None
+    tokens_per_second: float
+    peak_share: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a finished or stopped run leaves.
+
+    Attributes:
+        model: folder of the trained model, loadable by name of the path.
+        steps, tokens: done.
+        train_loss, valid_loss: nats per token, latest.
+    """
+
+    model: Path
+    steps: int
+    tokens: int
+    train_loss: float
+    valid_loss: float
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    run: Path,
+    *,
+    cpu: bool = False,
+    max_steps: int | None = None,
+    report: Callable[[Report], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Run a recipe to its end, from the latest saved state if there is one.
+
+    Args:
+        recipe: what to run.
+        data: dataset folder.
+        run: folder for states, logs and the model; made if missing.
+        cpu: stay on the processor.
+        max_steps: stop after this many steps of the run, as a kill would, but with a saved state.
+        report: told after every step, on the main process.
+        say: told what a person should know, a line at a time.
+
+    Raises:
+        InputError: no dataset there, or it has no train split.
+        UsageError: recipe, dataset and processes do not fit together, or the run folder holds
+            another recipe.
+        OutputError: a state cannot be written.
+        TrainingError: the loss is not a number.
+    """
+    return _Run(recipe, data, run, cpu=cpu, say=say).go(max_steps, report)
+
+
+class _Run:
+    """One run in one process."""
+
+    def __init__(
+        self, recipe: Recipe, data: Path, run: Path, *, cpu: bool, say: Callable[[str], None]
+    ) -> None:
+        self.processes = processes = Processes(cpu=cpu)
+        self.say = say if processes.is_main else lambda _: None
+        if recipe.streams % processes.world:
+            raise UsageError(
+                f"{recipe.name}: {recipe.streams} data streams cannot be shared by"
+                f" {processes.world} processes; --set streams={processes.world} or a multiple"
+            )
+        self.recipe, self.run = recipe, run
+        self.dataset: Dataset = open_dataset(data)
+        self.planned = plan(recipe, self._epoch_tokens())
+        self.steps = self.planned[-1].end_step
+        self.step = self.tokens = 0
+        self.seconds = 0.0
+        self.valid_loss = math.nan
+        self.positions: dict[int, dict[str, Any]] = {}
+        self.resuming = self._claim_folder()
+        torch.manual_seed(recipe.seed + processes.rank)
+        decoder = self._decoder()
+        self.config: AriaConfig = decoder.config
+        decoder.model.grad_checkpoint = recipe.grad_checkpoint
+        module = NextToken(decoder, PAD, recipe.precision)
+        if recipe.lora is not None:
+            add_adapters(decoder, recipe.lora)
+        if recipe.compile and self._can_compile():
+            module.compile()
+        optimisers = build_optimisers(module, recipe.optimiser)
+        self.module, self.optimisers = processes.prepare(module, optimisers)
+        if self.resuming:
+            progress, self.positions = load_state(run, processes)
+            self.step, self.tokens = progress["step"], progress["tokens"]
+            self.seconds = progress["seconds"]
+            self.valid_loss = progress["valid_loss"]
+            self.say(f"going on from step {self.step} of {self.steps} in {run}")
+
+    # Setting up
+
+    def _epoch_tokens(self) -> int:
+        if all(stage.until_epochs is None for stage in self.recipe.stages):
+            return 0
+        return epoch_tokens(self.dataset, self.recipe)
+
+    def _claim_folder(self) -> bool:
+        """Write the resolved recipe, or see that the one that is there is the same."""
+        path = self.run / RECIPE
+        resolved = json.loads(json.dumps(self.recipe.to_dict()))
+        if path.is_file():
+            there = json.loads(path.read_text("utf8"))
+            # How often states are saved and how a step is computed may change between starts.
+            free = {"checkpoint_every_seconds", "keep", "compile", "grad_checkpoint"}
+            other = [k for k in resolved if k not in free and there.get(k) != resolved[k]]
+            if other:
+                raise UsageError(
+                    f"{self.run}: holds a run of another recipe (it differs in"
+                    f" {', '.join(other)}); choose another folder"
+                )
+        elif self.run.exists() and any(self.run.iterdir()) and self.processes.is_main:
+            strange = [p.name for p in self.run.iterdir() if p.name not in ("dataset",)]
+            if strange:
+                raise UsageError(
+                    f"{self.run}: is not empty and holds no run; choose another folder"
+                )
+        self.processes.wait()
+        if self.processes.is_main:
+            self.run.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(resolved, indent=1), "utf8")
+        return bool(saved_states(self.run))
+
+    def _decoder(self) -> AriaDecoder:
+        """Fresh or pretrained weights; the tokenizer has to fit."""
+        recipe = self.recipe
+        config = recipe.model
+        checkpoint = None
+        if recipe.init is not None:
+            checkpoint = load_checkpoint(recipe.init)
+            checkpoint.require("lm")
+            if checkpoint.tokenizer != recipe.tokenizer:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} reads tokens of {checkpoint.tokenizer!r}, the"
+                    f" recipe makes {recipe.tokenizer!r}"
+                )
+            if config is not None and config != checkpoint.config:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} has another architecture than the recipe's model"
+                )
+            config = checkpoint.config
+            longest = max(s.seq_len for s in recipe.stages)
+            if longest > config.max_seq_len:
+                raise UsageError(
+                    f"{recipe.name}: seq_len {longest} exceeds the {config.max_seq_len} tokens of"
+                    f" {recipe.init}"
+                )
+        assert config is not None
+        if recipe.resid_dropout is not None:
+            config = replace(config, resid_dropout=recipe.resid_dropout)
+        size = tokenizer_named(recipe.tokenizer).vocab_size
+        if size != config.vocab_size:
+            raise UsageError(
+                f"{recipe.name}: tokenizer {recipe.tokenizer} has {size} ids, the model"
+                f" {config.vocab_size}"
+            )
+        decoder = AriaDecoder(config)
+        if checkpoint is None:
+            initialise(decoder, recipe.seed)
+        else:
+            found = checkpoint.tensors
+            decoder.load_state_dict({n: torch.from_numpy(found[n].copy()) for n in found})
+        return decoder
+
+    def _can_compile(self) -> bool:
+        if self.processes.device.type != "cpu" or any(map(shutil.which, ("g++", "clang++"))):
+            return True
+        self.say("no C++ compiler here: the model runs uncompiled, about 1.5 times slower")
+        return False
+
+    # Running
+
+    def go(self, max_steps: int | None, report: Callable[[Report], None]) -> Result:
+        """Step until the end."""
+        recipe, processes = self.recipe, self.processes
+        end = self.steps if max_steps is None else min(self.steps, max_steps)
+        valid = self._validation_rows()
+        peak = measured_peak_flops(
+            processes.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+        )
+        logs = _Logs(self.run, self.step) if processes.is_main else None
+        batches = ahead(
+            step_batches(
+                self.dataset,
+                recipe,
+                self.planned,
+                step=self.step,
+                positions=self.positions,
+                rank=processes.rank,
+                world=processes.world,
+            )
+        )
+        recent: list[float] = []
+        saved_step = self.step
+        started = mark = saved_at = time.monotonic()
+        started_tokens, started_step = self.tokens, self.step
+        flops_done = 0.0
+        self.module.train()
+        try:
+            while self.step < end:
+                batch = next(batches)
+                stage = self._stage().stage
+                lr = self._set_lr()
+                loss = self._train_step(batch)
+                if not math.isfinite(loss):
+                    raise self._not_a_number(loss, batch)
+                self.step += 1
+                self.tokens += recipe.streams * stage.rows * stage.seq_len
+                self.positions = batch.after
+                now = time.monotonic()
+                self.seconds, mark = self.seconds + now - mark, now
+                recent = [*recent[-49:], loss]
+                flops_done += (
+                    training_flops_per_token(self.config, stage.seq_len)
+                    * recipe.streams
+                    * stage.rows
+                    * stage.seq_len
+                )
+                if logs:
+                    logs.loss(self.step, self.tokens, lr, loss, self.seconds)
+                if self.step % recipe.valid_every_steps == 0 or self.step == self.steps:
+                    self.valid_loss = self._validate(valid)
+                    if logs:
+                        logs.valid(self.step, self.tokens, self.valid_loss, self.seconds)
+                if recipe.samples_every_steps and self.step % recipe.samples_every_steps == 0:
+                    self._sample()
+                if logs:
+                    passed = max(1e-9, time.monotonic() - started)
+                    done = self.step - started_step
+                    report(
+                        Report(
+                            self.step,
+                            self.steps,
+                            self.tokens,
+                            float(np.mean(recent)),
+                            None if math.isnan(self.valid_loss) else self.valid_loss,
+                            (self.tokens - started_tokens) / passed,
+                            flops_done / passed / (peak * processes.world),
+                            (self.steps - self.step) * passed / done,
+                        )
+                    )
+                # The main process's clock decides for all.
+                due = torch.tensor(
+                    float(time.monotonic() - saved_at > recipe.checkpoint_every_seconds),
+                    device=processes.device,
+                )
+                if processes.world > 1:
+                    due = processes.mean(due)
+                if float(due) >= 1.0:
+                    self._save()
+                    saved_step = self.step
+                    saved_at = time.monotonic()
+                mark = time.monotonic()
+        finally:
+            batches.close()
+            if logs:
+                logs.close()
+        if saved_step != self.step or not saved_states(self.run):
+            self._save()
+        folder = self._export()
+        return Result(
+            folder,
+            self.step,
+            self.tokens,
+            float(np.mean(recent)) if recent else math.nan,
+            self.valid_loss,
+        )
+
+    def _stage(self) -> PlannedStage:
+        return next(part for part in self.planned if self.step < part.end_step)
+
+    def _set_lr(self) -> float:
+        lr = self.recipe.optimiser.lr * self.recipe.schedule.factor(self.step, self.steps)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+        return lr
+
+    def _train_step(self, batch: StepBatch) -> float:
+        """One optimiser step; the mean loss over all processes."""
+        processes = self.processes
+        total = torch.zeros((), device=processes.device)
+        for i, rows in enumerate(batch.micro):
+            ids = self._ids(rows)
+            if i + 1 < len(batch.micro):
+                with processes.unsynchronised(self.module):
+                    loss = self.module(ids) / len(batch.micro)
+                    processes.backward(loss)
+            else:
+                loss = self.module(ids) / len(batch.micro)
+                processes.backward(loss)
+            total += loss.detach()
+        mean = float(processes.mean(total)) if processes.world > 1 else float(total)
+        if math.isfinite(mean):
+            if self.recipe.optimiser.clip_norm is not None:
+                processes.clip(self.module, self.recipe.optimiser.clip_norm)
+            for optimiser in self.optimisers:
+                optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        return mean
+
+    def _ids(self, rows: Any) -> Tensor:
+        ids = torch.from_numpy(np.ascontiguousarray(rows)).long()
+        if self.processes.device.type == "cuda":
+            ids = ids.pin_memory().to(self.processes.device, non_blocking=True)
+        return ids
+
+    def _not_a_number(self, loss: float, batch: StepBatch) -> TrainingError:
+        path = self.run / f"bad-batch-step-{self.step}-process-{self.processes.rank}.npz"
+        np.savez(path, *batch.micro)
+        pieces = sorted({name for row in batch.names for name in row})
+        shown = ", ".join(pieces[:8]) + (f" and {len(pieces) - 8} more" if len(pieces) > 8 else "")
+        return TrainingError(
+            f"step {self.step}: the loss is {loss} on a batch of {shown}; its token ids are in"
+            f" {path}. Lower optimiser.lr or set optimiser.clip_norm (e.g. 1.0) in a new run"
+        )
+
+    # Looking
+
+    def _validation_rows(self) -> Tensor:
+        """Fixed rows, without augmentation or tags, the same in every process."""
+        index = len(self.recipe.stages) - 1
+        rows = validation_rows(
+            self.dataset,
+            "valid",
+            loader_settings(self.recipe, index),
+            self.recipe.data.valid_rows,
+        )
+        return torch.from_numpy(np.asarray(rows)).long()
+
+    @torch.no_grad()
+    def _validate(self, rows: Tensor) -> float:
+        """Nats per token over the rows, which the processes share."""
+        processes = self.processes
+        self.module.eval()
+        sums = torch.zeros(2, dtype=torch.float64)
+        mine = rows[processes.rank :: processes.world]
+        for batch in torch.split(mine, self.recipe.stages[-1].rows):
+            count = int((batch[:, 1:] != PAD).sum())
+            loss = float(self.module(batch.to(processes.device)))
+            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        self.module.train()
+        if processes.world > 1:
+            sums = processes.total(sums.to(processes.device)).cpu()
+        return float(sums[0] / sums[1])
+
+    def _sample(self) -> None:
+        from arietta.training.samples import write_samples
+
+        folder = self._export()
+        if self.processes.is_main:
+            write_samples(load_folder(folder), self.run / "samples", self.step)
+
+    # Keeping
+
+    def _save(self) -> None:
+        save_state(
+            self.run,
+            self.processes,
+            {
+                "step": self.step,
+                "tokens": self.tokens,
+                "seconds": self.seconds,
+                "valid_loss": self.valid_loss,
+            },
+            self.positions,
+            self.recipe.keep,
+        )
+
+    def _export(self) -> Path:
+        """The present weights as a model folder; every process takes part."""
+        state = self.processes.whole_state_dict(self.module)
+        folder = self.run / "model"
+        if self.processes.is_main:
+            weights = {k.removeprefix("decoder."): v for k, v in state.items()}
+            if self.recipe.lora is not None:
+                weights = merged_state(weights, self.recipe.lora)
+            export_model(
+                folder,
+                self.config,
+                weights,
+                self.recipe,
+                {"trained_tokens": self.tokens, "trained_steps": self.step},
+            )
+        self.processes.wait()
+        return folder
+
+
+class _Logs:
+    """``loss.csv``, ``valid.csv``, TensorBoard; lines after the resumed step are dropped."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._files: list[TextIO] = []
+        self._loss = self._open(
+            run / LOSSES, ["step", "tokens", "lr", "nats_per_token", "seconds"], step
+        )
+        self._valid = self._open(
+            run / VALIDATION, ["step", "tokens", "nats_per_token", "seconds"], step
+        )
+        self._board = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            pass  # the csv files say the same
+        else:
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def _open(self, path: Path, head: list[str], step: int) -> Any:
+        rows: list[list[str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                # A line cut off by a kill is shorter than the head.
+                rows = [r for r in _whole_rows(file, len(head)) if int(r[0]) <= step]
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            csv.writer(file).writerows([head, *rows])
+        part.replace(path)
+        opened = path.open("a", newline="", buffering=1)
+        self._files.append(opened)
+        return csv.writer(opened)
+
+    def loss(self, step: int, tokens: int, lr: float, loss: float, seconds: float) -> None:
+        self._loss.writerow([step, tokens, f"{lr:.6g}", repr(loss), f"{seconds:.1f}"])
+        if self._board is not None and (step % 10 == 0 or step < 10):
+            self._board.add_scalar("train/nats_per_token", loss, step)
+            self._board.add_scalar("train/lr", lr, step)
+
+    def valid(self, step: int, tokens: int, loss: float, seconds: float) -> None:
+        self._valid.writerow([step, tokens, repr(loss), f"{seconds:.1f}"])
+        if self._board is not None:
+            self._board.add_scalar("valid/nats_per_token", loss, step)
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _whole_rows(file: TextIO, width: int) -> Iterator[list[str]]:
+    rows = csv.reader(file)
+    next(rows, None)
+    return (row for row in rows if len(row) == width and row[0].isdigit())

@@ -1,0 +1,300 @@
+"""The training loop: it learns, resumes to the bit, shares work, and fails with a reason."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import arietta
+from arietta.data.shards import Row, ShardWriter
+from arietta.errors import InputError, OutputError, TrainingError, UsageError
+from arietta.training import checkpoints, loop
+from arietta.training.config import load_recipes
+from arietta.training.loop import train
+from tests.training.conftest import TINY, some_notes, tiny
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tiny products are slower on more, and other tests run beside these."""
+    torch.set_num_threads(1)
+
+
+def column(run: Path, name: str, file: str = "loss.csv") -> list[float]:
+    with (run / file).open() as f:
+        return [float(row[name]) for row in csv.DictReader(f)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def same_run(a: Path, b: Path) -> None:
+    """Curves and weights are equal to the bit."""
+    for file in ("loss.csv", "valid.csv"):
+        for name in ("step", "tokens", "nats_per_token"):
+            assert column(a, name, file) == column(b, name, file), (file, name)
+    ours, theirs = weights(a), weights(b)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run, uninterrupted."""
+    torch.set_num_threads(1)
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(tiny(), dataset, run, cpu=True)
+    return run
+
+
+def test_a_run_logs_every_step_and_leaves_a_model(whole: Path) -> None:
+    assert column(whole, "step") == list(range(1, 13))
+    assert column(whole, "tokens")[-1] == 128 * 6 + 256 * 6
+    assert column(whole, "step", "valid.csv") == [4, 8, 12]
+    losses = column(whole, "nats_per_token", "valid.csv")
+    assert losses[0] > losses[1] > losses[2]
+    assert json.loads((whole / "recipe.json").read_text())["name"] == "tiny"
+    assert list((whole / "tensorboard").iterdir())
+    out = arietta.load(whole / "model").generate(seconds=1, seed=0)
+    assert out.stats.tokens > 0
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(dataset: Path, whole: Path, tmp_path: Path) -> None:
+    # Within the first stage, at its end, and within the second; dropout draws on random state.
+    for steps in (2, 6, 9):
+        train(tiny(), dataset, tmp_path / "run", cpu=True, max_steps=steps)
+    train(tiny(), dataset, tmp_path / "run", cpu=True)
+    same_run(whole, tmp_path / "run")
+
+
+def start(recipe: dict[str, Any], dataset: Path, run: Path, *launcher: str) -> list[str]:
+    path = run.parent / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    module = launcher or ("-m", "arietta")
+    return [sys.executable, *module, "train", str(path), str(dataset), "-o", str(run), "--cpu"]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(dataset: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = start({**TINY, "checkpoint_every_seconds": 0.0}, dataset, run)
+    stop_at = random.Random(0).randrange(2, 10)
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            states = checkpoints.saved_states(run)
+            if states and int(states[-1].name[-8:]) >= stop_at:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    same_run(whole, run)
+    assert len(checkpoints.saved_states(run)) == 2  # the last K
+    assert not list((run / "checkpoints").glob("*.part"))
+
+
+def test_two_processes_see_what_one_sees(dataset: Path, tmp_path: Path) -> None:
+    recipe = {**TINY, "resid_dropout": 0.0}
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    for run in (one, two):
+        run.parent.mkdir()
+    single = start(recipe, dataset, one)
+    torchrun = (
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "arietta",
+    )
+    for command in (single, start(recipe, dataset, two, *torchrun)):
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for file in ("loss.csv", "valid.csv"):
+        assert column(two, "nats_per_token", file) == pytest.approx(
+            column(one, "nats_per_token", file), abs=1e-5
+        )
+    # A state of two processes goes on in one: streams belong to the recipe, not to processes.
+    more = {**recipe, "stages": [*TINY["stages"][:1], {**TINY["stages"][1], "until_tokens": 2816}]}
+    with pytest.raises(UsageError, match="stages"):
+        train(loop_recipe(more), dataset, two, cpu=True)
+
+
+def loop_recipe(values: dict[str, Any]) -> Any:
+    from arietta.training.config import recipe_from
+
+    return recipe_from(values)
+
+
+def test_sharded_weights_learn_the_same(dataset: Path, tmp_path: Path) -> None:
+    """FSDP2 on two gloo processes."""
+    recipe = {**TINY, "resid_dropout": 0.0}
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    for run in (one, two):
+        run.parent.mkdir()
+    train(loop_recipe(recipe), dataset, one, cpu=True)
+    torchrun = (
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "arietta",
+    )
+    sharded = {
+        **ENVIRONMENT,
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "EncodeLayer",
+        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+    }
+    command = start(recipe, dataset, two, *torchrun)
+    for steps in ("5", "12"):  # stopped and resumed in between
+        done = subprocess.run(
+            [*command, "--steps", steps], env=sharded, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert column(two, "nats_per_token") == pytest.approx(column(one, "nats_per_token"), abs=1e-4)
+    assert weights(two).keys() == weights(one).keys()
+
+
+def test_one_piece_is_learned_by_heart(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "set", "grid") as writer:
+        for split in ("train", "valid"):
+            writer.add(Row(f"piece-{split}", split), some_notes(40, 3))
+    changes = [
+        "model.d_model=64",
+        "model.max_seq_len=64",
+        "stages=[{seq_len: 64, rows: 2, until_tokens: 25600}]",
+        "precision=f32",
+    ]
+    (recipe,) = load_recipes("overfit-one-piece", changes).values()
+    result = train(recipe, tmp_path / "set", tmp_path / "run", cpu=True)
+    assert column(tmp_path / "run", "nats_per_token")[0] > 7
+    assert result.train_loss < 0.35
+
+
+def test_a_loss_that_is_no_number_names_its_batch(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = loop.NextToken.forward
+    calls = iter(range(1000))
+
+    def breaks(self: Any, rows: torch.Tensor) -> torch.Tensor:
+        loss = plain(self, rows)
+        return loss * float("nan") if self.training and next(calls) == 9 else loss
+
+    monkeypatch.setattr(loop.NextToken, "forward", breaks)
+    with pytest.raises(TrainingError, match=r"step 4: the loss is nan on a batch of piece-\d+"):
+        train(tiny(checkpoint_every_seconds=0.0), dataset, tmp_path / "run", cpu=True)
+    (batch,) = (tmp_path / "run").glob("bad-batch-*.npz")
+    with np.load(batch) as arrays:
+        assert [arrays[k].shape for k in arrays.files] == [(2, 33), (2, 33)]
+    # The states before it are finite, and the run can go on from them.
+    monkeypatch.undo()
+    assert len(column(tmp_path / "run", "step")) == 4
+    assert train(tiny(), dataset, tmp_path / "run", cpu=True).steps == 12
+
+
+def test_a_full_disk_leaves_the_state_before(
+    dataset: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train(tiny(), dataset, run, cpu=True, max_steps=3)
+    (before,) = checkpoints.saved_states(run)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"No space left.*step-00000003 is intact"):
+        train(tiny(), dataset, run, cpu=True, max_steps=5)
+    assert checkpoints.saved_states(run) == [before]
+    assert not list((run / "checkpoints").glob("*.part"))
+    monkeypatch.undo()
+    train(tiny(), dataset, run, cpu=True)
+    same_run(whole, run)
+
+
+def test_a_damaged_state_is_named(dataset: Path, tmp_path: Path) -> None:
+    from arietta.errors import CheckpointError
+
+    run = tmp_path / "run"
+    train(tiny(), dataset, run, cpu=True, max_steps=2)
+    (state,) = checkpoints.saved_states(run)
+    (state / "optimizer.bin").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="step-00000002"):
+        train(tiny(), dataset, run, cpu=True)
+
+
+def test_adapters_leave_a_plain_model_that_differs(dataset: Path, tmp_path: Path) -> None:
+    small = tiny(stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256}], resid_dropout=0.0)
+    base = train(small, dataset, tmp_path / "base", cpu=True).model
+    recipe = tiny(
+        model=None,
+        init=str(base),
+        lora={"rank": 2, "alpha": 4.0},
+        stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256 * 20}],
+        resid_dropout=None,
+    )
+    train(recipe, dataset, tmp_path / "tuned", cpu=True, max_steps=7)
+    train(recipe, dataset, tmp_path / "tuned", cpu=True)
+    before, after = load_file(base / "model.safetensors"), weights(tmp_path / "tuned")
+    assert before.keys() == after.keys()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    # Every matrix of the layers and nothing else.
+    assert changed == {n for n in before if "encode_layers" in n and "norm" not in n}
+    losses = column(tmp_path / "tuned", "nats_per_token", "valid.csv")
+    assert losses[-1] < losses[0]
+    # What was validated is what was merged: the plain model has the same loss.
+    again = tiny(model=None, init=str(tmp_path / "tuned" / "model"), resid_dropout=None)
+    run = loop._Run(again, dataset, tmp_path / "check", cpu=True, say=lambda _: None)
+    run.recipe = recipe
+    assert run._validate(run._validation_rows()) == pytest.approx(losses[-1], abs=1e-4)
+
+
+def test_samples_are_written_and_heard(dataset: Path, tmp_path: Path) -> None:
+    recipe = tiny(stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256}], samples_every_steps=1)
+    train(recipe, dataset, tmp_path / "run", cpu=True)
+    found = sorted((tmp_path / "run" / "samples").glob("*.mid"))
+    assert len(found) == 6
+    assert all(len(arietta.read(path)) for path in found if "scratch" not in path.name)
+
+
+def test_what_does_not_fit_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="17727"):
+        train(tiny(tokenizer="full"), dataset, tmp_path / "a", cpu=True)
+    with pytest.raises(InputError, match="no such dataset"):
+        train(tiny(), tmp_path / "nothing", tmp_path / "b", cpu=True)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        train(tiny(), dataset, tmp_path / "c", cpu=True)
+    assert (tmp_path / "c" / "thesis.txt").read_text() == "mine"
+    train(tiny(), dataset, tmp_path / "d", cpu=True, max_steps=1)
+    with pytest.raises(UsageError, match="seed"):
+        train(tiny(seed=1), dataset, tmp_path / "d", cpu=True)
+    shutil.rmtree(tmp_path / "d" / "checkpoints")
+    assert train(tiny(), dataset, tmp_path / "d", cpu=True, max_steps=1).steps == 1
