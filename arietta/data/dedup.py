@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,15 +35,29 @@ SEQUENCE = 8
 CHORD_MS = 30
 """Notes that follow each other at most this closely are one chord."""
 KEPT = 512
-"""Different sequences a fingerprint keeps at most."""
+"""Different sequences that a fingerprint keeps, unless it is thinned out to ``MAX_LEVEL``."""
+MIN_PITCHES = 4
+"""Different pitches in a sequence at least."""
+MAX_LEVEL = 3
+"""Of long files one sequence in 2 ** 3 stays, so that a short one is still found in them."""
+MAX_REPEATS = 16
+"""Occurrences of one sequence that a fingerprint keeps."""
 SHIFT_MS = 25
 """How far a time difference may lie from the common one."""
 RECORDING_SHARE = 0.4
 """Share of the smaller file's sequences that lie at one shift, at least, in one recording."""
 COMPOSITION_SHARE = 0.045
 """Share of the smaller file's different sequences that the other has, at least, in one work."""
+SURE_SHARE = 0.12
+"""The same for pairs that no commonplace can explain."""
+COMMON_GROUPS = 8
+"""A sequence that so many sure groups hold is a commonplace."""
 MIN_SHARED = 15
-"""Sequences that two files share at least, where the fingerprints keep all of them."""
+"""Different sequences that two performances of a work share at least."""
+MIN_HITS = 6
+"""The same where fingerprints are thinned out, and sequences of a recording at one shift."""
+ENTRIES = 1 << 25
+"""Sequences that are indexed at a time; some 60 bytes each."""
 
 Uint32Array = npt.NDArray[np.uint32]
 
@@ -129,57 +144,82 @@ def fingerprint(piece: Piece, kept: int = KEPT) -> Fingerprint:
 
     Args:
         piece: any piece.
-        kept: different sequences to keep at most.
     """
     pitch, onset = piece.notes.pitch, piece.onset_ms
     drums = note_classes(piece) == DRUMS
     if drums.any():
         pitch, onset = pitch[~drums], onset[~drums]
-    return fingerprint_notes(onset, pitch, kept)
+    return fingerprint_notes(onset, pitch)
 
 
-def fingerprint_notes(
-    onset_ms: npt.NDArray[Any], pitch: npt.NDArray[Any], kept: int = KEPT
-) -> Fingerprint:
+def fingerprint_notes(onset_ms: npt.NDArray[Any], pitch: npt.NDArray[Any]) -> Fingerprint:
     """The same from columns.
 
+    Sequences that any music may hold are left out: those that only rise or only fall (scales,
+    arpeggios, glissandi) and those of fewer than four pitches (trills, repeated notes).
+
     Args:
-        onset_ms: (n,) key-down times, ascending.
+        onset_ms: (n,) key-down times from 0, ascending.
         pitch: (n,) 0..127.
-        kept: different sequences to keep at most.
     """
     n = len(onset_ms)
-    count = max(n - SEQUENCE + 1, 0)
-    chord = np.zeros(n, np.int64)
-    np.cumsum(np.diff(onset_ms) > CHORD_MS, out=chord[1:])
-    # One sort puts the notes of a chord in pitch order.
-    key = (chord << 7) | pitch
-    ordered = np.sort(key)
-    pitches = (ordered & 127).astype(np.uint64)
+    count = n - SEQUENCE + 1
+    if count < 1:
+        nothing = np.zeros(0, np.uint32)
+        return Fingerprint(nothing, nothing, np.zeros(0, np.uint16), 0, n)
+    begins = np.ones(n, bool)
+    begins[1:] = np.diff(onset_ms) > CHORD_MS
+    chord = np.cumsum(begins) - 1
+    # One sort puts the notes of every chord in pitch order.
+    ordered = np.sort((chord << 7) | pitch)
+    pitches = (ordered & 127).astype(np.uint8)
+    telling = _telling(pitches)
     packed = np.zeros(count, np.uint64)
     for i in range(SEQUENCE):
-        packed |= pitches[i : i + count] << np.uint64(7 * i)
-    hashes = (_mixed(packed) >> np.uint64(32)).astype(np.uint32)
+        packed |= pitches[i : i + count].astype(np.uint64) << np.uint64(7 * i)
+    hashes = (_mixed(packed[telling]) >> np.uint64(32)).astype(np.uint32)
     # A chord begins with its first note, so that its order does not matter to the time either.
-    begins = np.concatenate(([True], chord[1:] != chord[:-1])) if n else np.zeros(0, bool)
-    start = onset_ms[begins][ordered >> 7] if n else onset_ms
-    time = np.clip(start[:count], 0, 2**32 - 1)
-    span = np.clip(start[SEQUENCE - 1 :] - start[:count], 0, 2**16 - 1)
-    level = 0
-    different = np.unique(hashes)
-    while int(np.searchsorted(different, 1 << (32 - level))) > kept:
-        level += 1
-    if level:
-        mine = np.flatnonzero(hashes < (1 << (32 - level)))
-        hashes, time, span = hashes[mine], time[mine], span[mine]
+    start = np.asarray(onset_ms, np.float64)[begins][ordered >> 7]
+    time = start[:count][telling]
+    span = (start[SEQUENCE - 1 :] - start[:count])[telling]
     order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    place = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else order
+    level = 0
+    while level < MAX_LEVEL and np.searchsorted(hashes[place], 1 << (32 - level)) > KEPT:
+        level += 1
+    stop = int(np.searchsorted(hashes, 1 << (32 - level)))
+    repeat = np.arange(len(hashes))
+    repeat[:] -= np.repeat(place, np.diff(np.append(place, len(hashes))))
+    kept = np.flatnonzero(repeat[:stop] < MAX_REPEATS)
+    order = order[kept]
     return Fingerprint(
-        hashes[order],
-        time[order].astype(np.uint32),
-        span[order].astype(np.uint16),
+        hashes[kept],
+        np.clip(time[order], 0, 2**32 - 1).astype(np.uint32),
+        np.clip(span[order], 0, 2**16 - 1).astype(np.uint16),
         level,
         n,
     )
+
+
+def _telling(pitches: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """(n - 7,) whether a sequence goes both up and down and has four pitches or more."""
+    n = len(pitches)
+    count = n - SEQUENCE + 1
+    begin = np.arange(count)
+    order = np.argsort(pitches, kind="stable")
+    again = pitches[order[1:]] == pitches[order[:-1]]
+    previous = np.full(n, -1)
+    previous[order[1:][again]] = order[:-1][again]
+    step = np.diff(pitches.astype(np.int8))
+    ups, downs = (np.append(0, np.cumsum(way)) for way in (step > 0, step < 0))
+    different = np.zeros(count, np.int8)
+    for i in range(SEQUENCE):
+        # Within the sequence a pitch is new if it occurred before its begin only.
+        different += previous[i : i + count] < begin
+    last = slice(SEQUENCE - 1, None)
+    mixed = (ups[last] > ups[:count]) & (downs[last] > downs[:count])
+    return mixed & (different >= MIN_PITCHES)
 
 
 def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -223,15 +263,13 @@ def same_recording(a: Fingerprint, b: Fingerprint, min_share: float = RECORDING_
 
     The differences in time of all sequences that both hold are searched for the window of
     2 * ``SHIFT_MS`` that holds most; the share counts those of the smaller file that lie in it.
+    Another speed is another recording.
     """
     of_a, of_b, _ = _thinned(a, b)
     hash_a, hash_b = a.hash[of_a], b.hash[of_b]
     smaller = min(len(hash_a), len(hash_b))
-    if not smaller:
-        return _NOTHING
     low = np.searchsorted(hash_b, hash_a, "left")
-    # A sequence that is repeated for minutes says little and would cost its square.
-    times = np.minimum(np.searchsorted(hash_b, hash_a, "right") - low, 64)
+    times = np.searchsorted(hash_b, hash_a, "right") - low
     total = int(times.sum())
     if not total:
         return _NOTHING
@@ -241,25 +279,56 @@ def same_recording(a: Fingerprint, b: Fingerprint, min_share: float = RECORDING_
     ordered = np.sort(shift)
     inside = np.searchsorted(ordered, ordered + 2 * SHIFT_MS, "right") - np.arange(total)
     best = int(np.argmax(inside))
-    centre = int(np.median(ordered[best : best + inside[best]]))
+    centre = int(ordered[best + int(inside[best]) // 2])
     hit = np.abs(shift - centre) <= SHIFT_MS
     side = i if len(hash_a) <= len(hash_b) else j
     shared = len(np.unique(side[hit]))
     share = shared / smaller
-    return Match(share >= min_share and shared >= MIN_SHARED // 2, share, shared, centre)
+    return Match(share >= min_share and shared >= MIN_HITS, share, shared, centre)
 
 
-def same_composition(a: Fingerprint, b: Fingerprint, min_share: float = COMPOSITION_SHARE) -> Match:
-    """Whether two files hold the same work, or one a good part of the other's."""
+def same_composition(
+    a: Fingerprint,
+    b: Fingerprint,
+    min_share: float = COMPOSITION_SHARE,
+    common: Uint32Array | None = None,
+) -> Match:
+    """Whether two files hold the same work, or one a good part of the other's.
+
+    Args:
+        a, b: two fingerprints.
+        min_share: of the smaller file's different sequences.
+        common: ascending hashes of sequences that do not count.
+    """
     of_a, of_b, level = _thinned(a, b)
-    different_a, different_b = np.unique(a.hash[of_a]), np.unique(b.hash[of_b])
+    different_a, different_b = _different(a.hash[of_a]), _different(b.hash[of_b])
+    if common is not None:
+        different_a = different_a[~_among(different_a, common)]
+        different_b = different_b[~_among(different_b, common)]
     smaller = min(len(different_a), len(different_b))
     if not smaller:
         return _NOTHING
-    shared = len(np.intersect1d(different_a, different_b, assume_unique=True))
+    shared = int(np.count_nonzero(_among(different_a, different_b)))
     share = shared / smaller
-    least = max(3, MIN_SHARED >> level)
+    least = max(MIN_HITS, MIN_SHARED >> level)
     return Match(share >= min_share and shared >= least, share, shared)
+
+
+def _different(ascending: Uint32Array) -> Uint32Array:
+    """Each value once."""
+    new = np.ones(len(ascending), bool)
+    new[1:] = ascending[1:] != ascending[:-1]
+    return ascending[new]
+
+
+def _among(values: Uint32Array, ascending: Uint32Array) -> npt.NDArray[np.bool_]:
+    """Which values occur in an ascending array."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    place = np.searchsorted(ascending, values)
+    place[place == len(ascending)] = 0
+    found: npt.NDArray[np.bool_] = ascending[place] == values
+    return found
 
 
 class FingerprintTable(Sequence[Fingerprint]):
@@ -368,38 +437,71 @@ def dedup_recordings(
     return [found[i] for i in sorted(found)]
 
 
-def recording_candidates(table: FingerprintTable, window: int = 32, hits: int = 3) -> IntArray:
+def recording_candidates(table: FingerprintTable, window: int = 32, hits: int = 4) -> IntArray:
     """Pairs worth a look: several sequences of theirs are equal in pitch and in length.
 
     Each sequence is compared with the next ``window`` of its hash, in order of length: copies of a
     recording lie side by side there even where thousands have played the piece.
 
     Returns:
-        (m, 2) positions, the lower first.
+        (m, 2) positions, the lower first, in ascending order.
     """
-    file = np.repeat(np.arange(len(table)), np.diff(table.offsets))
-    order = np.lexsort((table.span_ms, table.hash))
-    hashes, span, file = table.hash[order], table.span_ms[order].astype(np.int64), file[order]
-    keys = []
-    for step in range(1, min(window, len(file) - 1) + 1):
-        near = (hashes[step:] == hashes[:-step]) & (span[step:] - span[:-step] <= SHIFT_MS // 2)
-        if not near.any():
-            break
-        keys.append(_pair_keys(file[:-step][near], file[step:][near]))
-    return _frequent(keys, hits)
+    pairs = _PairCount()
+    for hashes, span, file in _slices(table):
+        order = np.lexsort((span, hashes))
+        hashes, span, file = hashes[order], span[order].astype(np.int32), file[order]
+        for step in range(1, window + 1):
+            near = hashes[step:] == hashes[:-step]
+            near &= span[step:] - span[:-step] <= SHIFT_MS // 2
+            if not near.any():
+                break
+            pairs.add(file[:-step][near], file[step:][near])
+    return pairs.at_least(hits)
 
 
-def _pair_keys(a: IntArray, b: IntArray) -> IntArray:
-    apart = a != b
-    a, b = a[apart], b[apart]
-    return (np.minimum(a, b) << 32) | np.maximum(a, b)
+def _slices(
+    table: FingerprintTable,
+) -> Iterator[tuple[Uint32Array, npt.NDArray[np.uint16], IntArray]]:
+    """Hashes, spans and files of all sequences, a range of hashes at a time to bound memory."""
+    # Small hashes are in every fingerprint, large ones in those of short files only.
+    edges = np.linspace(0, 1 << (32 - MAX_LEVEL), -(-len(table.hash) // ENTRIES) + 1)
+    for low, high in pairwise([*edges[:-1].astype(np.int64).tolist(), 1 << 32]):
+        rows = np.flatnonzero((table.hash >= low) & (table.hash < high))
+        file = np.searchsorted(table.offsets, rows, "right") - 1
+        yield table.hash[rows], table.span_ms[rows], file
 
 
-def _frequent(keys: list[IntArray], hits: int) -> IntArray:
-    """Pairs that occur at least ``hits`` times."""
-    pair, count = np.unique(np.concatenate([np.zeros(0, np.int64), *keys]), return_counts=True)
-    pair = pair[count >= hits]
-    return np.stack((pair >> 32, pair & 0xFFFFFFFF), axis=1)
+class _PairCount:
+    """How often pairs of positions occur; the tally is made up now and then to bound memory."""
+
+    def __init__(self) -> None:
+        self._key = np.zeros(0, np.int64)
+        self._count = np.zeros(0, np.int64)
+        self._waiting: list[IntArray] = []
+        self._size = 0
+
+    def add(self, a: IntArray, b: IntArray) -> None:
+        """Count one occurrence of each pair (a[i], b[i]) of two different positions."""
+        apart = a != b
+        a, b = a[apart], b[apart]
+        self._waiting.append((np.minimum(a, b) << 32) | np.maximum(a, b))
+        self._size += len(a)
+        if self._size > max(ENTRIES, 2 * len(self._key)):
+            self._tally()
+
+    def _tally(self) -> None:
+        key, count = np.unique(np.concatenate(self._waiting), return_counts=True)
+        self._waiting, self._size = [], 0
+        self._key, inverse = np.unique(np.concatenate((self._key, key)), return_inverse=True)
+        total = np.bincount(inverse, np.concatenate((self._count, count)), len(self._key))
+        self._count = total.astype(np.int64)
+
+    def at_least(self, hits: int) -> IntArray:
+        """(m, 2) pairs that occurred so often, in ascending order."""
+        if self._waiting:
+            self._tally()
+        key = self._key[self._count >= hits]
+        return np.stack((key >> 32, key & 0xFFFFFFFF), axis=1)
 
 
 class Groups:
@@ -436,28 +538,39 @@ def composition_groups(
 ) -> IntArray:
     """Files that hold the same work, joined also over others in between.
 
+    First come the sure pairs; what eight of the groups that they make have in common is nobody's
+    theme and does not count when the rest is joined. Without that, studies would join everything
+    that holds their passages.
+
     Returns:
         (n,) for every file the position of the first file of its group.
     """
     table = _table(prints)
     groups = Groups(len(table))
-    seen: set[tuple[int, int]] = set()
-    while True:
-        fresh = [
-            pair
-            for pair in map(tuple, composition_candidates(table, groups.labels()).tolist())
-            if pair not in seen
-        ]
+    _join(table, groups, max(min_share, SURE_SHARE), None)
+    if min_share < SURE_SHARE:
+        _join(table, groups, min_share, _commonplace(table, groups.labels()))
+    return groups.labels()
+
+
+def _join(
+    table: FingerprintTable, groups: Groups, min_share: float, common: Uint32Array | None
+) -> None:
+    """Join all files with a sufficient match in another group."""
+    seen = np.zeros(0, np.int64)
+    joined = True
+    while joined:
         joined = False
-        for one, other in fresh:
-            seen.add((one, other))
+        pairs = composition_candidates(table, groups.labels())
+        key = (pairs[:, 0] << 32) | pairs[:, 1]
+        pairs = pairs[~np.isin(key, seen)]
+        seen = np.union1d(seen, key)
+        for one, other in pairs.tolist():
             if groups.find(one) == groups.find(other):
                 continue
-            if same_composition(table[one], table[other], min_share).same:
+            if same_composition(table[one], table[other], min_share, common).same:
                 groups.join(one, other)
                 joined = True
-        if not joined:
-            return groups.labels()
 
 
 def composition_candidates(
@@ -469,20 +582,36 @@ def composition_candidates(
     have played, once it is a group.
 
     Returns:
-        (m, 2) positions, the lower first.
+        (m, 2) positions, the lower first, in ascending order.
     """
-    file = np.repeat(np.arange(len(table)), np.diff(table.offsets))
-    order = np.lexsort((file, labels[file], table.hash))
-    hashes, file = table.hash[order], file[order]
-    group = labels[file]
-    first = np.ones(len(file), bool)
-    first[1:] = (hashes[1:] != hashes[:-1]) | (group[1:] != group[:-1])
-    hashes, file = hashes[first], file[first]
-    keys = []
-    for step in range(1, min(window, len(file) - 1) + 1):
-        near = hashes[step:] == hashes[:-step]
-        keys.append(_pair_keys(file[:-step][near], file[step:][near]))
-    return _frequent(keys, hits)
+    pairs = _PairCount()
+    for hashes, file in _by_group(table, labels):
+        for step in range(1, window + 1):
+            near = hashes[step:] == hashes[:-step]
+            if not near.any():
+                break
+            pairs.add(file[:-step][near], file[step:][near])
+    return pairs.at_least(hits)
+
+
+def _commonplace(table: FingerprintTable, labels: IntArray) -> Uint32Array:
+    """Sequences that many groups hold, ascending."""
+    found = [np.zeros(0, np.uint32)]
+    for hashes, _ in _by_group(table, labels):
+        last = COMMON_GROUPS - 1
+        found.append(np.unique(hashes[last:][hashes[last:] == hashes[: len(hashes) - last]]))
+    return np.concatenate(found)
+
+
+def _by_group(table: FingerprintTable, labels: IntArray) -> Iterator[tuple[Uint32Array, IntArray]]:
+    """All sequences in order of hash, one file a group for each."""
+    for hashes, _, file in _slices(table):
+        group = labels[file]
+        order = np.lexsort((file, group, hashes))
+        hashes, file, group = hashes[order], file[order], group[order]
+        first = np.ones(len(file), bool)
+        first[1:] = (hashes[1:] != hashes[:-1]) | (group[1:] != group[:-1])
+        yield hashes[first], file[first]
 
 
 class Work(NamedTuple):
