@@ -20,6 +20,7 @@ ARGUMENTS = {
     "chord_starvation": ["{dataset}"],
     "continuations": ["test", "{tokens}"],
     "likelihood": ["{dataset}"],
+    "loader_speed": ["{dataset}"],
     "planted_errors": ["{dataset}"],
     "tokenize_speed": ["--miditok"],
 }

@@ -29,6 +29,9 @@ from arietta.errors import InputError, MissingExtraError, UsageError
 from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, Piece, ProgramTable
 from arietta.midi.tempo import TempoMap
 from arietta.output import whole_file
+from arietta.tokenizers.encoding import MAX_SEGMENT
+from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
+from arietta.tokenizers.vocabulary import MAX_VELOCITY_STEP, N_PITCHES
 
 Form = Literal["pieces", "grid"]
 Table: TypeAlias = Any
@@ -45,6 +48,12 @@ ZSTD_LEVEL = 9
 
 _DESCRIBED = ("id", "split", "group", "source")
 _GRID = {"wait": "int32", "duration": "uint16", "pitch": "uint8", "velocity": "uint8"}
+_GRID_LIMITS = {
+    "wait": (0, MAX_SEGMENT * SEGMENT_MS // STEP),
+    "duration": (1, MAX_DURATION_MS // STEP),
+    "pitch": (0, N_PITCHES - 1),
+    "velocity": (1, MAX_VELOCITY_STEP),
+}
 _PIECE = {
     "tempo_tick": "int64",
     "tempo_us_per_quarter": "int64",
@@ -68,6 +77,17 @@ _PIECE = {
     "text_tick": "int64",
     "text": "string",
 }
+
+
+# Columns of one table of ``Piece``, equal in length within a row.
+_PIECE_TABLES = (
+    ("tempo_tick", "tempo_us_per_quarter"),
+    ("onset_tick", "duration_tick", "pitch", "velocity", "channel", "track"),
+    ("pedal_tick", "pedal_value", "pedal_channel", "pedal_track"),
+    ("program_tick", "program", "program_channel", "program_track"),
+    ("extra_tick", "extra_track", "extra_data"),
+    ("text_tick", "text"),
+)
 
 
 @dataclass(frozen=True)
@@ -501,6 +521,9 @@ def open_dataset(path: Path) -> Dataset:
                 "update arietta or build the dataset again"
             )
         shards = tuple(Shard(**shard) for shard in described["shards"])
+        outside = [shard.file for shard in shards if Path(shard.file).name != shard.file]
+        if outside:
+            raise ValueError(f"shards outside the folder: {outside}")
         form = described["form"]
         if form not in ("pieces", "grid"):
             raise ValueError(f"unknown form {form!r}")
@@ -524,7 +547,8 @@ class ShardFile:
             self._file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path}: not a readable Parquet file ({error})") from None
-        missing = {f.name for f in _schema(form)} - set(self._file.schema_arrow.names)
+        self._schema = _schema(form)
+        missing = set(self._schema.names) - set(self._file.schema_arrow.names)
         if missing:
             self.close()
             raise InputError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
@@ -542,19 +566,27 @@ class ShardFile:
         self._file.close()
 
     def read(self, index: int) -> Table:
-        """One row group.
+        """One row group, in our types whatever other program wrote it; further columns left out.
 
         Raises:
-            InputError: its bytes are damaged.
+            InputError: its bytes are damaged, or of types that are not ours.
         """
         pa, _ = arrow()
         try:
             # One thread: whoever wants several reads several shards.
-            return self._file.read_row_group(index, use_threads=False)
+            table = self._file.read_row_group(
+                index, columns=self._schema.names, use_threads=False
+            ).select(self._schema.names)
         except (OSError, pa.ArrowException) as error:
             raise InputError(
                 f"{self.path}: row group {index} is damaged; copy the file again ({error})"
             ) from None
+        if table.schema.equals(self._schema):
+            return table
+        try:
+            return table.cast(self._schema)
+        except (ValueError, pa.ArrowException) as error:
+            raise InputError(f"{self.path}: columns of other types ({error})") from None
 
 
 def open_shard(dataset: Dataset, shard: Shard) -> ShardFile:
@@ -583,24 +615,38 @@ def described_rows(table: Table) -> list[Row]:
 
 
 def list_columns(table: Table, names: Iterable[str]) -> tuple[npt.NDArray[Any], list[Any]]:
-    """List columns of equal lengths as flat arrays: (rows + 1,) offsets and one array a name."""
+    """List columns of equal lengths as flat arrays: (rows + 1,) offsets and one array a name.
+
+    Raises:
+        InputError: the lists of a row differ in length, or one has nulls.
+    """
     flat = []
-    offsets: npt.NDArray[Any] = np.zeros(1, np.int32)
+    shared: npt.NDArray[Any] | None = None
     for name in names:
         column = table[name].combine_chunks()
+        if column.null_count or column.values.null_count:
+            raise InputError(f"column {name!r} has gaps (null)")
         offsets = column.offsets.to_numpy()
         flat.append(column.values.to_numpy()[offsets[0] : offsets[-1]])
-    return offsets - offsets[0], flat
+        offsets = offsets - offsets[0]
+        if shared is not None and not np.array_equal(offsets, shared):
+            raise InputError(f"column {name!r} differs in length from the columns beside it")
+        shared = offsets
+    assert shared is not None
+    return shared, flat
 
 
 def table_pieces(table: Table) -> Iterator[tuple[Row, Piece]]:
-    """Rows of the form ``pieces`` one by one."""
+    """Rows of the form ``pieces`` one by one.
+
+    Raises:
+        InputError: the columns of a note, pedal or other table differ in length.
+    """
     columns: dict[str, tuple[npt.NDArray[Any], Any]] = {}
-    for name, kind in _PIECE.items():
-        if kind in ("binary", "string"):
-            continue
-        offsets, (flat,) = list_columns(table, [name])
-        columns[name] = offsets, flat
+    for names in _PIECE_TABLES:
+        numeric = [name for name in names if _PIECE[name] not in ("binary", "string")]
+        offsets, flat = list_columns(table, numeric)
+        columns |= {name: (offsets, f) for name, f in zip(numeric, flat, strict=True)}
     extra, text = table["extra_data"].to_pylist(), table["text"].to_pylist()
     files, divisions = table["file"].to_pylist(), table["division"].to_pylist()
     for i, row in enumerate(described_rows(table)):
@@ -611,12 +657,22 @@ def table_pieces(table: Table) -> Iterator[tuple[Row, Piece]]:
         }
         values |= {"file": files[i], "division": divisions[i]}
         values |= {"extra_data": extra[i], "text": text[i]}
+        for texts, ticks in (("extra_data", "extra_tick"), ("text", "text_tick")):
+            if len(values[texts]) != len(values[ticks]):
+                raise InputError(f"{row.id}: {texts!r} and {ticks!r} differ in length")
         yield row, row_to_piece(values, row.metadata)
 
 
 def table_grid(table: Table) -> Iterator[GridRow]:
-    """Rows of the form ``grid`` one by one."""
+    """Rows of the form ``grid`` one by one.
+
+    Raises:
+        InputError: columns differ in length, or hold values off the grid.
+    """
     offsets, flat = list_columns(table, _GRID)
+    for (name, (low, high)), column in zip(_GRID_LIMITS.items(), flat, strict=True):
+        if len(column) and not (low <= column.min() and column.max() <= high):
+            raise InputError(f"column {name!r} holds values outside {low}..{high}")
     for i, row in enumerate(described_rows(table)):
         wait, duration, pitch, velocity = (c[offsets[i] : offsets[i + 1]] for c in flat)
         tags = tags_of(row.metadata)

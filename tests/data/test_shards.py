@@ -237,7 +237,14 @@ def test_damaged_datasets_are_named(tmp_path: Path) -> None:
     description.write_text(json.dumps({**described, "version": 99}))
     with pytest.raises(InputError, match="version 99"):
         open_dataset(folder)
-    for text in ("", "[]", "{}", json.dumps({**described, "form": "x"})):
+    outside = [{**described["shards"][0], "file": "../x.parquet"}]
+    for text in (
+        "",
+        "[]",
+        "{}",
+        json.dumps({**described, "form": "x"}),
+        json.dumps({**described, "shards": outside}),
+    ):
         description.write_text(text)
         with pytest.raises(InputError, match="not a dataset description"):
             open_dataset(folder)
@@ -249,3 +256,51 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"arietta\[train\]"):
         arrow()
+
+
+def test_shards_of_other_programs_are_read(tmp_path: Path) -> None:
+    """Wider types, another order of columns, one more: what polars or duckdb may write."""
+    pa, pq = arrow()
+    with ShardWriter(tmp_path / "d", "grid") as writer:
+        writer.add(Row("0", metadata={"form": "fugue"}), some_piece(0))
+    dataset = open_dataset(tmp_path / "d")
+    shard = tmp_path / "d" / "train-00000.parquet"
+    ((row, notes),) = read_grid(dataset)
+    table = pq.read_table(shard)
+    foreign = table.select(sorted(table.column_names)).append_column("more", pa.array([1]))
+    wide = pa.large_list(pa.int64())
+    for name in ("wait", "duration", "pitch", "velocity"):
+        place = foreign.column_names.index(name)
+        foreign = foreign.set_column(place, name, foreign[name].cast(wide))
+    pq.write_table(foreign, shard)
+    ((again, same),) = read_grid(dataset)
+    assert again == row
+    assert same_grid(same, notes)
+    for name, values, complaint in (
+        ("pitch", [[None] * 30], "gaps"),
+        ("pitch", [None], "gaps|other types"),
+        ("pitch", [["C4"] * 30], "other types"),
+        ("pitch", [[60] * 29], "differs in length"),
+        ("pitch", [[128] * 30], r"outside 0..127"),
+        ("velocity", [[0] * 30], r"outside 1..12"),
+        ("wait", [[-1] * 30], r"outside 0.."),
+        ("duration", [[501] * 30], r"outside 1..500"),
+    ):
+        place = foreign.column_names.index(name)
+        pq.write_table(foreign.set_column(place, name, pa.array(values)), shard)
+        with pytest.raises(InputError, match=complaint):
+            list(read_grid(dataset))
+
+
+@pytest.mark.parametrize(
+    "name", ["velocity", "tempo_tick", "pedal_value", "program", "extra_data", "text"]
+)
+def test_unequal_columns_of_a_piece_are_named(name: str) -> None:
+    pa, _ = arrow()
+    table = rows_table("pieces", [(Row("0"), some_piece(0))])
+    place = table.column_names.index(name)
+    (values,) = table[name].to_pylist()
+    kind = table.schema.field(name).type
+    more = pa.array([[*values, b"" if name == "extra_data" else "" if name == "text" else 1]], kind)
+    with pytest.raises(InputError, match="in length"):
+        list(table_pieces(table.set_column(place, name, more)))
