@@ -32,17 +32,13 @@ from arietta.data.shards import (
     DESCRIPTION,
     FORMAT_VERSION,
     MANIFEST,
-    Form,
-    Row,
     Shard,
-    arrow,
     open_dataset,
-    table_grid,
-    table_pieces,
     write_description,
     write_shard,
 )
 from arietta.data.sources import Item, find_sources, read_source
+from arietta.data.tables import Form, Row, arrow, table_grid, table_pieces
 from arietta.errors import InputError, OutputError
 from arietta.midi.notes import Piece
 from arietta.output import whole_file

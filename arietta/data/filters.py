@@ -92,16 +92,14 @@ class Measures:
         return np.cumsum(steps)
 
     def _counts_before(self, index: IntArray) -> npt.NDArray[Any]:
-        """(k, pitches) notes of each used pitch among the first ``index[k]`` tuned notes."""
-        n = len(self.pitch)
-        pitches = self._pitch_column[1]
-        # The row from which on note i is counted.
-        row = np.searchsorted(index, np.arange(n), side="right")
-        cell = row * pitches + self._pitch_column[0]
-        count = np.bincount(cell, minlength=(len(index) + 1) * pitches)
-        table = count[: len(index) * pitches].reshape(len(index), pitches)
-        kind = np.int16 if n < 2**15 else np.int32
-        return np.cumsum(table, axis=0, dtype=kind)
+        """(pitches, k) notes of each used pitch among the first ``index[k]`` tuned notes."""
+        n, k = len(self.pitch), len(index)
+        column, pitches = self._pitch_column
+        # The place from which on note i is counted.
+        place = np.searchsorted(index, np.arange(n), side="right")
+        count = np.bincount(column * (k + 1) + place, minlength=pitches * (k + 1))
+        table = count.reshape(pitches, k + 1)[:, :k]
+        return np.cumsum(table, axis=1, dtype=np.int16 if n < 2**15 else np.int32)
 
     @cached_property
     def _pitch_column(self) -> tuple[IntArray, int]:
@@ -116,13 +114,15 @@ class Measures:
         return self._counts_before(starts)
 
     def windows(self, length_s: int) -> npt.NDArray[Any]:
-        """(windows, pitches) notes in [s, s + length], s every second from the first onset on.
+        """(pitches, windows) notes in [s, s + length], s every second from the first onset on.
 
         The last window is the first that reaches the last onset.
         """
         ends = np.searchsorted(self._tuned_start_s, self._window_starts_s + length_s, side="right")
         count = int(np.searchsorted(ends, len(self.pitch))) + 1
-        counted: npt.NDArray[Any] = self._counts_before(ends[:count]) - self._before_windows[:count]
+        counted: npt.NDArray[Any] = (
+            self._counts_before(ends[:count]) - self._before_windows[:, :count]
+        )
         return counted
 
 
@@ -216,7 +216,7 @@ def unique_pitch_count_in_interval(
     if not len(m.pitch):
         return False, value
     for limit, length_s in settings:
-        counts = np.count_nonzero(m.windows(length_s), axis=1)
+        counts = np.count_nonzero(m.windows(length_s), axis=0)
         at = int(counts.argmin())
         start_s = float(m.tuned_start_ms[0] + 1000 * at) / 1000
         value = (length_s, int(counts[at]), start_s)
@@ -238,7 +238,7 @@ def note_density_in_interval(
         return False, value
     for most, most_of_pitch, length_s in settings:
         windows = m.windows(length_s)
-        totals = windows.sum(axis=1, dtype=np.int64)
+        totals = windows.sum(axis=0, dtype=np.int64)
         at = int(totals.argmax())
         total, of_pitch = int(totals[at]), int(windows.max())
         start_s = int(m.tuned_start_ms[0]) // 1000 + at

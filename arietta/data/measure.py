@@ -19,8 +19,8 @@ from arietta.data.filters import CHECKS, Value, check
 from arietta.data.grid import GridNotes, grid_of
 from arietta.data.metadata import describe
 from arietta.data.settings import IGNORED, BuildSettings
-from arietta.data.shards import Row, arrow, rows_table
 from arietta.data.sources import Item
+from arietta.data.tables import Row, arrow, rows_table
 from arietta.errors import InputError
 from arietta.midi.instruments import remove_ignored
 from arietta.midi.notes import DRUM_CHANNEL, Piece

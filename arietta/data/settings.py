@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from arietta.data.filters import OFF, PRESETS, Filters
-from arietta.data.shards import ROWS_PER_GROUP, Form
+from arietta.data.shards import ROWS_PER_GROUP
+from arietta.data.tables import Form
 from arietta.errors import UsageError
 from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED
 
