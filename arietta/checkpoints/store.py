@@ -24,9 +24,10 @@ from arietta.checkpoints.tensors import (
     write_bytes,
     write_tensors,
 )
-from arietta.errors import CheckpointError, OutputError
+from arietta.errors import CheckpointError, OutputError, UsageError
 from arietta.models.config import AriaConfig
 from arietta.paths import cache_dir
+from arietta.tokenizers.vocabulary import vocabulary
 
 FORMAT = "arietta-1"
 WEIGHTS = "model.safetensors"
@@ -147,18 +148,14 @@ def load_folder(folder: Path) -> LoadedCheckpoint:
     tensors = CheckpointTensors(TensorFile(weights))
     shapes = {name: tensors.shape(name) for name in tensors}
     convert.check_tensors(config, shapes, source=weights)
-    tokenizer = convert.tokenizer_for(config.vocab_size, source=weights)
-    if values.get("tokenizer", tokenizer) != tokenizer:
-        raise CheckpointError(
-            f"{place}: tokenizer {values['tokenizer']!r} does not fit a vocabulary of"
-            f" {config.vocab_size}, which is {tokenizer!r}"
-        )
+    tokenizer = values.get("tokenizer") or convert.tokenizer_for(config.vocab_size, source=weights)
+    _check_vocabulary(str(tokenizer), config, source=place)
     known = {"format", "architecture", "model", "tokenizer", "name"}
     found = LoadedCheckpoint(
         str(values.get("name", folder.name)),
         weights,
         config,
-        tokenizer,
+        str(tokenizer),
         convert.kind_of(config),
         tensors,
         {k: v for k, v in values.items() if k not in known},
@@ -172,12 +169,25 @@ def load_folder(folder: Path) -> LoadedCheckpoint:
     return found
 
 
+def _check_vocabulary(name: str, config: AriaConfig, *, source: object) -> None:
+    try:
+        size = vocabulary(name).size
+    except UsageError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    if size != config.vocab_size:
+        raise CheckpointError(
+            f"{source}: tokenizer {name!r} has {size} ids and does not fit a model of"
+            f" {config.vocab_size}"
+        )
+
+
 def save(
     folder: str | PathLike[str],
     config: AriaConfig,
     tensors: Mapping[str, Float32Array],
     *,
     name: str,
+    tokenizer: str | None = None,
     version: str = "1",
     stored: StoredType = "float32",
     card: str | None = None,
@@ -191,6 +201,7 @@ def save(
         config: architecture settings.
         tensors: name -> array of exactly the tensors that ``config`` asks for.
         name: what it is called in provenance.
+        tokenizer: its vocabulary; told by the number of ids when None.
         version: of the checkpoint.
         stored: how matrices are stored.
         card: text of the model card.
@@ -208,6 +219,8 @@ def save(
     lazy = tensors if isinstance(tensors, CheckpointTensors) else None
     shapes = {n: lazy.shape(n) if lazy is not None else tensors[n].shape for n in tensors}
     convert.check_tensors(config, shapes, source=name)
+    tokenizer = tokenizer or convert.tokenizer_for(config.vocab_size, source=name)
+    _check_vocabulary(tokenizer, config, source=name)
     if not overwrite:
         for file in (WEIGHTS, CONFIG):
             if (place / file).exists():
@@ -222,7 +235,7 @@ def save(
         "architecture": "aria",
         "name": name,
         "version": version,
-        "tokenizer": convert.tokenizer_for(config.vocab_size, source=name),
+        "tokenizer": tokenizer,
         "model": config.to_dict(),
         "stored": stored,
         "parameters": config.parameter_count(),

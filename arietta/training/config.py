@@ -266,11 +266,7 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         UsageError: unknown or missing keys, or values out of range.
     """
     given = dict(values)
-    if isinstance(given.get("model"), str):
-        if given["model"] not in PRESETS:
-            raise UsageError(f"{source}: model {given['model']!r} is none of {', '.join(PRESETS)}")
-        given["model"] = PRESETS[given["model"]]
-    elif isinstance(given.get("model"), Mapping):
+    if isinstance(given.get("model"), Mapping):
         given["model"] = AriaConfig.from_dict(dict(given["model"]))
     if isinstance(given.get("data"), Mapping):
         data = dict(given["data"])
@@ -344,6 +340,10 @@ def load_recipes(
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values")
+    if isinstance(values.get("model"), str):
+        if values["model"] not in PRESETS:
+            raise UsageError(f"{path}: model {values['model']!r} is none of {', '.join(PRESETS)}")
+        values["model"] = PRESETS[values["model"]].to_dict()
     variants = values.pop("variants", None) or {"": {}}
     if variant is not None:
         if variant not in variants:

@@ -33,6 +33,7 @@ def export_model(
         config,
         {name: value.detach().float().cpu().numpy() for name, value in state.items()},
         name=recipe.name,
+        tokenizer=recipe.tokenizer,
         info=info,
         overwrite=True,
     )

@@ -287,7 +287,9 @@ class _Run:
                 )
                 if logs:
                     logs.loss(self.step, self.tokens, lr, loss, self.seconds)
-                if self.step % recipe.valid_every_steps == 0 or self.step == self.steps:
+                if len(valid) and (
+                    self.step % recipe.valid_every_steps == 0 or self.step == self.steps
+                ):
                     self.valid_loss = self._validate(valid)
                     if logs:
                         logs.valid(self.step, self.tokens, self.valid_loss, self.seconds)
@@ -388,8 +390,11 @@ class _Run:
     # Looking
 
     def _validation_rows(self) -> Tensor:
-        """Fixed rows, without augmentation or tags, the same in every process."""
+        """Fixed rows, without augmentation or tags, the same in every process; maybe none."""
         index = len(self.recipe.stages) - 1
+        if "valid" not in self.dataset.splits:
+            self.say(f"{self.dataset.path} has no split 'valid': nothing is validated")
+            return torch.zeros(0, 1, dtype=torch.long)
         rows = validation_rows(
             self.dataset,
             "valid",

@@ -100,7 +100,6 @@ def test_stages_are_planned_in_whole_steps() -> None:
     ("changes", "word"),
     [
         ({"colour": "red"}, "colour"),
-        ({"model": "huge"}, "huge"),
         ({"optimiser": {"lr": 0}}, "lr"),
         ({"optimiser": {"lr": 1e-3, "kind": "sgd"}}, "sgd"),
         ({"optimiser": {"lr": 1e-3, "beta": 1}}, "beta"),
@@ -123,6 +122,7 @@ def test_wrong_recipes_say_what_is_wrong(changes: dict[str, object], word: str) 
     ("text", "error", "word"),
     [
         ("- a\n", InputError, "mapping"),
+        ("model: huge\n", UsageError, "huge"),
         ("a: [", InputError, "YAML"),
         ("name: x\n", UsageError, "incomplete"),
         (None, InputError, "small-pretrain"),
