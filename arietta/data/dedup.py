@@ -44,8 +44,12 @@ MAX_REPEATS = 16
 """Occurrences of one sequence that a fingerprint keeps."""
 SHIFT_MS = 25
 """How far a time difference may lie from the common one."""
-RECORDING_SHARE = 0.4
-"""Share of the smaller file's sequences that lie at one shift, at least, in one recording."""
+AGREEMENT = 0.45
+"""Share of the common sequences that lie at one shift, at least, in one recording."""
+RECORDING_SHARE = 0.1
+"""Share of the smaller file's sequences that do; transcriptions of one sound lose many."""
+PART = 0.5
+"""Part of the smaller file that they stretch over, at least."""
 COMPOSITION_SHARE = 0.045
 """Share of the smaller file's different sequences that the other has, at least, in one work."""
 SURE_SHARE = 0.12
@@ -234,15 +238,17 @@ class Match(NamedTuple):
 
     Attributes:
         same: whether it is enough.
-        share: 0..1 of the smaller file's sequences.
+        share: 0..1 of the smaller file's sequences; for recordings those at one shift.
         shared: how many sequences that are.
         shift_ms: for recordings: add it to times of the first file to get those of the second.
+        agreement: for recordings: 0..1 of the sequences in common that lie at that shift.
     """
 
     same: bool
     share: float
     shared: int
     shift_ms: int = 0
+    agreement: float = 0.0
 
 
 _NOTHING = Match(False, 0.0, 0)
@@ -258,12 +264,13 @@ def _thinned(a: Fingerprint, b: Fingerprint) -> tuple[slice, slice, int]:
     return parts[0], parts[1], level
 
 
-def same_recording(a: Fingerprint, b: Fingerprint, min_share: float = RECORDING_SHARE) -> Match:
+def same_recording(a: Fingerprint, b: Fingerprint, agreement: float = AGREEMENT) -> Match:
     """Whether one file is the other, or a part of it: shifted, cut or encoded anew.
 
     The differences in time of all sequences that both hold are searched for the window of
-    2 * ``SHIFT_MS`` that holds most; the share counts those of the smaller file that lie in it.
-    Another speed is another recording.
+    2 * ``SHIFT_MS`` that holds most. Of the smaller file's sequences that the other has somewhere,
+    most have to lie in it, and they have to stretch over a good part of the file. Another speed is
+    another recording.
     """
     of_a, of_b, _ = _thinned(a, b)
     hash_a, hash_b = a.hash[of_a], b.hash[of_b]
@@ -281,10 +288,13 @@ def same_recording(a: Fingerprint, b: Fingerprint, min_share: float = RECORDING_
     best = int(np.argmax(inside))
     centre = int(ordered[best + int(inside[best]) // 2])
     hit = np.abs(shift - centre) <= SHIFT_MS
-    side = i if len(hash_a) <= len(hash_b) else j
-    shared = len(np.unique(side[hit]))
-    share = shared / smaller
-    return Match(share >= min_share and shared >= MIN_HITS, share, shared, centre)
+    side, time = (i, a.time_ms[of_a]) if len(hash_a) <= len(hash_b) else (j, b.time_ms[of_b])
+    here = np.unique(side[hit])
+    share, agreed = len(here) / smaller, len(here) / len(np.unique(side))
+    place = np.searchsorted(np.sort(time), time[here])
+    part = (int(place.max() - place.min()) + 1) / smaller
+    enough = len(here) >= MIN_HITS and share >= RECORDING_SHARE and part >= PART
+    return Match(enough and agreed >= agreement, share, len(here), centre, agreed)
 
 
 def same_composition(
@@ -409,7 +419,7 @@ class Duplicate(NamedTuple):
 
 
 def dedup_recordings(
-    prints: Iterable[Fingerprint], min_share: float = RECORDING_SHARE
+    prints: Iterable[Fingerprint], agreement: float = AGREEMENT
 ) -> list[Duplicate]:
     """Files that hold nothing but (a part of) a recording that a kept file holds.
 
@@ -431,7 +441,7 @@ def dedup_recordings(
     for one, other in pairs.tolist():
         if one in found or other in found:
             continue
-        match = same_recording(table[one], table[other], min_share)
+        match = same_recording(table[one], table[other], agreement)
         if match.same:
             found[one] = Duplicate(one, other, match)
     return [found[i] for i in sorted(found)]

@@ -65,7 +65,7 @@ def play(score: Notes, seed: int, slips: float = 0.03) -> Notes:
     """A performance: a tempo that drifts, chords that spread, some notes left out or wrong."""
     rng = np.random.default_rng(seed)
     beats, place = np.unique(score.onset, return_inverse=True)
-    drift = np.clip(1 + np.cumsum(rng.normal(0, 0.03, len(beats))), 0.6, 1.6)
+    drift = np.exp(np.cumsum(rng.normal(0, 0.03, len(beats))))
     onset = np.cumsum(250 * drift)[place] + rng.normal(0, 6, len(place))
     pitch = score.pitch + np.where(rng.random(len(place)) < slips, rng.integers(-2, 3), 0)
     heard = rng.random(len(place)) >= slips
@@ -296,6 +296,19 @@ def test_a_work_that_many_have_played_is_one_group() -> None:
     prints += [play(compose(2, 150), seed).print for seed in range(3)]
     assert composition_groups(prints).tolist() == [0] * 60 + [60] * 3
     assert dedup_recordings(prints) == []
+
+
+def test_sharing_a_stretch_does_not_make_one_recording() -> None:
+    """Half a recording in another one counts, less than half does not."""
+    played, other = play(compose(1, 600), 1), play(compose(2, 600), 2)
+    end = played.onset[-1]
+    for share, same in ((0.35, False), (0.65, True)):
+        stretch = played.between(0, share * end)
+        rest = other.between(share * end, end)
+        mixed = Notes(np.append(stretch.onset, rest.onset), np.append(stretch.pitch, rest.pitch))
+        match = same_recording(played.print, mixed.print)
+        assert match.agreement > 0.9
+        assert match.same == same
 
 
 def test_tables_give_back_what_went_in() -> None:
