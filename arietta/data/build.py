@@ -203,7 +203,14 @@ def _work_folder(out: Path, *, force: bool) -> Iterator[Path]:
             pass
         except OSError:
             raise OutputError(f"{out}: another process is building this dataset") from None
-        yield work
+        try:
+            yield work
+        except InputError:
+            # Going on would end in the same way: there is nothing to keep.
+            shutil.rmtree(work)
+            if not any(out.iterdir()):
+                out.rmdir()
+            raise
 
 
 def _finish(out: Path, work: Path) -> BuildReport:

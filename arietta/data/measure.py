@@ -185,7 +185,7 @@ def measure(
         record["rule"], record["detail"] = "no_notes", str(error)
         return record, None
     except InputError as error:
-        record["detail"] = printable(str(error).removeprefix(f"{item.id}: "))
+        record["detail"] = printable(str(error)).removeprefix(f"{record['id']}: ")
         return record, None
     except Exception as error:
         # A fault of ours in one file of a million must not cost the other ones.
@@ -220,10 +220,15 @@ def _read(item: Item) -> Piece:
         raise InputError(item.problem)
     if item.piece is not None:
         return item.piece
+    # The piece is named after its place among the sources, not after this machine's folders.
+    name = printable(item.id)
     if item.data is not None:
-        return read_bytes(item.data, source=item.id)
+        return read_bytes(item.data, source=name)
     assert item.file is not None
-    return read(item.file)
+    try:
+        return replace(read(item.file), source=name)
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"{item.file}: ")) from None
 
 
 def _told(value: Value) -> str:

@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -134,22 +134,26 @@ def read_source(source: Source, table: MetadataTable | None = None) -> Iterator[
         MissingExtraError: a package that the archive needs is not installed.
         InputError: a table is damaged.
     """
-    path, name = source.path, source.path.name.lower()
+    path, lower = source.path, source.path.name.lower()
     if path.is_dir():
         if shards := _corpus_rows(path):
-            for shard in sorted(shards):
-                yield from _corpus_shard(source, path / shard, shards[shard])
+            consumed = 0
+            for name in sorted(shards):
+                shard = path / name
+                for item in _corpus_shard(source, shard, shards[name]):
+                    yield replace(item, consumed=consumed + item.consumed)
+                consumed += shard.stat().st_size if shard.is_file() else 0
         elif (path / DESCRIPTION).is_file():
             yield from _dataset(source, path)
         else:
             yield from _folder(source, table or _table_of(path))
-    elif name.endswith(MIDI_SUFFIXES):
+    elif lower.endswith(MIDI_SUFFIXES):
         stat = path.stat()
         known = table.lookup(path.name) if table else {}
         yield Item(
             path.name, "", path.name, stat.st_size, path, known=known, stamp=str(stat.st_mtime_ns)
         )
-    elif name.endswith(".parquet"):
+    elif lower.endswith(".parquet"):
         yield from _dataset(source, path.parent, path.name)
     elif rows := _corpus_rows(path.parent).get(path.name, {}):
         yield from _corpus_shard(source, path, rows)
