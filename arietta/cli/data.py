@@ -34,8 +34,8 @@ def data() -> None:
 
     \b
     Examples:
-      arietta data build ~/midi -o mine
-      arietta data stats mine --png mine.png
+      arietta data build my-midi -o dataset
+      arietta data stats dataset --png dataset.png
     """
 
 
@@ -156,9 +156,10 @@ def build(
 
     \b
     Examples:
-      arietta data build ~/midi -o mine --preset none
-      arietta data build maestro.tar.zst jazz/ -o piano --form grid --exclude kind=score
-      arietta data build /big/midi -o /big/set --engine ray --ray-address auto
+      arietta data build my-midi -o dataset --preset none
+      arietta data build my-midi jazz.zip -o piano --form grid --exclude kind=score
+      arietta data build my-midi -o strict --filter length=60:600 --filter max_programs=1
+      arietta data build my-midi -o dataset --engine ray --ray-address auto
     """
     from arietta.data import build as builder
     from arietta.data.engines import Engine, Local, Ray
@@ -280,8 +281,8 @@ def stats(
 
     \b
     Examples:
-      arietta data stats mine
-      arietta data stats mine --png mine.png
+      arietta data stats dataset
+      arietta data stats dataset --png dataset.png
     """
     from arietta.data.stats import Amount, dataset_stats, draw_stats
     from arietta.output import check_output

@@ -82,9 +82,9 @@ class MetadataTable:
                 return cls({str(k): v for k, v in content.items()}, numbered=True)
             if all(isinstance(row, dict) for row in content.values()):
                 return cls(content)
-        if isinstance(content, list):
+        if isinstance(content, list) and all(isinstance(row, dict) for row in content):
             key = next((k for k in _KEYS if content and k in content[0]), None)
-            if key and all(isinstance(row, dict) and row.get(key) for row in content):
+            if key and all(row.get(key) for row in content):
                 return cls({str(row[key]): row for row in content})
         raise InputError(
             f"{path}: needs a column path, file or id; or JSON of the same, or Aria-MIDI's layout"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
@@ -23,8 +24,12 @@ from arietta.tokenizers.aria import AriaTokenizer
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# Not run here: they play for minutes, or ask a server.
-NOT_RUN = ("arietta models pull", "arietta bench")
+# Not run here: they play for minutes, or ask a server or a cluster.
+NOT_RUN = (
+    "arietta models pull",
+    "arietta bench",
+    "arietta data build my-midi -o dataset --engine ray",
+)
 
 
 def readme_commands() -> list[str]:
@@ -52,6 +57,12 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ids = AriaTokenizer().encode(read("my.mid")).tolist()
     for name in ("ids.json", "nocturne.json"):
         (tmp_path / name).write_text(json.dumps({"ids": ids}))
+
+    (tmp_path / "my-midi").mkdir()
+    with zipfile.ZipFile(tmp_path / "jazz.zip", "w") as archive:
+        for path in prompts_dir.glob("*.mid"):
+            archive.write(path, path.name)
+            (tmp_path / "my-midi" / path.name).write_bytes(path.read_bytes())
 
     def a_little(stream: ContinuationStream, progress: Progress) -> None:
         for count, _ in enumerate(stream):
@@ -82,6 +93,8 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
     for name in ("model.safetensors", "aria.safetensors", "mine"):
         if name in words[:3]:
             public_checkpoint(desk, name)
+    if "dataset" in words and words[:2] != ["data", "build"]:
+        assert run("data build my-midi -o dataset --preset none".split()) == 0
     for at, word in enumerate(words):
         if word == "-o":  # an example may write what another one reads
             for old in desk.glob(f"{Path(words[at + 1]).stem}*"):
