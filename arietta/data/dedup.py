@@ -60,6 +60,10 @@ MIN_SHARED = 15
 """Different sequences that two performances of a work share at least."""
 MIN_HITS = 6
 """The same where fingerprints are thinned out, and sequences of a recording at one shift."""
+LEAST_HITS = 3
+"""Sequences that the index has to find in two files before they are compared."""
+HIT_SHARE = 0.04
+"""The same for recordings, as a share of the smaller file."""
 ENTRIES = 1 << 25
 """Sequences that are indexed at a time; some 60 bytes each."""
 
@@ -447,7 +451,7 @@ def dedup_recordings(
     return [found[i] for i in sorted(found)]
 
 
-def recording_candidates(table: FingerprintTable, window: int = 32, hits: int = 4) -> IntArray:
+def recording_candidates(table: FingerprintTable, window: int = 32) -> IntArray:
     """Pairs worth a look: several sequences of theirs are equal in pitch and in length.
 
     Each sequence is compared with the next ``window`` of its hash, in order of length: copies of a
@@ -466,7 +470,13 @@ def recording_candidates(table: FingerprintTable, window: int = 32, hits: int = 
             if not near.any():
                 break
             pairs.add(file[:-step][near], file[step:][near])
-    return pairs.at_least(hits)
+    found, hits = pairs.at_least(LEAST_HITS)
+    # Performances of one work have a few such sequences by chance, the more the longer they are.
+    level = table.level[found].astype(np.int64)
+    thinner = level.max(axis=1, keepdims=True) - level
+    smaller = (np.diff(table.offsets)[found] >> thinner).min(axis=1)
+    worth: IntArray = found[hits >= HIT_SHARE * smaller]
+    return worth
 
 
 def _slices(
@@ -506,12 +516,13 @@ class _PairCount:
         total = np.bincount(inverse, np.concatenate((self._count, count)), len(self._key))
         self._count = total.astype(np.int64)
 
-    def at_least(self, hits: int) -> IntArray:
-        """(m, 2) pairs that occurred so often, in ascending order."""
+    def at_least(self, hits: int) -> tuple[IntArray, IntArray]:
+        """(m, 2) pairs that occurred so often, in ascending order, and (m,) how often."""
         if self._waiting:
             self._tally()
-        key = self._key[self._count >= hits]
-        return np.stack((key >> 32, key & 0xFFFFFFFF), axis=1)
+        often = self._count >= hits
+        key = self._key[often]
+        return np.stack((key >> 32, key & 0xFFFFFFFF), axis=1), self._count[often]
 
 
 class Groups:
@@ -583,9 +594,7 @@ def _join(
                 joined = True
 
 
-def composition_candidates(
-    table: FingerprintTable, labels: IntArray, window: int = 4, hits: int = 3
-) -> IntArray:
+def composition_candidates(table: FingerprintTable, labels: IntArray, window: int = 4) -> IntArray:
     """Pairs of files of different groups that share several sequences.
 
     Groups count as one file, so a work that thousands have played costs no more than one that two
@@ -601,7 +610,7 @@ def composition_candidates(
             if not near.any():
                 break
             pairs.add(file[:-step][near], file[step:][near])
-    return pairs.at_least(hits)
+    return pairs.at_least(LEAST_HITS)[0]
 
 
 def _commonplace(table: FingerprintTable, labels: IntArray) -> Uint32Array:
