@@ -135,12 +135,17 @@ def _dataset_of(data: Path, out: Path) -> Path:
 
     if (data / DESCRIPTION).is_file() or not data.is_dir():
         return data
-    from arietta.data.build import build
+    from arietta.data.build import build_dataset
+    from arietta.data.settings import preset
 
     folder = out / "dataset"
     if not (folder / DESCRIPTION).is_file():
         note(f"{data}: making a dataset of its MIDI files in {folder}")
-        build([data], folder, preset="none", form="grid")
+        settings = preset(
+            "none", form="grid", dedup="exact", fractions={"train": 0.9, "valid": 0.1}
+        )
+        done = build_dataset([data], folder, settings)
+        note(f"{folder}: {done.kept} of {done.inputs} files")
     return folder
 
 

@@ -15,7 +15,6 @@ from arietta.data.shards import (
     group_grid,
     open_dataset,
     open_shard,
-    read_group,
 )
 from arietta.errors import InputError, UsageError
 from arietta.models.config import AriaConfig
@@ -59,7 +58,7 @@ def _spread(dataset: Dataset) -> Iterator[GridRow]:
     step = max(1, len(places) // _SAMPLE_GROUPS)
     for shard, i in islice(places, 0, None, step):
         with open_shard(dataset, shard) as file:
-            yield from group_grid(dataset, read_group(file, i))
+            yield from group_grid(dataset, file.read(i))
 
 
 def config_of(recipe: Recipe) -> AriaConfig:

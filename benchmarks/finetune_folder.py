@@ -1,0 +1,131 @@
+"""Does a folder of one person's playing make the shipped model better at that person?
+
+    python -m benchmarks.finetune_folder CORPUS [--artists "Dick Hyman" "Art Tatum"] [--model small]
+
+For each artist the recordings that the model never heard (the valid and test splits of the corpus)
+are parted by composition: about 60 % go into a folder on which ``arietta train finetune-folder``
+runs as anyone would run it; the rest is scored before and after, by the model tuned on this artist
+and by those tuned on the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from arietta.checkpoints.store import load
+from arietta.cli.main import run as arietta
+from arietta.evaluation.likelihood import (
+    ScoredStretches,
+    Stretch,
+    backend_scorer,
+    compare,
+    draw_stretches,
+    evaluate,
+    score_stretches,
+    tokenizer_of,
+)
+from arietta.evaluation.recordings import recordings_of_files
+from arietta.inference.backends import cpu_backend
+from benchmarks.common import file_result
+
+HELD_OUT_SHARE = 0.4
+
+
+def unheard(corpus: Path, artists: list[str]) -> dict[str, dict[str, tuple[str, bytes]]]:
+    """Artist -> path -> (composition, MIDI bytes) of recordings outside the train split."""
+    with (corpus / "manifest.csv").open(encoding="utf8", newline="") as file:
+        rows = [
+            r
+            for r in csv.DictReader(file)
+            if r["performer"] in artists and r["split"] != "train" and not r["dup_of"]
+        ]
+    found: dict[str, dict[str, tuple[str, bytes]]] = {artist: {} for artist in artists}
+    for shard in sorted({r["shard"] for r in rows}):
+        wanted = {r["path"]: r for r in rows if r["shard"] == shard}
+        with (corpus / shard).open("rb") as raw:
+            stream = zstandard.ZstdDecompressor(max_window_size=1 << 28).stream_reader(raw)
+            with tarfile.open(fileobj=io.BufferedReader(stream), mode="r|") as tar:
+                for member in tar:
+                    row = wanted.get(member.name)
+                    content = tar.extractfile(member) if row else None
+                    if row and content:
+                        found[row["performer"]][row["path"]] = (row["piece_id"], content.read())
+    return found
+
+
+def part(pieces: dict[str, tuple[str, bytes]], folder: Path) -> tuple[Path, Path, int]:
+    """Write the recordings to ``heard`` and ``held-out``; a composition lies in one of them."""
+    order = sorted(
+        {group for group, _ in pieces.values()}, key=lambda g: hashlib.sha256(g.encode()).digest()
+    )
+    out = set(order[: round(len(order) * HELD_OUT_SHARE)])
+    for name, (group, data) in pieces.items():
+        place = folder / ("held-out" if group in out else "heard")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name.replace("/", "_")).write_bytes(data)
+    return folder / "heard", folder / "held-out", len(out)
+
+
+def scored(model: str, stretches: list[Stretch]) -> ScoredStretches:
+    """What a model makes of stretches, in int8 as it is used."""
+    checkpoint = load(model)
+    backend = cpu_backend(checkpoint, "int8")
+    return score_stretches(stretches, tokenizer_of(checkpoint.tokenizer), backend_scorer(backend))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--artists", nargs="+", default=["Dick Hyman", "Art Tatum"])
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--set", nargs="*", default=[], help="changes of the recipe")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {"model": arguments.model, "changes": arguments.set}
+    pieces = unheard(arguments.corpus, arguments.artists)
+    with tempfile.TemporaryDirectory() as place:
+        tuned: dict[str, str] = {arguments.model: arguments.model}
+        held: dict[str, list[Stretch]] = {}
+        for artist in arguments.artists:
+            folder = Path(place) / artist.replace(" ", "-")
+            heard, out, groups = part(pieces[artist], folder)
+            held[artist] = draw_stretches(
+                recordings_of_files([out], lambda path, error: print(path, error)), 1024, 60
+            )
+            began = time.monotonic()
+            changes = [f"init={arguments.model}", *arguments.set]
+            words = [word for change in changes for word in ("--set", change)]
+            code = arietta(
+                ["train", "finetune-folder", str(heard), "-o", str(folder / "run"), *words]
+            )
+            assert code == 0
+            tuned[f"tuned on {artist}"] = str(folder / "run" / "model")
+            figures[artist] = {
+                "recordings_heard": len(list(heard.iterdir())),
+                "recordings_held_out": len(list(out.iterdir())),
+                "compositions_held_out": groups,
+                "training_s": round(time.monotonic() - began),
+            }
+        for artist, stretches in held.items():
+            before = scored(arguments.model, stretches)
+            for name, model in tuned.items():
+                found = before if model == arguments.model else scored(model, stretches)
+                figures[artist][name] = evaluate(found)
+                if found is not before:
+                    figures[artist][name]["change"] = compare(found, before)
+                print(artist, "|", name, figures[artist][name], flush=True)
+    file_result("finetune_folder", figures)
+
+
+if __name__ == "__main__":
+    main()

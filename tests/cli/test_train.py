@@ -1,0 +1,100 @@
+"""``arietta train``: from a folder of MIDI to a model that plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from arietta.training.config import recipe_names
+
+from .conftest import Command
+
+SHORT = ("stages.0.until_epochs=null", "stages.0.until_tokens=400", "stages.0.seq_len=64")
+
+
+def test_without_a_recipe_it_lists_them(arietta: Command) -> None:
+    done = arietta("train")
+    assert done.code == 0
+    for name in recipe_names():
+        assert name in done.out
+    assert arietta("train", "--json").json == recipe_names()
+
+
+@pytest.mark.parametrize("name", ["aria-medium-pretrain", "aria-medium-generative"])
+def test_the_published_runs_can_be_looked_at_without_data(arietta: Command, name: str) -> None:
+    done = arietta("train", name, "--plan", "--json")
+    assert done.code == 0
+    # Table of the paper's models: 650 M parameters.
+    assert 6.4e8 < done.json["parameters"] < 6.7e8
+    assert done.json["tokens per step"] == 8 * 16 * 8192
+
+
+def test_a_folder_of_midi_becomes_a_model(
+    arietta: Command, prompts_dir: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    changes = [word for change in SHORT for word in ("--set", change)]
+    done = arietta("train", "finetune-folder", prompts_dir, "-o", run, "--cpu", "--json", *changes)
+    assert done.code == 0, done.err
+    assert done.json["steps"] == 2
+    assert done.json["valid_nats_per_token"] > 0
+    out = tmp_path / "out.mid"
+    again = arietta("generate", "-o", out, "--model", run / "model", "--seconds", 2, "--json")
+    assert again.code == 0, again.err
+    assert out.exists()
+    # The same command again: nothing is left to do, and nothing is lost.
+    repeat = arietta(
+        "train", "finetune-folder", prompts_dir, "-o", run, "--cpu", "--json", *changes
+    )
+    assert repeat.code == 0, repeat.err
+    assert repeat.json["steps"] == 2
+
+
+def test_variants_run_in_folders_of_their_own(
+    arietta: Command, prompts_dir: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(
+        yaml.safe_dump(
+            {
+                "name": "two",
+                "model": {
+                    "d_model": 32,
+                    "n_heads": 2,
+                    "n_layers": 1,
+                    "vocab_size": 2565,
+                    "max_seq_len": 64,
+                },
+                "stages": [{"seq_len": 64, "rows": 1, "until_tokens": 128}],
+                "optimiser": {"lr": 0.001},
+                "variants": {"a": {}, "b": {"seed": 1}},
+            }
+        )
+    )
+    run = tmp_path / "run"
+    done = arietta("train", recipe, prompts_dir, "-o", run, "--cpu")
+    assert done.code == 0, done.err
+    assert done.out.count("2 steps") == 2
+    assert (run / "a" / "model").is_dir() and (run / "b" / "model").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["finetune-folder"], 2, "-o RUN"),
+        (["no-such"], 1, "finetune-folder"),
+        (["finetune-folder", "DATA", "-o", "RUN", "--set", "colour=1"], 2, "colour"),
+        (["finetune-folder", "nowhere", "-o", "RUN"], 1, "nowhere"),
+        (["ablation-timing", "DATA", "-o", "RUN", "--variant", "third"], 2, "absolute"),
+    ],
+)
+def test_wrong_requests_say_what_is_wrong(
+    arietta: Command, prompts_dir: Path, tmp_path: Path, words: list[str], code: int, says: str
+) -> None:
+    places = {"DATA": prompts_dir, "RUN": tmp_path / "run"}
+    done = arietta("train", *[places.get(word, word) for word in words])
+    assert done.code == code
+    assert says in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / "run" / "recipe.json").exists()
