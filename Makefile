@@ -1,7 +1,7 @@
 # make demo    set up and continue a shipped prompt with the shipped model
 # make test    set up what is missing and run the tests
 # make check   what CI runs: lint, format, types, tests
-# make bench   every benchmark; DATA=corpus TOKENS=folder for those that need them
+# make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
@@ -32,7 +32,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(if $(TOKENS),--tokens $(TOKENS))
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(if $(DATASET),--dataset $(DATASET))
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,10 @@
 """Run every benchmark, one after the other, each in a process of its own.
 
-    python -m benchmarks [--data FOLDER] [--tokens FOLDER] [--dataset FOLDER]
+    python -m benchmarks [--data FOLDER] [--dataset FOLDER]
 
 FOLDERs are the corpus (``manifest.csv`` and its shards), in place of the test fixtures, and the
-token files and the dataset made from it; what needs those and does not get them is left out and
-named.
+dataset that ``arietta data build`` makes of it; what needs that and does not get it is left out
+and named.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# name -> further arguments; {tokens} and {dataset} stand for those folders.
+# name -> further arguments; {data} and {dataset} stand for those folders.
 ARGUMENTS = {
     "chord_starvation": ["{dataset}"],
-    "continuations": ["test", "{tokens}"],
+    "continuations": ["test", "{dataset}"],
+    "dataset_build": ["{data}"],
+    "dedup_quality": ["--data", "{data}"],
+    "finetune_folder": ["{data}"],
     "likelihood": ["{dataset}"],
     "loader_speed": ["{dataset}"],
     "planted_errors": ["{dataset}"],
@@ -31,7 +34,6 @@ def main() -> int:
     """Exit code 1 if any benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--data", help="folder of the corpus")
-    parser.add_argument("--tokens", help="folder of token files")
     parser.add_argument("--dataset", help="folder of a dataset (arietta data build)")
     given = parser.parse_args()
     failed, left_out = [], []
@@ -39,7 +41,7 @@ def main() -> int:
         name = path.stem
         if name.startswith("_") or name == "common":
             continue
-        folders = {"{tokens}": given.tokens, "{dataset}": given.dataset}
+        folders = {"{data}": given.data, "{dataset}": given.dataset}
         words = [folders.get(w, w) for w in ARGUMENTS.get(name, [])]
         if None in words:
             left_out.append(name)
@@ -50,7 +52,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *words]).returncode:
             failed.append(name)
     if left_out:
-        print("left out, --tokens or --dataset is needed:", ", ".join(left_out))
+        print("left out, --data or --dataset is needed:", ", ".join(left_out))
     if failed:
         print("failed:", ", ".join(failed))
     return int(bool(failed))

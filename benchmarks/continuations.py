@@ -1,7 +1,7 @@
 """Does generated music degenerate, and which sampling settings come closest to what people played?
 
-    python -m benchmarks.continuations presets TOKENS    # grid on the valid split
-    python -m benchmarks.continuations test TOKENS       # the presets on 40 test prompts
+    python -m benchmarks.continuations presets DATASET    # grid on the valid split
+    python -m benchmarks.continuations test DATASET       # the presets on 40 test prompts
 
 Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
 followed. Statistics and their overlap are defined in ``arietta.evaluation.continuations``. As a
@@ -19,11 +19,10 @@ import numpy as np
 
 import arietta
 from arietta.api import GenerateOptions
-from arietta.data.tokens import TokenPieces
 from arietta.evaluation.continuations import Description, compare, describe
+from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.inference.sampling import PRESETS
 from arietta.midi.notes import Piece
-from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
 
 PROMPT_MS, FOLLOW_MS = 15_000, 20_000
@@ -37,18 +36,16 @@ class Excerpt:
     human: Description
 
 
-def draw_excerpts(path: Path, tokenizer: AriaTokenizer, count: int, seed: int) -> list[Excerpt]:
+def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Excerpt]:
     """``count`` excerpts, each from another composition group."""
-    pieces = TokenPieces.load(path)
+    pieces = list(recordings_of_dataset(dataset, split))
     rng = np.random.default_rng(seed)
     excerpts: list[Excerpt] = []
     used: set[str] = set()
     for i in rng.permutation(len(pieces)):
-        if pieces.groups[i] in used:
+        if pieces[i].group in used:
             continue
-        head = np.array([pieces.prefixes[i][0], tokenizer.bos], np.int32)
-        piece = tokenizer.decode(np.concatenate((head, pieces.body(int(i)))))
-        onset = piece.onset_ms
+        onset, duration, pitch, velocity = pieces[i].notes
         room = onset[-1] - PROMPT_MS - FOLLOW_MS
         if room < 0:
             continue
@@ -57,26 +54,22 @@ def draw_excerpts(path: Path, tokenizer: AriaTokenizer, count: int, seed: int) -
         after = (onset >= start + PROMPT_MS) & (onset < start + PROMPT_MS + FOLLOW_MS)
         if inside.sum() < 10 or after.sum() < 10:
             continue
-        notes = piece.notes
         human = describe(
-            onset[after] - start - PROMPT_MS,
-            piece.duration_ms[after],
-            notes.pitch[after],
-            notes.velocity[after],
+            (onset[after] - start - PROMPT_MS).astype(float),
+            duration[after].astype(float),
+            pitch[after],
+            velocity[after],
             FOLLOW_MS,
         )
         assert human is not None
         prompt = Piece.from_ms(
-            onset[inside] - start,
-            piece.duration_ms[inside],
-            notes.pitch[inside],
-            notes.velocity[inside],
+            onset[inside] - start, duration[inside], pitch[inside], velocity[inside]
         )
         excerpts.append(Excerpt(prompt, human))
-        used.add(pieces.groups[i])
+        used.add(pieces[i].group)
         if len(excerpts) == count:
             return excerpts
-    raise SystemExit(f"only {len(excerpts)} of {count} excerpts found in {path}")
+    raise SystemExit(f"only {len(excerpts)} of {count} excerpts found in {dataset}")
 
 
 def continuations(
@@ -115,15 +108,13 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("presets", "test"))
-    parser.add_argument("tokens", type=Path)
+    parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
     parser.add_argument("--prompts", type=int, default=40)
     arguments = parser.parse_args()
     split = {"presets": "valid", "test": "test"}[arguments.what]
-    tokenizer = AriaTokenizer("piano")
-    path = arguments.tokens / f"{split}.npz"
-    excerpts = draw_excerpts(path, tokenizer, arguments.prompts, seed=1)
-    others = draw_excerpts(path, tokenizer, arguments.prompts, seed=2)
+    excerpts = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=1)
+    others = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=2)
     human = [e.human for e in excerpts]
     ceiling = compare([e.human for e in others], human)
     model = arietta.load(arguments.model)
