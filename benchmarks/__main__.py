@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 ARGUMENTS = {
     "chord_starvation": ["{dataset}"],
     "continuations": ["test", "{dataset}"],
-    "dataset_build": ["{data}"],
+    "dataset_build": ["--data", "{data}"],
     "dedup_quality": ["--data", "{data}"],
     "finetune_folder": ["{data}"],
     "likelihood": ["{dataset}"],
