@@ -1,14 +1,18 @@
 """How fast are datasets built, and what memory does it take?
 
     python -m benchmarks.dataset_build --data FOLDER [--times 1 4 16] [--workers 2]
+        [--prefix 'timeout -s KILL 160']
 
 FOLDER is a corpus with ``manifest.csv``. It is built with all filters and exact dedup, in the form
 ``grid``, and again given 4 and 16 times: every file comes under new names, is read and measured
 anew, and found to be a duplicate in the end. Another pass adds the search for recordings and works.
 Each pass is a process of its own. On a machine that others use as well, processor seconds say more
 than the clock; ``files_per_s_by_cpu`` is what the workers would reach with their cores to
-themselves. With ``--slice`` a pass is stopped after so many seconds and gone on with, as often as
-it takes: that is what builds allow.
+themselves. Memory is what a process holds of its own, without pages of mapped files.
+
+``--prefix`` is put before the command of each pass. One that is killed, as by the ``timeout``
+above, is begun again until it is done, and what all attempts took is summed: so a long measurement
+can make way for other work.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,52 +35,65 @@ from arietta.data.engines import Local
 from arietta.data.settings import preset
 from benchmarks.common import file_result
 
+KILLED = (-9, 137)
 
-def one(folder: Path, out: Path, times: int, workers: int, grade: str) -> dict[str, Any]:
-    """Build once, in this process and its workers."""
+
+def one(folder: Path, out: Path, times: int, workers: int, grade: str) -> dict[str, int]:
+    """Build once, in this process and its workers; what it takes is noted while it goes on."""
     near = grade == "recordings"
     settings = preset("pretrain", form="grid", dedup=grade, compositions=near)
-    peak = _Peak()
-    start = time.monotonic()
-    report = build_dataset([folder] * times, out, settings, engine=Local(workers))
-    seconds = time.monotonic() - start
-    worker, driver = peak.stop()
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {
-        "files": report.inputs,
-        "kept": report.kept,
-        "seconds": seconds,
-        "cpu_seconds": sum(u.ru_utime + u.ru_stime for u in used),
-        "driver_mib": driver,
-        "worker_mib": worker,
-    }
+    with Watch(out.with_suffix(f".{os.getpid()}.used")):
+        report = build_dataset([folder] * times, out, settings, engine=Local(workers))
+    return {"files": report.inputs, "kept": report.kept}
 
 
-class _Peak:
-    """Largest memory of this process, and of any one worker, without pages of mapped files."""
+class Watch:
+    """Notes clock, processor time and memory of this process and its workers, in a file.
 
-    def __init__(self) -> None:
+    Args:
+        path: of a JSON file, written several times a second.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin = time.monotonic()
         self._worker = self._driver = 0.0
+        self._cpu: dict[str, float] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
         self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
 
     def _watch(self) -> None:
         me = Path("/proc/self")
         while not self._done.wait(0.2):
             self._driver = max(self._driver, _anonymous_mib(me / "status"))
-            try:
-                children = (me / "task" / str(os.getpid()) / "children").read_text().split()
-            except OSError:
-                continue
-            for child in children:
-                self._worker = max(self._worker, _anonymous_mib(Path("/proc", child, "status")))
+            for child in (me / "task" / str(os.getpid()) / "children").read_text().split():
+                place = Path("/proc", child)
+                self._worker = max(self._worker, _anonymous_mib(place / "status"))
+                self._cpu[child] = max(self._cpu.get(child, 0.0), _cpu_seconds(place / "stat"))
+            used = {
+                "seconds": time.monotonic() - self._begin,
+                "cpu_seconds": time.process_time() + sum(self._cpu.values()),
+                "driver_mib": self._driver,
+                "worker_mib": self._worker,
+            }
+            part = self._path.with_suffix(".part")
+            part.write_text(json.dumps(used))
+            part.replace(self._path)
 
-    def stop(self) -> tuple[float, float]:
-        """(worker, driver) in MiB."""
-        self._done.set()
-        self._thread.join()
-        return round(self._worker, 1), round(self._driver, 1)
+
+def _cpu_seconds(stat: Path) -> float:
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _anonymous_mib(status: Path) -> float:
@@ -89,12 +106,31 @@ def _anonymous_mib(status: Path) -> float:
     return 0.0
 
 
+def measured(command: list[str], out: Path) -> dict[str, Any]:
+    """One pass, in as many attempts as it takes."""
+    attempts = 1
+    while (done := subprocess.run(command, stdout=subprocess.PIPE)).returncode in KILLED:
+        attempts += 1  # what the build has done is kept
+    done.check_returncode()
+    used = [json.loads(path.read_text()) for path in out.parent.glob(f"{out.name}.*.used")]
+    counts: dict[str, Any] = json.loads(done.stdout)
+    return {
+        **counts,
+        "seconds": round(sum(u["seconds"] for u in used), 1),
+        "cpu_seconds": round(sum(u["cpu_seconds"] for u in used), 1),
+        "driver_mib": round(max(u["driver_mib"] for u in used), 1),
+        "worker_mib": round(max(u["worker_mib"] for u in used), 1),
+        "attempts": attempts,
+    }
+
+
 def main() -> None:
     """Measure, print a table, file the result."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True, help="a corpus with manifest.csv")
     options.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
     options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--prefix", default="", help="put before the command of a pass")
     options.add_argument("--pass-of", type=int, help=argparse.SUPPRESS)
     options.add_argument("--grade", default="exact", help=argparse.SUPPRESS)
     options.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -106,21 +142,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for grade, times in [("exact", n) for n in given.times] + [("recordings", 1)]:
             out = Path(scratch, f"{grade}-{times}")
-            command = [sys.executable, "-m", "benchmarks.dataset_build", "--data", str(given.data)]
-            command += ["--workers", str(given.workers), "--out", str(out)]
-            command += ["--pass-of", str(times), "--grade", grade]
-            done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            command = [*shlex.split(given.prefix), sys.executable, "-m", "benchmarks.dataset_build"]
+            command += ["--data", str(given.data), "--workers", str(given.workers)]
+            command += ["--out", str(out), "--pass-of", str(times), "--grade", grade]
+            done = measured(command, out)
             shutil.rmtree(out)
             done["files_per_s"] = round(done["files"] / done["seconds"], 1)
             by_cpu = done["files"] * given.workers / done["cpu_seconds"]
             done["files_per_s_by_cpu"] = round(by_cpu, 1)
-            done["seconds"], done["cpu_seconds"] = (
-                round(done[name], 1) for name in ("seconds", "cpu_seconds")
-            )
             passes[f"{times}x {grade}"] = done
-            print(f"{times:3}x {grade:10} {json.dumps(done)}")
-    first = passes[f"{given.times[0]}x exact"]
-    last = passes[f"{given.times[-1]}x exact"]
+            print(f"{times:3}x {grade:10} {json.dumps(done)}", flush=True)
+    first, last = (passes[f"{n}x exact"] for n in (given.times[0], given.times[-1]))
     more = last["files"] - first["files"]
     growth = (last["driver_mib"] - first["driver_mib"]) / more if more else 0.0
     figures = {
