@@ -47,9 +47,9 @@ def test_score_lists_suspects(arietta: Command, prompts_dir: Path) -> None:
     assert "suspicion" in head and "looks like" in head and len(rows) == 3
     shares = [int(row.split("%")[0].split()[-1]) for row in rows]
     assert shares == sorted(shares, reverse=True)
-    by_bits = arietta("score", prompts_dir / "waltz.mid", "--by", "bits", "--json").json["top"]
+    by_bits = arietta("score", prompts_dir / "waltz.mid", "--quick", "--json").json["top"]
     assert [n["bits"] for n in by_bits] == sorted((n["bits"] for n in by_bits), reverse=True)
-    assert 0 <= by_bits[0]["suspicion"] <= 1
+    assert "suspicion" not in by_bits[0]
 
 
 def test_likelihood_of_files(arietta: Command, prompts_dir: Path, tmp_path: Path) -> None:

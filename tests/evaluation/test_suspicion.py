@@ -45,8 +45,9 @@ def test_wrong_notes_stand_out() -> None:
 
 
 def test_features_see_both_sides() -> None:
-    notes = alberti()
-    found = surprise(notes, cpu_backend(load("small"), threads=1), tokenizer_of("piano"))
+    notes = alberti(20)
+    backend, piano = cpu_backend(load("small"), threads=1), tokenizer_of("piano")
+    found = surprise(notes, backend, piano, removal=False)
     plain = features(notes, found)
     assert plain.shape == (len(notes.pitch), len(FEATURES)) and np.isfinite(plain).all()
     pitch = notes.pitch.copy()
@@ -57,13 +58,13 @@ def test_features_see_both_sides() -> None:
         assert spoilt[100, column] >= plain[100, column]
     assert spoilt[100, FEATURES.index("rare_pitch")] > plain[:, FEATURES.index("rare_pitch")].max()
     one = NoteColumns(*(c[:1] for c in notes))
-    alone = surprise(one, cpu_backend(load("small"), threads=1), tokenizer_of("piano"))
+    alone = surprise(one, backend, piano)
     assert np.isfinite(features(one, alone)).all()
 
 
 def test_fit_finds_the_weights_that_made_the_data() -> None:
     rng = np.random.default_rng(0)
-    values = rng.standard_normal((60_000, len(FEATURES))) * 3 + 1
+    values = rng.standard_normal((30_000, len(FEATURES))) * 3 + 1
     true = np.zeros((len(FEATURES), len(KINDS)))
     true[0, 0], true[1, 1], true[6, 2], true[2, 3], true[1, 4] = 2, -1.5, 1, 1, 2
     odds = (values - values.mean(0)) / values.std(0) @ true - 3
@@ -71,8 +72,8 @@ def test_fit_finds_the_weights_that_made_the_data() -> None:
     share /= share.sum(axis=1, keepdims=True)
     kinds = (share.cumsum(axis=1) < rng.random((len(values), 1))).sum(axis=1)
     fitted = Detector.fit(values, kinds, penalty=1.0)
-    np.testing.assert_allclose(fitted.weights[:-1], true, atol=0.15)
-    np.testing.assert_allclose(fitted.weights[-1], -3, atol=0.15)
+    np.testing.assert_allclose(fitted.weights[:-1], true, atol=0.2)
+    np.testing.assert_allclose(fitted.weights[-1], -3, atol=0.2)
     again = Detector.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_allclose(again.log_odds(values), fitted.log_odds(values), atol=0.01)
 
