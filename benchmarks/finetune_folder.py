@@ -24,6 +24,7 @@ import zstandard
 
 from arietta.checkpoints.store import load
 from arietta.cli.main import run as arietta
+from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -32,7 +33,6 @@ from arietta.evaluation.likelihood import (
     draw_stretches,
     evaluate,
     score_stretches,
-    tokenizer_of,
 )
 from arietta.evaluation.recordings import recordings_of_files
 from arietta.inference.backends import cpu_backend
@@ -80,7 +80,9 @@ def scored(model: str, stretches: list[Stretch]) -> ScoredStretches:
     """What a model makes of stretches, in int8 as it is used."""
     checkpoint = load(model)
     backend = cpu_backend(checkpoint, "int8")
-    return score_stretches(stretches, tokenizer_of(checkpoint.tokenizer), backend_scorer(backend))
+    return score_stretches(
+        stretches, tokenizer_named(checkpoint.tokenizer), backend_scorer(backend)
+    )
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from arietta.checkpoints.store import load
+from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -24,7 +25,6 @@ from arietta.evaluation.likelihood import (
     draw_stretches,
     evaluate,
     score_stretches,
-    tokenizer_of,
 )
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
@@ -55,7 +55,7 @@ def main() -> None:
     precise: dict[str, str] = {}  # a run -> the most precise run of the same model
     for model in arguments.models:
         checkpoint = load(model)
-        tokenizer = tokenizer_of(checkpoint.tokenizer)
+        tokenizer = tokenizer_named(checkpoint.tokenizer)
         figures["models"][model] = {
             "sha256": checkpoint.sha256,
             "parameters": checkpoint.config.parameter_count(),
@@ -76,7 +76,7 @@ def main() -> None:
                     found = score_stretches(stretches, tokenizer, backend_scorer(backend))
                     scored[split, name] = found
     if not arguments.no_ngram:
-        piano = tokenizer_of("piano")
+        piano = tokenizer_named("piano")
         train = [
             piano.encode_columns(*r.notes).astype(np.uint16)
             for r in recordings_of_dataset(arguments.dataset, "train")

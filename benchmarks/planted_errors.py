@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from arietta.checkpoints.store import load
 from arietta.data.augment import NoteColumns
-from arietta.evaluation.likelihood import tokenizer_of
+from arietta.data.loader import tokenizer_named
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import Surprise, surprise
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
     checkpoint = load(arguments.model)
-    backend, tokenizer = cpu_backend(checkpoint), tokenizer_of(checkpoint.tokenizer)
+    backend, tokenizer = cpu_backend(checkpoint), tokenizer_named(checkpoint.tokenizer)
     split = "valid" if arguments.fit else "test"
     spoilt = list(performances(arguments.dataset, split, arguments.performances))
     began = time.perf_counter()

@@ -40,7 +40,7 @@ def evaluate() -> None:
     \b
     Examples:
       arietta evaluate likelihood my-midi/
-      arietta evaluate likelihood DATASET --split test --model small --model runs/mine --json
+      arietta evaluate likelihood dataset --split test --model small --model mine --json
     """
 
 
@@ -111,17 +111,17 @@ def likelihood(
     \b
     Examples:
       arietta evaluate likelihood my-midi/ another.mid
-      arietta evaluate likelihood DATASET --split valid --windows 300 --by kind,source,genre
-      arietta evaluate likelihood DATASET --model small --model runs/mine --ngram DATASET -o f.json
+      arietta evaluate likelihood dataset --split valid --windows 300 --by kind,source,genre
+      arietta evaluate likelihood dataset --model small --model mine --ngram dataset -o f.json
     """
     from arietta.api import DEFAULT_MODEL, open_backend
     from arietta.checkpoints.store import load
+    from arietta.data.loader import tokenizer_named
     from arietta.evaluation.likelihood import (
         backend_scorer,
         compare,
         draw_stretches,
         evaluate,
-        tokenizer_of,
     )
     from arietta.evaluation.recordings import is_dataset, recordings
     from arietta.output import check_output, whole_file
@@ -163,7 +163,7 @@ def likelihood(
             scored[name] = _score(
                 name,
                 stretches,
-                tokenizer_of(checkpoint.tokenizer),
+                tokenizer_named(checkpoint.tokenizer),
                 backend_scorer(backend),
                 progress,
             )
@@ -175,7 +175,7 @@ def likelihood(
             }
         if ngram is not None:
             name = f"{NGRAM_ORDER}-gram"
-            tokenizer = tokenizer_of("piano")
+            tokenizer = tokenizer_named("piano")
             counted = _ngram(ngram, progress)
             scored[name] = _score(name, stretches, tokenizer, counted, progress)
             vocabularies[name], described[name] = "piano", {"trained_on": str(ngram)}

@@ -91,7 +91,7 @@ def score(
     from arietta.api import open_backend
     from arietta.checkpoints.store import load
     from arietta.data.grid import grid_of
-    from arietta.evaluation.likelihood import tokenizer_of
+    from arietta.data.loader import tokenizer_named
     from arietta.evaluation.surprise import surprise
     from arietta.evaluation.suspicion import KINDS, suspicion
     from arietta.midi.reader import read
@@ -125,7 +125,7 @@ def score(
         found = surprise(
             notes,
             open_backend(checkpoint),
-            tokenizer_of(checkpoint.tokenizer),
+            tokenizer_named(checkpoint.tokenizer),
             removal=not quick,
             report=report,
         )

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arietta import __version__
 from arietta.data.engines import Engine, Local
 from arietta.data.grid import GridNotes
 from arietta.data.measure import Chunk, measure_chunk, open_ipc, record_schema
@@ -46,7 +47,8 @@ from arietta.output import whole_file
 WORK = ".build"
 CHUNK_FILES = 64
 CHUNK_BYTES = 8 << 20
-# Part of the name of every chunk: raise it when the same input gives other records.
+# Part of the name of every chunk, like arietta's version: raise it when the same input gives other
+# records.
 _CODE_VERSION = 1
 _INTERNAL = ("given_split", "given_group", "composer", "opus", "number", "row")
 
@@ -118,15 +120,16 @@ def build_dataset(
         if (work / "finish.json").is_file():
             # Killed while the finished files were being moved: there is nothing left to decide.
             return _finish(out, work)
-        total = sum(source.bytes() for source in found) or 1
+        sizes = [source.bytes() for source in found]
+        total = sum(sizes) or 1
         chunks_done: list[str] = []
 
         def items() -> Iterator[tuple[Item, float]]:
             before = 0
-            for source in found:
+            for source, size in zip(found, sizes, strict=True):
                 for item in read_source(source, table):
                     yield item, min((before + item.consumed) / total, 1.0)
-                before += source.bytes()
+                before += size
 
         done = 0
         share = 0.0
@@ -261,7 +264,7 @@ def _chunk_key(items: Sequence[Item], settings: BuildSettings) -> str:
     for later in ("rows_per_group", "rows_per_shard"):
         del recorded[later]
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(json.dumps([_CODE_VERSION, FORMAT_VERSION, recorded]).encode())
+    digest.update(json.dumps([__version__, _CODE_VERSION, FORMAT_VERSION, recorded]).encode())
     for item in items:
         digest.update(item.key().encode("utf8", "surrogatepass") + b"\1")
     return digest.hexdigest()

@@ -64,7 +64,7 @@ LEAST_HITS = 3
 """Sequences that the index has to find in two files before they are compared."""
 HIT_SHARE = 0.04
 """The same for recordings, as a share of the smaller file."""
-ENTRIES = 1 << 25
+ENTRIES = 1 << 23
 """Sequences that are indexed at a time; some 60 bytes each."""
 
 Uint32Array = npt.NDArray[np.uint32]
@@ -461,8 +461,9 @@ def recording_candidates(table: FingerprintTable, window: int = 32) -> IntArray:
         (m, 2) positions, the lower first, in ascending order.
     """
     pairs = _PairCount()
-    for hashes, span, file in _slices(table):
-        order = np.lexsort((span, hashes))
+    for rows, file in _slices(table):
+        hashes, span = table.hash[rows], table.span_ms[rows]
+        order = np.argsort((hashes.astype(np.uint64) << np.uint64(16)) | span, kind="stable")
         hashes, span, file = hashes[order], span[order].astype(np.int32), file[order]
         for step in range(1, window + 1):
             near = hashes[step:] == hashes[:-step]
@@ -479,16 +480,15 @@ def recording_candidates(table: FingerprintTable, window: int = 32) -> IntArray:
     return worth
 
 
-def _slices(
-    table: FingerprintTable,
-) -> Iterator[tuple[Uint32Array, npt.NDArray[np.uint16], IntArray]]:
-    """Hashes, spans and files of all sequences, a range of hashes at a time to bound memory."""
+def _slices(table: FingerprintTable) -> Iterator[tuple[IntArray, IntArray]]:
+    """Rows and files of all sequences, a range of hashes at a time to bound memory."""
+    total = len(table.hash)
     # Small hashes are in every fingerprint, large ones in those of short files only.
-    edges = np.linspace(0, 1 << (32 - MAX_LEVEL), -(-len(table.hash) // ENTRIES) + 1)
-    for low, high in pairwise([*edges[:-1].astype(np.int64).tolist(), 1 << 32]):
+    sample = np.sort(table.hash[:: max(1, total >> 16)])
+    edges = np.unique(sample[:: max(1, len(sample) * ENTRIES // max(total, 1))]).tolist()
+    for low, high in pairwise([0, *edges[1:], 1 << 32]):
         rows = np.flatnonzero((table.hash >= low) & (table.hash < high))
-        file = np.searchsorted(table.offsets, rows, "right") - 1
-        yield table.hash[rows], table.span_ms[rows], file
+        yield rows, np.searchsorted(table.offsets, rows, "right") - 1
 
 
 class _PairCount:
@@ -623,11 +623,17 @@ def _commonplace(table: FingerprintTable, labels: IntArray) -> Uint32Array:
 
 
 def _by_group(table: FingerprintTable, labels: IntArray) -> Iterator[tuple[Uint32Array, IntArray]]:
-    """All sequences in order of hash, one file a group for each."""
-    for hashes, _, file in _slices(table):
+    """All sequences in order of hash and group, the first file of a group for each."""
+    by_label = np.argsort(labels, kind="stable")
+    rank = np.empty(len(labels), np.uint64)
+    rank[by_label] = np.arange(len(labels), dtype=np.uint64)
+    for rows, file in _slices(table):
+        # One number a sequence: numpy sorts numbers several times as fast as it orders them.
+        key = (table.hash[rows].astype(np.uint64) << np.uint64(32)) | rank[file]
+        key.sort()
+        hashes = (key >> np.uint64(32)).astype(np.uint32)
+        file = by_label[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
         group = labels[file]
-        order = np.lexsort((file, group, hashes))
-        hashes, file, group = hashes[order], file[order], group[order]
         first = np.ones(len(file), bool)
         first[1:] = (hashes[1:] != hashes[:-1]) | (group[1:] != group[:-1])
         yield hashes[first], file[first]

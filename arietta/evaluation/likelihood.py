@@ -23,17 +23,17 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.data.augment import NoteColumns
+from arietta.data.loader import Tokenizer
 from arietta.errors import UsageError
 from arietta.inference.backends import Backend
-from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.quantise import SEGMENT_MS
-from arietta.tokenizers.vocabulary import BOS, EOS, Kind, Vocabulary, vocabulary
+from arietta.tokenizers.vocabulary import BOS, EOS, Kind, Vocabulary
 
 Nats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
@@ -45,25 +45,6 @@ KINDS = ("note", "onset", "wait", "duration", "time", "end", "other")
 
 MIN_WINDOW = 64
 """Tokens: a dozen notes and what stands before them."""
-
-
-class ColumnTokenizer(Protocol):
-    """What a tokenizer needs for its model to be scored."""
-
-    vocabulary: Vocabulary
-    vocab_size: int
-
-    def encode_columns(
-        self,
-        onset_ms: npt.NDArray[np.integer[Any]],
-        duration_ms: npt.NDArray[np.integer[Any]],
-        pitch: npt.NDArray[np.integer[Any]],
-        velocity: npt.NDArray[np.integer[Any]],
-        *,
-        prefix_ids: Sequence[int] | None = None,
-        eos: bool = True,
-    ) -> Ids:
-        """Ids of solo-piano columns; see ``AriaTokenizer.encode_columns``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +175,7 @@ def draw_stretches(
     return [part for _, _, part in sorted(kept, key=lambda row: row[1])]
 
 
-def window_ids(stretch: Stretch, tokenizer: ColumnTokenizer) -> Ids:
+def window_ids(stretch: Stretch, tokenizer: Tokenizer) -> Ids:
     """Ids (n,) of a stretch: piano prefix, ``<S>``, notes, ``<E>`` where the recording ends."""
     return tokenizer.encode_columns(*stretch.notes, eos=stretch.ends)
 
@@ -221,7 +202,7 @@ def backend_scorer(backend: Backend, chunk: int = 256) -> Scorer:
 
 def score_stretches(
     stretches: Sequence[Stretch],
-    tokenizer: ColumnTokenizer,
+    tokenizer: Tokenizer,
     score: Scorer,
     *,
     report: Callable[[int, int], None] | None = None,
@@ -399,12 +380,3 @@ def compare(
         "percent": _ratio((a - b) * 100, b, 3),
         "percent_95": _interval(percents, groups, 3),
     }
-
-
-def tokenizer_of(vocabulary_name: str) -> ColumnTokenizer:
-    """The tokenizer of a model, by the name its checkpoint records."""
-    if vocabulary(vocabulary_name).relative:
-        from arietta.tokenizers.relative import RelativeTokenizer
-
-        return RelativeTokenizer()
-    return AriaTokenizer(vocabulary_name)

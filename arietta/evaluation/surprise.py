@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.data.augment import NoteColumns
+from arietta.data.loader import Tokenizer
 from arietta.errors import InputError
-from arietta.evaluation.likelihood import ColumnTokenizer, Ids
+from arietta.evaluation.likelihood import Ids
 from arietta.inference.backends import Backend, Floats, Session
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS, N_PITCHES, Kind, Vocabulary
@@ -110,7 +111,7 @@ def views(onset_ms: npt.NDArray[np.integer[Any]], length: int) -> Iterator[View]
 def surprise(
     notes: NoteColumns,
     backend: Backend,
-    tokenizer: ColumnTokenizer,
+    tokenizer: Tokenizer,
     *,
     removal: bool = True,
     length: int = MAX_WINDOW,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from arietta.data.augment import NoteColumns
 from arietta.data.grid import grid_of
+from arietta.data.loader import tokenizer_named
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.likelihood import (
@@ -23,14 +24,13 @@ from arietta.evaluation.likelihood import (
     score_stretches,
     stretches_of,
     token_kinds,
-    tokenizer_of,
     window_ids,
 )
 from arietta.evaluation.recordings import midi_files, recordings
 from arietta.midi.notes import Piece
 from arietta.tokenizers.vocabulary import BOS, EOS, TIME
 
-PIANO = tokenizer_of("piano")
+PIANO = tokenizer_named("piano")
 
 
 def recording(notes: int, name: str = "a", gap_ms: int = 310, **labels: str) -> Recording:
@@ -74,7 +74,7 @@ def test_stretches_cut_the_recording_into_windows_that_fit(gaps: list[int], leng
 
 def test_other_vocabularies_see_the_same_notes() -> None:
     for name in ("full", "relative"):
-        tokenizer = tokenizer_of(name)
+        tokenizer = tokenizer_named(name)
         for part in stretches_of(recording(900, gap_ms=1_730), 256):
             ids = window_ids(part, tokenizer)
             assert len(ids) <= 256
@@ -105,7 +105,7 @@ def test_too_small_requests_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["piano", "full", "relative"])
 def test_bits_count_what_stands_behind_the_first_note(name: str) -> None:
-    tokenizer = tokenizer_of(name)
+    tokenizer = tokenizer_named(name)
     drawn = draw_stretches([recording(20, source="x")], 128)
     scored = score_stretches(drawn, tokenizer, flat)
     table = evaluate(scored)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from arietta.checkpoints.store import load
 from arietta.data.augment import NoteColumns
 from arietta.data.grid import grid_of
+from arietta.data.loader import tokenizer_named
 from arietta.errors import InputError
-from arietta.evaluation.likelihood import backend_scorer, tokenizer_of
+from arietta.evaluation.likelihood import backend_scorer
 from arietta.evaluation.surprise import REMOVAL_NOTES, surprise, views
 from arietta.inference.backends import Backend, cpu_backend
 from arietta.midi.reader import read
 
-PIANO = tokenizer_of("piano")
+PIANO = tokenizer_named("piano")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_a_relative_vocabulary_owns_its_waits(tmp_path: Path) -> None:
     class Flat:
         """Every token equally likely."""
 
-        vocab_size = tokenizer_of("relative").vocab_size
+        vocab_size = tokenizer_named("relative").vocab_size
         max_seq_len = 512
 
         def new_session(self, rows: int = 1):
@@ -135,7 +136,7 @@ def test_a_relative_vocabulary_owns_its_waits(tmp_path: Path) -> None:
 
     at = np.array([0, 0, 500, 8_000])
     notes = NoteColumns(at, np.full(4, 100), np.array([60, 64, 67, 72]), np.full(4, 60))
-    found = surprise(notes, Flat(), tokenizer_of("relative"), removal=False)  # type: ignore[arg-type]
+    found = surprise(notes, Flat(), tokenizer_named("relative"), removal=False)  # type: ignore[arg-type]
     one = math.log2(Flat.vocab_size)
     np.testing.assert_allclose(found.onset / one, [0, 0, 1, 2], atol=1e-5)
     np.testing.assert_allclose(found.duration / one, 1, atol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 
 from arietta.checkpoints.store import load
 from arietta.data.augment import NoteColumns
-from arietta.evaluation.likelihood import tokenizer_of
+from arietta.data.loader import tokenizer_named
 from arietta.evaluation.surprise import surprise
 from arietta.evaluation.suspicion import FEATURES, KINDS, Detector, detector, features, suspicion
 from arietta.inference.backends import cpu_backend
@@ -34,7 +34,7 @@ def test_wrong_notes_stand_out() -> None:
     pitch[wrong] += 1
     velocity[loud] = 110
     spoilt = notes._replace(pitch=pitch, velocity=velocity)
-    found = surprise(spoilt, cpu_backend(load("small"), threads=1), tokenizer_of("piano"))
+    found = surprise(spoilt, cpu_backend(load("small"), threads=1), tokenizer_named("piano"))
     judged = suspicion(spoilt, found)
     top = np.argsort(-judged.probability)[:6].tolist()
     assert wrong in top and loud in top
@@ -46,7 +46,7 @@ def test_wrong_notes_stand_out() -> None:
 
 def test_features_see_both_sides() -> None:
     notes = alberti(20)
-    backend, piano = cpu_backend(load("small"), threads=1), tokenizer_of("piano")
+    backend, piano = cpu_backend(load("small"), threads=1), tokenizer_named("piano")
     found = surprise(notes, backend, piano, removal=False)
     plain = features(notes, found)
     assert plain.shape == (len(notes.pitch), len(FEATURES)) and np.isfinite(plain).all()
