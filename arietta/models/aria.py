@@ -18,19 +18,22 @@ from arietta.models.config import NORM_EPS, ROPE_BASE, AriaConfig
 KeyValue = tuple[Tensor, Tensor]
 
 
-def rotary_table(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+def rotary_table(
+    positions: Tensor, head_dim: int, base: float = ROPE_BASE
+) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary angles, float32.
 
     Args:
         positions: (..., T) integer positions.
         head_dim: K.
+        base: of the geometric row of frequencies.
 
     Returns:
         cos, sin: (..., T, K/2). The table stays float32 whatever the compute type is: in bf16 the
         angles of late positions would be wrong by whole turns.
     """
     index = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device)
-    frequency = ROPE_BASE ** (-index / head_dim)
+    frequency = base ** (-index / head_dim)
     angle = positions[..., None].float() * frequency
     return angle.cos(), angle.sin()
 
