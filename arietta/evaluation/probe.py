@@ -1,0 +1,471 @@
+"""Linear probes: what a linear classifier reads out of frozen vectors (paper section 4.2).
+
+Definition. Vectors of labelled pieces, a linear classifier taught on one part, asked about the
+other. Two classifiers:
+
+    logistic    standardised vectors, L2-regularised logistic regression; its strength is chosen
+                inside each train part, classes weigh by the inverse root of their frequency
+    paper       one linear layer with bias on the bare vectors, AdamW at 3e-4 with warm-up, for 10,
+                20 and 50 epochs. The paper keeps the best epoch *as judged on the test part*,
+                which flatters; that figure is ``paper, best epoch``, the last epoch's is ``paper``
+
+Conventions. Splits are stratified by class and never tear a group apart: five folds, dealt anew
+four times, twenty splits in all by default. The mean and the standard deviation are over splits;
+the interval (95 %) resamples groups, 1,000 draws, over the predictions of all splits, because
+pieces of one group are not independent. Splits that the source defines stand beside.
+*Balanced accuracy* is the mean recall of the classes that the test part has; F1 of a class that is
+neither there nor predicted is left out of the macro mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.errors import InputError, MissingExtraError, UsageError
+from arietta.evaluation.labels import Benchmark, Example
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+Split = tuple[Ints, Ints]
+"""Rows to learn from, rows to be asked about."""
+
+METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "weighted_f1")
+FOLDS = 5
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Candidates of the inverse regularisation of logistic regression."""
+EPOCHS = (10, 20, 50)
+BATCH = 32
+_DRAWS = 1_000
+
+
+# Splits
+
+
+def stratified_folds(
+    labels: Ints, groups: Sequence[str], folds: int, rng: np.random.Generator
+) -> Ints:
+    """(n,) a fold for every row: whole groups, classes spread as evenly as that allows.
+
+    Groups come in random order, large ones first, each to the fold that it leaves most even.
+    """
+    _, group = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    counts = np.zeros((int(group.max()) + 1, int(labels.max()) + 1))
+    np.add.at(counts, (group, labels), 1)
+    share = counts / counts.sum(axis=0).clip(1)  # of its class, so that rare classes count as much
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    load = np.zeros((folds, counts.shape[1]))
+    size = np.zeros(folds)
+    chosen = np.zeros(len(counts), np.int64)
+    for g in order:
+        crowded = ((load + share[g]) ** 2 - load**2).sum(axis=1)
+        best = np.flatnonzero(crowded <= crowded.min() + 1e-12)
+        fold = best[np.argmin(size[best])]
+        load[fold] += share[g]
+        size[fold] += counts[g].sum()
+        chosen[g] = fold
+    return chosen[group]
+
+
+def group_splits(labels: Ints, groups: Sequence[str], splits: int, seed: int = 0) -> list[Split]:
+    """At least ``splits`` splits: five folds, dealt anew as often as needed."""
+    found: list[Split] = []
+    for deal in range(-(-splits // FOLDS)):
+        fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng([seed, deal]))
+        found += [
+            (np.flatnonzero(fold != part), np.flatnonzero(fold == part)) for part in range(FOLDS)
+        ]
+    return found
+
+
+def own_splits(examples: Sequence[Example]) -> dict[str, list[Split]]:
+    """Name -> the splits that the source defines; numbered folds take turns as the test part.
+
+    Examples that a scheme does not mention are left out of it. A valid part is taught from, as
+    nothing here is chosen by it.
+    """
+    found: dict[str, list[Split]] = {}
+    for name in dict.fromkeys(n for example in examples for n in example.splits):
+        part = np.array([example.splits.get(name, "") for example in examples])
+        if "test" in part:
+            tests = ["test"]
+        elif all(p.isdecimal() for p in part if p):
+            tests = sorted(set(part) - {""})
+        else:
+            continue
+        pairs = [(np.flatnonzero((part != t) & (part != "")), np.flatnonzero(part == t))
+                 for t in tests]  # fmt: skip
+        if all(len(train) and len(test) for train, test in pairs):
+            found[name] = pairs
+    return found
+
+
+# Metrics
+
+
+def scores(confusion: Floats) -> dict[str, float]:
+    """Metrics of one confusion matrix (C, C): rows are the truth, columns what was said."""
+    return {name: float(values[0]) for name, values in _metrics(confusion[None]).items()}
+
+
+def _metrics(confusion: Floats) -> dict[str, Floats]:
+    """Metrics (n,) of n matrices."""
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    truth, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    total = truth.sum(axis=1)
+    f1 = 2 * hits / np.maximum(truth + said, 1e-12)
+    recall = hits / np.maximum(truth, 1e-12)
+    return {
+        "accuracy": hits.sum(axis=1) / total,
+        "macro_f1": f1.sum(axis=1) / np.maximum((truth + said > 0).sum(axis=1), 1),
+        "balanced_accuracy": recall.sum(axis=1) / np.maximum((truth > 0).sum(axis=1), 1),
+        "weighted_f1": (f1 * truth).sum(axis=1) / total,
+    }
+
+
+def _confusions(
+    labels: Ints, answers: Sequence[Ints], splits: Sequence[Split], classes: int
+) -> Floats:
+    found = np.zeros((len(splits), classes, classes))
+    for matrix, answer, (_, test) in zip(found, answers, splits, strict=True):
+        np.add.at(matrix, (labels[test], answer), 1)
+    return found
+
+
+def _interval(
+    labels: Ints,
+    groups: Sequence[str],
+    answers: Sequence[Ints],
+    splits: Sequence[Split],
+    classes: int,
+) -> dict[str, list[float]]:
+    """95 % by resampling groups with all that was said about them."""
+    _, group = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    by_group = np.zeros((int(group.max()) + 1, classes * classes))
+    for answer, (_, test) in zip(answers, splits, strict=True):
+        np.add.at(by_group, (group[test], labels[test] * classes + answer), 1)
+    by_group = by_group[by_group.any(axis=1)]
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(by_group), np.full(len(by_group), 1 / len(by_group)), _DRAWS)
+    table = _metrics((drawn @ by_group).reshape(_DRAWS, classes, classes))
+    return {
+        name: np.round(np.quantile(values, (0.025, 0.975)), 4).tolist()
+        for name, values in table.items()
+    }
+
+
+# Classifiers
+
+
+def logistic_answers(
+    x: Floats, labels: Ints, groups: Sequence[str], splits: Sequence[Split]
+) -> list[Ints]:
+    """Answers of logistic regression about the test rows of every split.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise MissingExtraError("logistic regression", "train") from None
+    answers = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for number, (train, test) in enumerate(splits):
+            fold = stratified_folds(
+                labels[train], [groups[i] for i in train], FOLDS, np.random.default_rng(number)
+            )
+            inner, asked = train[fold > 0], train[fold == 0]
+            found: dict[float, float] = {}
+            teach, look = _standardised(x, inner)
+            model = LogisticRegression(max_iter=300, warm_start=True)
+            for strength in STRENGTHS:
+                model.set_params(C=strength, class_weight=_weights(labels[inner]))
+                model.fit(teach, labels[inner])
+                right = model.predict(look(asked)) == labels[asked]
+                found[strength] = float(_by_class(right, labels[asked]) + right.mean())
+            model = LogisticRegression(
+                C=max(found, key=lambda s: found[s]),
+                max_iter=1_000,
+                class_weight=_weights(labels[train]),
+            )
+            teach, look = _standardised(x, train)
+            answers.append(model.fit(teach, labels[train]).predict(look(test)).astype(np.int64))
+    return answers
+
+
+def _standardised(x: Floats, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:
+    mean, spread = x[rows].mean(axis=0), x[rows].std(axis=0)
+    spread = np.where(spread > 1e-9, spread, 1)
+
+    def look(at: Ints) -> Floats:
+        standard: Floats = (x[at] - mean) / spread
+        return standard
+
+    return look(rows), look
+
+
+def _weights(labels: Ints) -> dict[int, float]:
+    """Between all files alike and all classes alike; the mean over files is 1."""
+    kinds, counts = np.unique(labels, return_counts=True)
+    weight = counts**-0.5 * len(labels) / (counts**0.5).sum()
+    return dict(zip(kinds.tolist(), weight.tolist(), strict=True))
+
+
+def _by_class(right: npt.NDArray[np.bool_], labels: Ints) -> float:
+    return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
+
+
+def paper_answers(
+    x: Floats,
+    labels: Ints,
+    splits: Sequence[Split],
+    epochs: Sequence[int] = EPOCHS,
+    *,
+    end_ratio: float = 0.0,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+) -> tuple[list[Ints], list[Ints]]:
+    """Answers of the published probe: of the last epoch of the longest run, and of the best epoch.
+
+    Args:
+        x: (n, D) vectors, as they are.
+        labels: (n,) classes.
+        splits: what to learn from and be asked about; all are trained side by side.
+        epochs: lengths of the runs.
+        end_ratio, weight_decay: 0 in the paper, 0.1 in the published code.
+        seed: of initial weights and the order of files.
+    """
+    classes = int(labels.max()) + 1
+    last: list[Ints] = []
+    best: list[Ints] = [np.zeros(len(test), np.int64) for _, test in splits]
+    best_right = np.full(len(splits), -1.0)
+    for length in epochs:
+        for weights in _train_linear(
+            x,
+            labels,
+            [train for train, _ in splits],
+            classes,
+            length,
+            end_ratio,
+            weight_decay,
+            seed,
+        ):
+            last = []
+            for number, (_, test) in enumerate(splits):
+                answer = np.argmax(x[test] @ weights[number, :-1] + weights[number, -1], axis=1)
+                last.append(answer.astype(np.int64))
+                right = float(np.mean(answer == labels[test]))
+                if right > best_right[number]:
+                    best_right[number], best[number] = right, last[-1]
+    return last, best
+
+
+def _train_linear(
+    x: Floats,
+    labels: Ints,
+    trains: Sequence[Ints],
+    classes: int,
+    epochs: int,
+    end_ratio: float,
+    weight_decay: float,
+    seed: int,
+) -> Any:
+    """Weights (S, D + 1, C) of S probes after every epoch."""
+    rng = np.random.default_rng(seed)
+    probes, width = len(trains), x.shape[1]
+    bound = width**-0.5
+    weights = rng.uniform(-bound, bound, (probes, width + 1, classes)).astype(np.float32)
+    inputs = np.concatenate([x, np.ones((len(x), 1))], axis=1).astype(np.float32)
+    steps = -(-max(len(train) for train in trains) // BATCH)
+    total, warmup = epochs * steps, min(100, epochs * steps // 2)
+    first = np.zeros_like(weights)
+    second = np.zeros_like(weights)
+    identity = np.eye(classes, dtype=np.float32)
+    step = 0
+    for _ in range(epochs):
+        # Shorter train parts repeat some files, so that all probes take the same steps.
+        order = np.stack([np.resize(rng.permutation(train), steps * BATCH) for train in trains])
+        for at in range(0, steps * BATCH, BATCH):
+            rows = order[:, at : at + BATCH]
+            batch = inputs[rows]  # (S, B, D + 1)
+            logits = batch @ weights
+            logits -= logits.max(axis=2, keepdims=True)
+            error = np.exp(logits)
+            error /= error.sum(axis=2, keepdims=True)
+            error -= identity[labels[rows]]
+            slope = batch.transpose(0, 2, 1) @ error / BATCH
+            if step < warmup:
+                rate = 3e-4 * (step + 1) / warmup
+            else:
+                rate = 3e-4 * (1 - (1 - end_ratio) * (step - warmup) / max(total - warmup, 1))
+            step += 1
+            first += 0.1 * (slope - first)
+            second += 0.05 * (slope * slope - second)
+            weights *= 1 - rate * weight_decay
+            move = first / (1 - 0.9**step)
+            weights -= rate * move / (np.sqrt(second / (1 - 0.95**step)) + 1e-5)
+        yield weights
+
+
+# The whole table
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Vectors of the examples under a name.
+
+    Attributes:
+        name: of what made them.
+        x: (n, D), a row an example.
+        paper: whether the published probe makes sense of them beside logistic regression.
+    """
+
+    name: str
+    x: Floats
+    paper: bool = True
+
+
+def evaluate(
+    benchmark: Benchmark | str,
+    examples: Sequence[Example],
+    vectors: Sequence[Vectors],
+    *,
+    splits: int = 20,
+    seed: int = 0,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """One table: every kind of vectors with every probe, on our splits and the source's own.
+
+    Args:
+        benchmark: what it is, or a name.
+        examples: as gathered, in the order of the rows of the vectors.
+        vectors: what to compare; the floor first.
+        splits: at least this many of our own.
+        seed: deals the splits.
+        report: told what is being taught.
+
+    Returns:
+        JSON values: the benchmark, its classes, and under ``rows`` figures with ``mean``, ``sd``
+        over splits and ``interval_95`` of each metric.
+
+    Raises:
+        InputError: there are no two classes, or too few groups to split.
+        UsageError: fewer than one split.
+    """
+    if splits < 1:
+        raise UsageError(f"--splits must be at least 1, not {splits}")
+    names = sorted({example.label for example in examples})
+    if len(names) < 2:
+        raise InputError("a probe needs files of at least two classes")
+    groups = [example.group for example in examples]
+    if len(set(groups)) < FOLDS:
+        raise InputError(f"a probe needs at least {FOLDS} groups, here are {len(set(groups))}")
+    labels = np.array([names.index(example.label) for example in examples], np.int64)
+    schemes = {"": group_splits(labels, groups, splits, seed), **own_splits(examples)}
+    # A class that a train part lacks can be asked about, but not learned.
+    schemes = {
+        scheme: [s for s in pairs if len(set(labels[s[0]])) > 1]
+        for scheme, pairs in schemes.items()
+    }
+    rows: list[dict[str, Any]] = []
+    for scheme, pairs in schemes.items():
+        for one in vectors:
+            report(f"{one.name}, {scheme or f'{len(pairs)} splits'}")
+            answers = {"logistic": logistic_answers(one.x, labels, groups, pairs)}
+            if one.paper:
+                last, best = paper_answers(one.x, labels, pairs, seed=seed)
+                answers |= {"paper": last, "paper, best epoch": best}
+            for probe, said in answers.items():
+                rows.append(
+                    {
+                        "vectors": one.name,
+                        "probe": probe,
+                        "splits": len(pairs),
+                        "scheme": scheme or "grouped folds",
+                        **_figures(labels, groups, said, pairs, len(names)),
+                    }
+                )
+    known = benchmark if isinstance(benchmark, Benchmark) else None
+    return {
+        "benchmark": known.name if known else benchmark,
+        "what": known.what if known else "",
+        "files": len(examples),
+        "groups": len(set(groups)),
+        "classes": {name: int((labels == i).sum()) for i, name in enumerate(names)},
+        "rows": rows,
+        "published": [
+            {"system": p.system, "accuracy": p.accuracy / 100, "macro_f1": p.macro_f1 / 100,
+             "protocol": p.protocol}
+            for p in (known.published if known else ())
+        ],
+    }  # fmt: skip
+
+
+def _figures(
+    labels: Ints,
+    groups: Sequence[str],
+    answers: Sequence[Ints],
+    splits: Sequence[Split],
+    classes: int,
+) -> dict[str, Any]:
+    table = _metrics(_confusions(labels, answers, splits, classes))
+    between = _interval(labels, groups, answers, splits, classes)
+    return {
+        name: {
+            "mean": round(float(values.mean()), 4),
+            "sd": round(float(values.std(ddof=1)), 4) if len(values) > 1 else None,
+            "interval_95": between[name],
+        }
+        for name, values in table.items()
+    }
+
+
+HEAD = ("vectors", "probe", "split", "accuracy", "macro F1", "balanced acc.", "weighted F1")
+
+
+def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table under ``HEAD``, figures in per cent: mean ± sd (interval)."""
+    rows = []
+    for row in found["rows"]:
+        split = row["scheme"] if row["splits"] == 1 else f"{row['splits']} {row['scheme']}"
+        rows.append([row["vectors"], row["probe"], split, *(_cell(row[name]) for name in METRICS)])
+    for row in found["published"]:
+        cells = [f"{100 * row[name]:.1f}" for name in METRICS[:2]]
+        rows.append([f"published: {row['system']}", "", row["protocol"], *cells, "", ""])
+    return rows
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    spread = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.1f}"
+    low, high = figure["interval_95"]
+    return f"{100 * figure['mean']:.1f}{spread} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The table as Markdown, with what is needed to read it."""
+    lines = [
+        f"# {found['benchmark']}: {found['what']}" if found["what"] else f"# {found['benchmark']}",
+        "",
+        f"{found['files']:,} files in {found['groups']:,} groups, {len(found['classes'])} classes: "
+        + ", ".join(f"{name} {count:,}" for name, count in found["classes"].items())
+        + ".",
+        "",
+        "Per cent: mean ± standard deviation over splits (95 % interval, resampling groups). No"
+        " group is on both sides of a split. `paper, best epoch` picks its epoch on the test part,"
+        " as published.",
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "|" + " --- |" * len(HEAD),
+        *("| " + " | ".join(row) + " |" for row in table_rows(found)),
+        "",
+    ]
+    return "\n".join(lines)
