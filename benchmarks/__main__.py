@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# name -> further arguments; {data} and {dataset} stand for those folders.
+# name -> further arguments; {data} and {dataset} stand for those folders, and {runs} for trained
+# models, which nobody gives here.
 ARGUMENTS = {
     "chord_starvation": ["{dataset}"],
     "continuations": ["test", "{dataset}"],
@@ -26,6 +27,7 @@ ARGUMENTS = {
     "loader_speed": ["{dataset}"],
     "planted_errors": ["{dataset}"],
     "tokenize_speed": ["--miditok"],
+    "variants": ["{runs}"],
 }
 TAKES_DATA = {"read_speed", "tokenize_speed"}
 
@@ -41,7 +43,7 @@ def main() -> int:
         name = path.stem
         if name.startswith("_") or name == "common":
             continue
-        folders = {"{data}": given.data, "{dataset}": given.dataset}
+        folders = {"{data}": given.data, "{dataset}": given.dataset, "{runs}": None}
         words = [folders.get(w, w) for w in ARGUMENTS.get(name, [])]
         if None in words:
             left_out.append(name)
@@ -52,7 +54,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *words]).returncode:
             failed.append(name)
     if left_out:
-        print("left out, --data or --dataset is needed:", ", ".join(left_out))
+        print("left out, because they need --data, --dataset or trained runs:", ", ".join(left_out))
     if failed:
         print("failed:", ", ".join(failed))
     return int(bool(failed))

@@ -411,19 +411,26 @@ class RowStream:
             yield prefix if rng.random() < self.settings.tag_share else prefix[:1]
 
 
-def validation_rows(dataset: Dataset, split: str, settings: LoaderSettings, count: int) -> Ids:
+def validation_rows(
+    dataset: Dataset,
+    split: str,
+    settings: LoaderSettings,
+    count: int,
+    kind: type[RowStream] = RowStream,
+) -> Ids:
     """Fixed rows of a split, without augmentation or tags, to compare losses on.
 
     Args:
         dataset, split: what to take them from.
         settings: vocabulary, length and mode count; the rest is put aside.
         count: how many rows; fewer where the split holds fewer.
+        kind: of stream, which makes the rows.
 
     Returns:
-        (n, seq_len + 1) int32.
+        (n, seq_len + 1) int32, or whatever shape the rows of that stream have.
     """
     plain = replace(settings, augment=None, jitter_ms=0.0, tag_share=0.0, share=1.0, seed=0)
-    stream = RowStream(dataset, split, plain)
+    stream = kind(dataset, split, plain)
     rows: list[Ids] = []
     for row in stream:
         if stream.epoch > 1 and rows:

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.loader import LoaderSettings, RowStream
-from arietta.data.shards import Dataset
-from arietta.training.config import PlannedStage, Recipe
+from arietta.training.config import PlannedStage
+from arietta.training.tasks import Task
 
 Rows = npt.NDArray[np.int32]
 Positions = dict[int, dict[str, Any]]
@@ -25,7 +24,7 @@ class StepBatch:
     """The share of one process in one step.
 
     Attributes:
-        micro: a (rows, seq_len + 1) batch of each of its streams.
+        micro: a batch of rows of each of its streams, (rows, seq_len + 1) for language models.
         names: ids of the pieces in each row, batch after batch.
         before, after: positions of its streams before and after the step.
     """
@@ -36,26 +35,8 @@ class StepBatch:
     after: Positions
 
 
-def loader_settings(recipe: Recipe, stage_index: int) -> LoaderSettings:
-    """Settings of the rows of one stage."""
-    data = recipe.data
-    return LoaderSettings(
-        tokenizer=recipe.tokenizer,
-        seq_len=recipe.stages[stage_index].seq_len,
-        mode=data.mode,
-        tag_share=data.tag_share,
-        augment=data.augment,
-        jitter_ms=data.jitter_ms,
-        share=data.share,
-        block_pieces=data.block_pieces,
-        # Another order in every stage.
-        seed=recipe.seed * 1000 + stage_index,
-    )
-
-
 def step_batches(
-    dataset: Dataset,
-    recipe: Recipe,
+    task: Task,
     planned: list[PlannedStage],
     *,
     step: int,
@@ -66,18 +47,17 @@ def step_batches(
     """Batches from a step to the end of the run.
 
     Args:
-        dataset: its train split is read.
-        recipe, planned: the run.
+        task: of the run; the train split is read.
+        planned: its stages.
         step: the first step.
         positions: of all streams at that step; empty at the start of a stage.
         rank, world: this process takes the streams s with s % world == rank.
     """
-    mine = range(rank, recipe.streams, world)
+    mine = range(rank, task.recipe.streams, world)
     for index, part in enumerate(planned):
         if step >= part.end_step:
             continue
-        settings = loader_settings(recipe, index)
-        streams = {s: RowStream(dataset, "train", settings, s, recipe.streams) for s in mine}
+        streams = {s: task.stream("train", index, s, task.recipe.streams) for s in mine}
         if step > part.first_step:
             for s, stream in streams.items():
                 stream.seek(positions[s])

@@ -157,12 +157,42 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Contrastive:
+    """Two views of each piece near each other (paper section 3.3).
+
+    Attributes:
+        min_notes, max_notes: of a view.
+        temperature: of the loss; the paper's 0.1, its code's default is 0.5.
+        negatives: ``all`` as in the paper's equation, or ``cross-view`` as in its code.
+        embedding_size: of the head.
+    """
+
+    min_notes: int = 100
+    max_notes: int = 650
+    temperature: float = 0.1
+    negatives: str = "all"
+    embedding_size: int = 512
+
+    def __post_init__(self) -> None:
+        if self.negatives not in ("all", "cross-view"):
+            raise UsageError(
+                f"recipe: contrastive.negatives is all or cross-view, not {self.negatives!r}"
+            )
+        if not self.temperature > 0 or self.embedding_size < 1:
+            raise UsageError("recipe: contrastive temperature and embedding_size lie above 0")
+
+
+TASKS = ("next-token", "contrastive")
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A language-model training run.
+    """A training run.
 
     Attributes:
         name: of the model that comes out.
-        optimiser, schedule, data, lora: see there.
+        task: what is learned, one of ``TASKS``.
+        optimiser, schedule, data, lora, contrastive: see there; the last is of its task alone.
         stages: in order; the last one ends the run.
         model: architecture; may be left out where ``init`` names a model.
         init: model to start from; None for fresh weights.
@@ -182,12 +212,14 @@ class Recipe:
     name: str
     optimiser: Optimiser
     stages: tuple[Stage, ...]
+    task: str = "next-token"
     model: AriaConfig | None = None
     init: str | None = None
     tokenizer: str = "piano"
     schedule: Schedule = field(default_factory=Schedule)
     data: Data = field(default_factory=Data)
     lora: Lora | None = None
+    contrastive: Contrastive | None = None
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
@@ -202,6 +234,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("recipe: stages is empty")
+        if self.task not in TASKS:
+            raise UsageError(f"recipe: task is one of {', '.join(TASKS)}, not {self.task!r}")
+        if (self.contrastive is not None) != (self.task == "contrastive"):
+            raise UsageError("recipe: task: contrastive and a table contrastive go together")
         if self.model is None and self.init is None:
             raise UsageError("recipe: give a model (its settings) or an init (a trained model)")
         if self.lora is not None and self.init is None:
@@ -215,6 +251,11 @@ class Recipe:
             raise UsageError(
                 f"recipe: seq_len {longest} exceeds max_seq_len {self.model.max_seq_len}"
             )
+
+    def step_tokens(self, stage: Stage) -> int:
+        """Tokens of an optimiser step, padding included."""
+        views = 2 if self.task == "contrastive" else 1
+        return self.streams * stage.rows * views * stage.seq_len
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored beside the run; ``recipe_from`` reads them back."""
@@ -248,7 +289,7 @@ def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
             if stage.until_tokens is not None
             else round((stage.until_epochs or 0) * epoch_tokens)
         )
-        per_step = recipe.streams * stage.rows * stage.seq_len
+        per_step = recipe.step_tokens(stage)
         steps = max(1 if not planned else 0, round((end - tokens) / per_step))
         if end <= tokens and planned:
             raise UsageError(
@@ -273,7 +314,12 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         if isinstance(data.get("augment"), Mapping):
             data["augment"] = _build(Ranges, data["augment"], f"{source}: data.augment")
         given["data"] = _build(Data, data, f"{source}: data")
-    for key, kind in (("optimiser", Optimiser), ("schedule", Schedule), ("lora", Lora)):
+    for key, kind in (
+        ("optimiser", Optimiser),
+        ("schedule", Schedule),
+        ("lora", Lora),
+        ("contrastive", Contrastive),
+    ):
         if isinstance(given.get(key), Mapping):
             part = dict(given[key])
             if "betas" in part:

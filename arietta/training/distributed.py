@@ -85,6 +85,11 @@ class Processes:
         found: Tensor = self._accelerator.reduce(value, "sum")
         return found
 
+    def gather(self, value: Tensor) -> Tensor:
+        """The values of all processes one after the other, in order of rank; without gradients."""
+        found: Tensor = self._accelerator.gather(value) if self.world > 1 else value
+        return found
+
     def wait(self) -> None:
         """Wait for the others."""
         self._accelerator.wait_for_everyone()

@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,24 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arietta.checkpoints.store import load as load_checkpoint
-from arietta.checkpoints.store import load_folder
-from arietta.data.loader import tokenizer_named, validation_rows
 from arietta.data.shards import Dataset, open_dataset
 from arietta.errors import TrainingError, UsageError
-from arietta.models.aria import AriaDecoder, initialise
-from arietta.models.config import AriaConfig
-from arietta.tokenizers.vocabulary import PAD
-from arietta.training.batches import StepBatch, ahead, loader_settings, step_batches
+from arietta.training.batches import StepBatch, ahead, step_batches
 from arietta.training.checkpoints import load_state, save_state, saved_states
 from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
-from arietta.training.export import export_model
-from arietta.training.hardware import measured_peak_flops, training_flops_per_token
-from arietta.training.lora import add_adapters, merged_state
-from arietta.training.objective import NextToken
+from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
 from arietta.training.planning import epoch_tokens
+from arietta.training.tasks import task_of
 
 RECIPE = "recipe.json"
 LOSSES = "loss.csv"
@@ -52,7 +44,7 @@ class Report:
     Attributes:
         step, steps: optimiser steps done, and of the whole run.
         tokens: tokens seen.
-        loss: nats per token of the latest steps, smoothed.
+        loss: of the latest steps, smoothed, in the unit of the task (nats per token).
         valid: latest validation loss, or None.
         tokens_per_second: of all processes together, since this start.
         peak_share: arithmetic used, as a share of what a large matrix product reaches here.
@@ -76,7 +68,7 @@ class Result:
     Attributes:
         model: folder of the trained model, loadable by name of the path.
         steps, tokens: done.
-        train_loss, valid_loss: nats per token, latest.
+        train_loss, valid_loss: latest, in the unit of the task (nats per token).
     """
 
     model: Path
@@ -140,12 +132,8 @@ class _Run:
         self.positions: dict[int, dict[str, Any]] = {}
         self.resuming = self._claim_folder()
         torch.manual_seed(recipe.seed + processes.rank)
-        decoder = self._decoder()
-        self.config: AriaConfig = decoder.config
-        decoder.model.grad_checkpoint = recipe.grad_checkpoint
-        module = NextToken(decoder, PAD, recipe.precision)
-        if recipe.lora is not None:
-            add_adapters(decoder, recipe.lora)
+        self.task = task_of(recipe, self.dataset)
+        module = self.task.module
         if recipe.compile and self._can_compile():
             module.compile()
         optimisers = build_optimisers(module, recipe.optimiser)
@@ -190,47 +178,6 @@ class _Run:
             path.write_text(json.dumps(resolved, indent=1), "utf8")
         return bool(saved_states(self.run))
 
-    def _decoder(self) -> AriaDecoder:
-        """Fresh or pretrained weights; the tokenizer has to fit."""
-        recipe = self.recipe
-        config = recipe.model
-        checkpoint = None
-        if recipe.init is not None:
-            checkpoint = load_checkpoint(recipe.init)
-            checkpoint.require("lm")
-            if checkpoint.tokenizer != recipe.tokenizer:
-                raise UsageError(
-                    f"{recipe.name}: {recipe.init} reads tokens of {checkpoint.tokenizer!r}, the"
-                    f" recipe makes {recipe.tokenizer!r}"
-                )
-            if config is not None and config != checkpoint.config:
-                raise UsageError(
-                    f"{recipe.name}: {recipe.init} has another architecture than the recipe's model"
-                )
-            config = checkpoint.config
-            longest = max(s.seq_len for s in recipe.stages)
-            if longest > config.max_seq_len:
-                raise UsageError(
-                    f"{recipe.name}: seq_len {longest} exceeds the {config.max_seq_len} tokens of"
-                    f" {recipe.init}"
-                )
-        assert config is not None
-        if recipe.resid_dropout is not None:
-            config = replace(config, resid_dropout=recipe.resid_dropout)
-        size = tokenizer_named(recipe.tokenizer).vocab_size
-        if size != config.vocab_size:
-            raise UsageError(
-                f"{recipe.name}: tokenizer {recipe.tokenizer} has {size} ids, the model"
-                f" {config.vocab_size}"
-            )
-        decoder = AriaDecoder(config)
-        if checkpoint is None:
-            initialise(decoder, recipe.seed)
-        else:
-            found = checkpoint.tensors
-            decoder.load_state_dict({n: torch.from_numpy(found[n].copy()) for n in found})
-        return decoder
-
     def _can_compile(self) -> bool:
         if self.processes.device.type != "cpu" or any(map(shutil.which, ("g++", "clang++"))):
             return True
@@ -247,11 +194,10 @@ class _Run:
         peak = measured_peak_flops(
             processes.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         )
-        logs = _Logs(self.run, self.step) if processes.is_main else None
+        logs = _Logs(self.run, self.step, self.task.unit) if processes.is_main else None
         batches = ahead(
             step_batches(
-                self.dataset,
-                recipe,
+                self.task,
                 self.planned,
                 step=self.step,
                 positions=self.positions,
@@ -274,17 +220,13 @@ class _Run:
                 if not math.isfinite(loss):
                     raise self._not_a_number(loss, batch)
                 self.step += 1
-                self.tokens += recipe.streams * stage.rows * stage.seq_len
+                seen = recipe.step_tokens(stage)
+                self.tokens += seen
                 self.positions = batch.after
                 now = time.monotonic()
                 self.seconds, mark = self.seconds + now - mark, now
                 recent = [*recent[-49:], loss]
-                flops_done += (
-                    training_flops_per_token(self.config, stage.seq_len)
-                    * recipe.streams
-                    * stage.rows
-                    * stage.seq_len
-                )
+                flops_done += self.task.flops_per_token(stage.seq_len) * seen
                 if logs:
                     logs.loss(self.step, self.tokens, lr, loss, self.seconds)
                 if len(valid) and (
@@ -350,17 +292,8 @@ class _Run:
     def _train_step(self, batch: StepBatch) -> float:
         """One optimiser step; the mean loss over all processes."""
         processes = self.processes
-        total = torch.zeros((), device=processes.device)
-        for i, rows in enumerate(batch.micro):
-            ids = self._ids(rows)
-            if i + 1 < len(batch.micro):
-                with processes.unsynchronised(self.module):
-                    loss = self.module(ids) / len(batch.micro)
-                    processes.backward(loss)
-            else:
-                loss = self.module(ids) / len(batch.micro)
-                processes.backward(loss)
-            total += loss.detach()
+        micro = [self._ids(rows) for rows in batch.micro]
+        total = self.task.step(self.module, micro, processes)
         mean = float(processes.mean(total)) if processes.world > 1 else float(total)
         if math.isfinite(mean):
             if self.recipe.optimiser.clip_norm is not None:
@@ -391,40 +324,23 @@ class _Run:
 
     def _validation_rows(self) -> Tensor:
         """Fixed rows, without augmentation or tags, the same in every process; maybe none."""
-        index = len(self.recipe.stages) - 1
         if "valid" not in self.dataset.splits:
             self.say(f"{self.dataset.path} has no split 'valid': nothing is validated")
             return torch.zeros(0, 1, dtype=torch.long)
-        rows = validation_rows(
-            self.dataset,
-            "valid",
-            loader_settings(self.recipe, index),
-            self.recipe.data.valid_rows,
-        )
-        return torch.from_numpy(np.asarray(rows)).long()
+        return self.task.validation()
 
     @torch.no_grad()
     def _validate(self, rows: Tensor) -> float:
-        """Nats per token over the rows, which the processes share."""
-        processes = self.processes
+        """The loss over the rows."""
         self.module.eval()
-        sums = torch.zeros(2, dtype=torch.float64)
-        mine = rows[processes.rank :: processes.world]
-        for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = int((batch[:, 1:] != PAD).sum())
-            loss = float(self.module(batch.to(processes.device)))
-            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        loss = self.task.validate(self.module, rows, self.processes)
         self.module.train()
-        if processes.world > 1:
-            sums = processes.total(sums.to(processes.device)).cpu()
-        return float(sums[0] / sums[1])
+        return loss
 
     def _sample(self) -> None:
-        from arietta.training.samples import write_samples
-
         folder = self._export()
         if self.processes.is_main:
-            write_samples(load_folder(folder), self.run / "samples", self.step)
+            self.task.sample(folder, self.run / "samples", self.step)
 
     # Keeping
 
@@ -447,15 +363,8 @@ class _Run:
         state = self.processes.whole_state_dict(self.module)
         folder = self.run / "model"
         if self.processes.is_main:
-            weights = {k.removeprefix("decoder."): v for k, v in state.items()}
-            if self.recipe.lora is not None:
-                weights = merged_state(weights, self.recipe.lora)
-            export_model(
-                folder,
-                self.config,
-                weights,
-                self.recipe,
-                {"trained_tokens": self.tokens, "trained_steps": self.step},
+            self.task.export(
+                folder, state, {"trained_tokens": self.tokens, "trained_steps": self.step}
             )
         self.processes.wait()
         return folder
@@ -464,14 +373,11 @@ class _Run:
 class _Logs:
     """``loss.csv``, ``valid.csv``, TensorBoard; lines after the resumed step are dropped."""
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, unit: str) -> None:
+        self._unit = unit
         self._files: list[TextIO] = []
-        self._loss = self._open(
-            run / LOSSES, ["step", "tokens", "lr", "nats_per_token", "seconds"], step
-        )
-        self._valid = self._open(
-            run / VALIDATION, ["step", "tokens", "nats_per_token", "seconds"], step
-        )
+        self._loss = self._open(run / LOSSES, ["step", "tokens", "lr", unit, "seconds"], step)
+        self._valid = self._open(run / VALIDATION, ["step", "tokens", unit, "seconds"], step)
         self._board = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -497,13 +403,13 @@ class _Logs:
     def loss(self, step: int, tokens: int, lr: float, loss: float, seconds: float) -> None:
         self._loss.writerow([step, tokens, f"{lr:.6g}", repr(loss), f"{seconds:.1f}"])
         if self._board is not None and (step % 10 == 0 or step < 10):
-            self._board.add_scalar("train/nats_per_token", loss, step)
+            self._board.add_scalar(f"train/{self._unit}", loss, step)
             self._board.add_scalar("train/lr", lr, step)
 
     def valid(self, step: int, tokens: int, loss: float, seconds: float) -> None:
         self._valid.writerow([step, tokens, repr(loss), f"{seconds:.1f}"])
         if self._board is not None:
-            self._board.add_scalar("valid/nats_per_token", loss, step)
+            self._board.add_scalar(f"valid/{self._unit}", loss, step)
 
     def close(self) -> None:
         for file in self._files:

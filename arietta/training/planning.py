@@ -39,7 +39,9 @@ def epoch_tokens(dataset: Dataset, recipe: Recipe) -> int:
         notes = len(row.notes)
         segments = int(row.notes.wait.sum()) * STEP // SEGMENT_MS
         length = 3 * notes + segments + 2 + 2  # instrument, <S>, <E> and one tag or <D>
-        if recipe.data.mode == "separate":
+        if recipe.task == "contrastive":
+            length = 2 * seq_len
+        elif recipe.data.mode == "separate":
             length = -(-length // seq_len) * seq_len
         tokens += length
         pieces += 1
@@ -93,7 +95,7 @@ def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
         "model": " ".join(
             f"{key}={value}" for key, value in config.to_dict().items() if value not in (None, 0)
         ),
-        "tokens per step": recipe.streams * recipe.stages[0].rows * recipe.stages[0].seq_len,
+        "tokens per step": recipe.step_tokens(recipe.stages[0]),
         "optimiser": f"{recipe.optimiser.kind}, lr {recipe.optimiser.lr:g}",
     }
     if recipe.init is not None:
@@ -109,12 +111,7 @@ def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
         raise UsageError("recipe: nothing to do")
     tokens = flops = 0.0
     for part in stages:
-        seen = (
-            (part.end_step - part.first_step)
-            * recipe.streams
-            * part.stage.rows
-            * part.stage.seq_len
-        )
+        seen = (part.end_step - part.first_step) * recipe.step_tokens(part.stage)
         tokens += seen
         flops += seen * training_flops_per_token(config, part.stage.seq_len)
     if per_epoch:

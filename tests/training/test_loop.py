@@ -26,6 +26,7 @@ from arietta.errors import InputError, OutputError, TrainingError, UsageError
 from arietta.training import checkpoints, loop
 from arietta.training.config import load_recipes
 from arietta.training.loop import train
+from arietta.training.objective import NextToken
 from tests.training.conftest import TINY, some_notes, tiny
 
 
@@ -199,14 +200,14 @@ def test_one_piece_is_learned_by_heart(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_names_its_batch(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop.NextToken.forward
+    plain = NextToken.forward
     calls = iter(range(1000))
 
     def breaks(self: Any, rows: torch.Tensor) -> torch.Tensor:
         loss = plain(self, rows)
         return loss * float("nan") if self.training and next(calls) == 9 else loss
 
-    monkeypatch.setattr(loop.NextToken, "forward", breaks)
+    monkeypatch.setattr(NextToken, "forward", breaks)
     with pytest.raises(TrainingError, match=r"step 4: the loss is nan on a batch of piece-\d+"):
         train(tiny(checkpoint_every_seconds=0.0), dataset, tmp_path / "run", cpu=True)
     (batch,) = (tmp_path / "run").glob("bad-batch-*.npz")

@@ -1,0 +1,212 @@
+"""What a run learns. A task brings the rows, a module whose forward pass is the loss, and what is
+left at the end; the loop does the rest, the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from arietta.checkpoints.store import LoadedCheckpoint, load_folder
+from arietta.checkpoints.store import load as load_checkpoint
+from arietta.data.loader import LoaderSettings, RowStream, tokenizer_named, validation_rows
+from arietta.data.shards import Dataset
+from arietta.errors import UsageError
+from arietta.models.aria import AriaDecoder, initialise
+from arietta.models.config import AriaConfig
+from arietta.tokenizers.vocabulary import PAD
+from arietta.training.config import Recipe
+from arietta.training.distributed import Processes
+from arietta.training.export import export_model
+from arietta.training.hardware import training_flops_per_token
+from arietta.training.lora import add_adapters, merged_state
+from arietta.training.objective import NextToken
+
+
+class Task:
+    """Next-token prediction (specification F, pretraining and generative finetuning); the base of
+    the others.
+
+    Attributes:
+        unit: what the loss is counted in, for the logs.
+        module: ``forward(rows)`` gives the mean loss, a float32 scalar.
+        config: architecture of what is left at the end.
+
+    Args:
+        recipe: the run.
+        dataset: what it learns from.
+
+    Raises:
+        UsageError: the model it starts from and the recipe do not fit together.
+    """
+
+    unit = "nats_per_token"
+    stream_kind: type[RowStream] = RowStream
+    starts_from: tuple[str, ...] = ("lm",)
+
+    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
+        self.recipe, self.dataset = recipe, dataset
+        self.decoder = self._decoder()
+        self.config: AriaConfig = self.decoder.config
+        self.decoder.model.grad_checkpoint = recipe.grad_checkpoint
+        self.module = self._module()
+        if recipe.lora is not None:
+            add_adapters(self.decoder, recipe.lora)
+
+    # What it is made of
+
+    def _module(self) -> nn.Module:
+        return NextToken(self.decoder, PAD, self.recipe.precision)
+
+    def _head(self, config: AriaConfig) -> AriaConfig:
+        """The architecture with the head that the task trains."""
+        return config
+
+    def _decoder(self) -> AriaDecoder:
+        """Fresh or pretrained weights; the tokenizer has to fit."""
+        recipe = self.recipe
+        config = recipe.model
+        checkpoint = None
+        if recipe.init is not None:
+            checkpoint = load_checkpoint(recipe.init)
+            checkpoint.require(*self.starts_from)
+            if checkpoint.tokenizer != recipe.tokenizer:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} reads tokens of {checkpoint.tokenizer!r}, the"
+                    f" recipe makes {recipe.tokenizer!r}"
+                )
+            if config is not None and config != checkpoint.config:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} has another architecture than the recipe's model"
+                )
+            config = checkpoint.config
+            longest = max(s.seq_len for s in recipe.stages)
+            if longest > config.max_seq_len:
+                raise UsageError(
+                    f"{recipe.name}: seq_len {longest} exceeds the {config.max_seq_len} tokens of"
+                    f" {recipe.init}"
+                )
+        assert config is not None
+        if recipe.resid_dropout is not None:
+            config = replace(config, resid_dropout=recipe.resid_dropout)
+        size = tokenizer_named(recipe.tokenizer).vocab_size
+        if size != config.vocab_size:
+            raise UsageError(
+                f"{recipe.name}: tokenizer {recipe.tokenizer} has {size} ids, the model"
+                f" {config.vocab_size}"
+            )
+        decoder = AriaDecoder(self._head(config))
+        initialise(decoder, recipe.seed)
+        if checkpoint is not None:
+            self._take_over(decoder, checkpoint)
+        return decoder
+
+    def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
+        """Pretrained weights wherever both have a tensor; a head of another kind stays fresh."""
+        found = checkpoint.tensors
+        mine = decoder.state_dict()
+        shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
+        fresh = [n for n in mine if n not in found and not n.endswith("_head.weight")]
+        assert not fresh, fresh
+        decoder.load_state_dict(shared, strict=False)
+
+    # Data
+
+    def settings(self, stage_index: int) -> LoaderSettings:
+        """Settings of the rows of one stage."""
+        return LoaderSettings(**self._row_settings(stage_index))
+
+    def _row_settings(self, stage_index: int) -> dict[str, Any]:
+        recipe, data = self.recipe, self.recipe.data
+        return {
+            "tokenizer": recipe.tokenizer,
+            "seq_len": recipe.stages[stage_index].seq_len,
+            "mode": data.mode,
+            "tag_share": data.tag_share,
+            "augment": data.augment,
+            "jitter_ms": data.jitter_ms,
+            "share": data.share,
+            "block_pieces": data.block_pieces,
+            # Another order in every stage.
+            "seed": recipe.seed * 1000 + stage_index,
+        }
+
+    def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> RowStream:
+        """One of the endless streams of rows of a stage."""
+        settings = self.settings(stage_index)
+        return self.stream_kind(self.dataset, split, settings, stream, n_streams)
+
+    def validation(self) -> Tensor:
+        """Fixed rows of the split ``valid``, the same in every process."""
+        settings = self.settings(len(self.recipe.stages) - 1)
+        count = self.recipe.data.valid_rows
+        rows = validation_rows(self.dataset, "valid", settings, count, self.stream_kind)
+        return torch.from_numpy(np.asarray(rows)).long()
+
+    def flops_per_token(self, seq_len: int) -> float:
+        """Arithmetic of training on one token."""
+        return training_flops_per_token(self.config, seq_len)
+
+    # Running
+
+    def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
+        """Gradients of one optimiser step; the mean loss of this process."""
+        total = torch.zeros((), device=processes.device)
+        for i, rows in enumerate(micro):
+            if i + 1 < len(micro):
+                with processes.unsynchronised(module):
+                    loss = module(rows) / len(micro)
+                    processes.backward(loss)
+            else:
+                loss = module(rows) / len(micro)
+                processes.backward(loss)
+            total += loss.detach()
+        return total
+
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
+        """Nats per token over validation rows, which the processes share."""
+        sums = torch.zeros(2, dtype=torch.float64)
+        mine = rows[processes.rank :: processes.world]
+        for batch in torch.split(mine, self.recipe.stages[-1].rows):
+            count = int((batch[:, 1:] != PAD).sum())
+            loss = float(module(batch.to(processes.device)))
+            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        if processes.world > 1:
+            sums = processes.total(sums.to(processes.device)).cpu()
+        return float(sums[0] / sums[1])
+
+    def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Leave trained weights as a model folder."""
+        weights = {
+            k.removeprefix("decoder."): v for k, v in weights.items() if k.startswith("decoder.")
+        }
+        if self.recipe.lora is not None:
+            weights = merged_state(weights, self.recipe.lora)
+        export_model(folder, self.config, weights, self.recipe, info)
+
+    def sample(self, model: Path, folder: Path, step: int) -> None:
+        """Write what the model does by now, to be listened to."""
+        from arietta.training.samples import write_samples
+
+        write_samples(load_folder(model), folder, step)
+
+
+def task_of(recipe: Recipe, dataset: Dataset) -> Task:
+    """The task that a recipe names."""
+    made: dict[str, Callable[[Recipe, Dataset], Task]] = {
+        "next-token": Task,
+        "contrastive": _contrastive,
+    }
+    return made[recipe.task](recipe, dataset)
+
+
+def _contrastive(recipe: Recipe, dataset: Dataset) -> Task:
+    from arietta.training.contrastive import ContrastiveTask
+
+    return ContrastiveTask(recipe, dataset)
