@@ -1,0 +1,290 @@
+"""A performance written on the beats of its score, for editing in a DAW.
+
+The time between the chords of the score becomes tempo, so that notes stand on the bar lines and
+beats that they were written on and still sound when they were played. The loop is closed: every
+tempo is chosen from where the file really stands, in whole microseconds a quarter, so that no error
+adds up, and every note goes to the tick nearest to its own time under the tempos as written. A
+chord is tied to its beat wherever a tempo within ``limits`` can; those that are not (played
+together, out of order, after a pause that no tempo expresses) keep their time and leave the grid.
+
+Differs from the published mapping (specification of the Pianist Transformer, section 5), which
+rounds to whole beats a minute, lets errors add up to seconds, begins at the second chord and loses
+a silence at the beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.midi.notes import (
+    ExtraTable,
+    MessageList,
+    Piece,
+    note_table,
+    pedal_table,
+    program_table,
+)
+from arietta.midi.tempo import FloatArray, IntArray, TempoMap
+from arietta.rendering.score import PerformedNotes, ScoreNotes, separate
+
+BoolArray = npt.NDArray[np.bool_]
+
+LIMITS_BPM = (5.0, 990.0)
+"""Tempos that current DAWs take; the file format itself holds 3.6 and more."""
+
+_TICK_MS = 2.0  # the longest tick we allow where a note lies between beats
+_MIN_DIVISION, _MAX_DIVISION = 960, 32_767
+_MAX_US = 2**24 - 1
+_WINDOW = 64  # chords back that an anchor looks for the one before it
+_TIME_SIGNATURE, _KEY_SIGNATURE, _SMPTE_OFFSET = 0x58, 0x59, 0x54
+
+
+@dataclass(frozen=True, eq=False)
+class Editable:
+    """A performance on the grid of its score.
+
+    Attributes:
+        piece: tempo map, tracks, signatures and notes; the rows are those of the score.
+        on_grid: (n,) bool, the note stands within one tick of its written place.
+        lead_in_quarters: quarters put before the first bar for the silence the performance begins
+            with; negative where bars of rest were cut.
+    """
+
+    piece: Piece
+    on_grid: BoolArray
+    lead_in_quarters: float
+
+
+def editable(
+    score: ScoreNotes,
+    performed: PerformedNotes,
+    *,
+    limits_bpm: tuple[float, float] = LIMITS_BPM,
+) -> Editable:
+    """Write a performance on the beats of its score.
+
+    Replaying the result gives every onset within 1 ms of ``performed`` (2 ms where one key is
+    struck twice within two ticks). Tracks, channels, names, signatures, markers and lyrics are the
+    score's; its tempo marks, controllers and drums are left out. The pedal stands in every part,
+    because a DAW gives each track an instrument of its own.
+
+    Args:
+        score: what is played.
+        performed: how, row by row.
+        limits_bpm: slowest and fastest tempo, quarters a minute.
+
+    Raises:
+        UsageError: the performance does not fit the score.
+    """
+    performed.check(score)
+    division = score.division
+    tick, ms = _chords(score, performed.onset_ms)
+    # Milliseconds a tick may last, fast to slow.
+    bounds = (60_000 / limits_bpm[1] / division, 60_000 / limits_bpm[0] / division)
+    pace = _pace(score, tick, ms, bounds)
+    shift = _lead_in(score, tick[0], ms[0], pace, bounds)
+    anchor_tick, anchor_ms = _anchors(score, tick + shift, ms, shift, pace, bounds)
+    factor = _refinement(division, anchor_tick, anchor_ms, pace, performed.onset_ms)
+    division *= factor
+    tempo = _closed_loop(anchor_tick * factor, anchor_ms, pace / factor, division)
+    onset = tempo.tick_at(performed.onset_ms)
+    offset = tempo.tick_at(performed.onset_ms + performed.duration_ms)
+    onset, duration = separate(onset, offset - onset, score.pitch)
+    written = (score.onset_tick + shift) * factor
+    pedal_tick = tempo.tick_at(performed.pedal_ms)
+    parts = np.unique(score.part, return_index=True)[1]
+    rows = np.tile(np.arange(len(pedal_tick)), len(parts))
+    owner = np.repeat(parts, len(pedal_tick))
+    order = np.argsort(rows, kind="stable")
+    rows, owner = rows[order], owner[order]
+    piece = Piece(
+        tempo,
+        note_table(
+            onset,
+            onset + duration,
+            score.pitch,
+            performed.velocity,
+            score.channel,
+            score.track,
+        ),
+        pedal_table(
+            pedal_tick[rows],
+            performed.pedal_value[rows],
+            score.channel[owner],
+            score.track[owner],
+        ),
+        program_table(
+            np.zeros(len(parts)), np.zeros(len(parts)), score.channel[parts], score.track[parts]
+        ),
+        _signatures(score.piece, shift, factor),
+        tuple((_moved(t, shift, factor), text) for t, text in score.piece.text),
+        score.piece.metadata,
+        score.piece.source,
+    )
+    return Editable(piece, np.abs(onset - written) <= 1, shift / score.division)
+
+
+def _chords(score: ScoreNotes, onset_ms: FloatArray) -> tuple[IntArray, FloatArray]:
+    """(k,) written ticks and (k,) performed times of the chords: the lower median of each."""
+    order = np.lexsort((onset_ms, score.chord))
+    first = np.flatnonzero(np.diff(score.chord, prepend=-1))
+    size = np.diff(first, append=len(score))
+    return score.chord_tick, onset_ms[order[first + (size - 1) // 2]]
+
+
+def _pace(score: ScoreNotes, tick: IntArray, ms: FloatArray, bounds: tuple[float, float]) -> float:
+    """Milliseconds a tick over the whole piece."""
+    if len(tick) > 1 and ms[-1] > ms[0]:
+        pace = float(ms[-1] - ms[0]) / float(tick[-1] - tick[0])
+    else:
+        pace = float(score.piece.tempo.distance_ms(0, score.division)) / score.division
+    return min(max(pace, bounds[0]), bounds[1])
+
+
+def _lead_in(
+    score: ScoreNotes, first_tick: int, first_ms: float, pace: float, bounds: tuple[float, float]
+) -> int:
+    """Ticks to move the score by, so that its first chord can stand where it is written."""
+    division = score.division
+    if first_ms > first_tick * bounds[1]:
+        if first_ms < division * bounds[0]:
+            return 0  # too short for a beat of its own
+        return division * min(max(1, round((first_ms / pace - first_tick) / division)), 200)
+    if first_ms < first_tick * bounds[0]:
+        return -int(score.bar_tick[score.bar[0] - 1])
+    return 0
+
+
+def _anchors(
+    score: ScoreNotes,
+    tick: IntArray,
+    ms: FloatArray,
+    shift: int,
+    pace: float,
+    bounds: tuple[float, float],
+) -> tuple[IntArray, FloatArray]:
+    """Ticks and times that the tempo map goes through: as many chords as a steady hand allows.
+
+    The best chain from (0, 0): every chord counts 1, one on a beat of the bar 4, and every octave
+    that a tempo is away from the average of the piece costs a quarter.
+    """
+    beat = np.zeros(len(tick), bool)
+    bar = score.bar_tick + shift
+    inside = tick - bar[np.maximum(np.searchsorted(bar, tick, side="right") - 1, 0)]
+    beat[inside % score.division == 0] = True
+    gain = np.concatenate(([0.0], np.where(beat, 4.0, 1.0)))
+    tick = np.concatenate(([0], tick))
+    ms = np.concatenate(([0.0], ms))
+    best = np.full(len(tick), -np.inf)
+    before = np.zeros(len(tick), np.int64)
+    best[0] = 0.0
+    for i in range(1, len(tick)):
+        start = max(0, i - _WINDOW)
+        for low in (start, 0) if start else (0,):
+            wide = tick[i] - tick[low:i]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = (ms[i] - ms[low:i]) / wide
+                cost = 0.25 * np.abs(np.log2(slope / pace))
+            fits = (wide > 0) & (slope >= bounds[0]) & (slope <= bounds[1])
+            value = np.where(fits, best[low:i] - cost, -np.inf)
+            j = int(np.argmax(value))
+            if value[j] > -np.inf:
+                best[i], before[i] = value[j] + gain[i], low + j
+                break
+    chain = [int(np.argmax(best))]
+    while chain[-1]:
+        chain.append(int(before[chain[-1]]))
+    chain.reverse()
+    return tick[chain], ms[chain]
+
+
+def _refinement(
+    division: int, anchor_tick: IntArray, anchor_ms: FloatArray, pace: float, onset_ms: FloatArray
+) -> int:
+    """How many ticks to make of one, so that notes between anchors are in time as well."""
+    if len(anchor_tick) > 1:
+        pace_of = np.diff(anchor_ms) / np.diff(anchor_tick)
+        pace_of = np.append(pace_of, pace_of[-1])
+    else:
+        pace_of = np.array([pace])
+    at = np.maximum(np.searchsorted(anchor_ms, onset_ms, side="right") - 1, 0)
+    loose = anchor_ms[at] != onset_ms
+    longest = float(pace_of[at[loose]].max(initial=0.0))
+    factor = max(ceil(longest / _TICK_MS), ceil(_MIN_DIVISION / division), 1)
+    return max(1, min(factor, _MAX_DIVISION // division))
+
+
+def _closed_loop(tick: IntArray, ms: FloatArray, pace: float, division: int) -> TempoMap:
+    """Tempos in whole microseconds that are at every anchor when it is due."""
+    if len(tick) < 2:
+        us = min(max(round(pace * division * 1000), 1), _MAX_US)
+        return TempoMap(division, np.zeros(1, np.int64), np.array([us], np.int64))
+    at: list[int] = []
+    now: list[int] = []
+    reached = float(ms[0])
+    for start, end, due in zip(tick[:-1].tolist(), tick[1:].tolist(), ms[1:].tolist(), strict=True):
+        quarters = (end - start) / division
+        us = min(max(round((due - reached) * 1000 / quarters), 1), _MAX_US)
+        reached += us * quarters / 1000
+        if not now or us != now[-1]:
+            at.append(start)
+            now.append(us)
+    return TempoMap(division, np.array(at, np.int64), np.array(now, np.int64))
+
+
+def _moved(tick: int, shift: int, factor: int) -> int:
+    """Where a mark goes; what is said before the first note stays at the beginning."""
+    return max(tick + shift, 0) * factor if tick else 0
+
+
+def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
+    """The meta events of the score, moved; a lead-in gets a bar of its own."""
+    extra = piece.extra
+    rows: dict[object, tuple[int, int, bytes]] = {}
+    has_metre = False
+    for number, (tick, track, data) in enumerate(
+        zip(extra.tick.tolist(), extra.track.tolist(), extra.data, strict=True)
+    ):
+        if data[0] != 0xFF or data[1] == _SMPTE_OFFSET:
+            continue
+        metre = data[1] == _TIME_SIGNATURE
+        has_metre |= metre and tick == 0
+        at = max(tick + shift, 0) * factor if metre else _moved(tick, shift, factor)
+        # Of several signatures that a cut brings to one place, the last one holds.
+        one = metre or data[1] == _KEY_SIGNATURE
+        rows[(at, track, data[1]) if one else number] = (at, track, data)
+    found = sorted(rows.values(), key=lambda row: row[0])
+    if shift > 0:
+        division = piece.tempo.division
+        if not has_metre:
+            found.append((shift * factor, 0, _metre(4, 2)))
+        found.insert(0, (0, 0, _metre(shift // division, 2)))
+        found.sort(key=lambda row: row[0])
+    return ExtraTable(
+        np.array([row[0] for row in found], np.int64),
+        np.array([row[1] for row in found], np.int32),
+        MessageList.pack(row[2] for row in found),
+    )
+
+
+def _metre(numerator: int, power: int) -> bytes:
+    """A time signature of ``numerator`` over two to the ``power``."""
+    return bytes((0xFF, _TIME_SIGNATURE, numerator, power, 24, 8))
+
+
+def replayed(result: Editable) -> PerformedNotes:
+    """What an editable file sounds like, in the rows of its score."""
+    piece = result.piece
+    first = piece.pedals.track == piece.pedals.track[:1].sum()
+    pedals = piece.pedals.take(first & (piece.pedals.channel == piece.pedals.channel[:1].sum()))
+    return PerformedNotes(
+        piece.onset_ms,
+        piece.duration_ms,
+        piece.notes.velocity,
+        piece.tempo.ms_at(pedals.tick),
+        pedals.value,
+    )
