@@ -11,14 +11,26 @@ import pytest
 import torch
 
 from arietta.checkpoints.store import load
-from arietta.data.shards import open_dataset
+from arietta.data.shards import Row, ShardWriter, open_dataset
 from arietta.errors import UsageError
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.contrastive import ContrastiveTask, cropped, nt_xent
 from arietta.training.distributed import Processes
 from arietta.training.loop import train
-from tests.training.conftest import TINY
+from tests.training.conftest import TINY, some_notes
 from tests.training.test_loop import column, weights
+
+
+@pytest.fixture(scope="module")
+def registers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 pieces, each in its own corner of the keyboard, so that views can be told apart."""
+    folder = tmp_path_factory.mktemp("registers") / "set"
+    with ShardWriter(folder, "grid", rows_per_group=4) as writer:
+        for i in range(24):
+            notes = some_notes(60, i)
+            notes.pitch[:] = 24 + 3 * i + notes.pitch % 3
+            writer.add(Row(f"piece-{i}", "train", str(i), "made"), notes)
+    return folder
 
 
 def pairs(**changes: Any) -> Recipe:
@@ -88,17 +100,19 @@ def test_cropping_changes_no_embedding(dataset: Path) -> None:
     torch.testing.assert_close(task.module(rows), task.module(cropped(rows)), atol=1e-5, rtol=1e-4)
 
 
-def test_a_run_learns_resumes_and_leaves_an_embedding_model(dataset: Path, tmp_path: Path) -> None:
+def test_a_run_learns_resumes_and_leaves_an_embedding_model(
+    registers: Path, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
-    recipe = pairs(stages=[{"seq_len": 64, "rows": 6, "until_epochs": 12}])
-    done = train(recipe, dataset, tmp_path / "whole", cpu=True)
+    recipe = pairs(stages=[{"seq_len": 64, "rows": 6, "until_epochs": 12}], data={})
+    done = train(recipe, registers, tmp_path / "whole", cpu=True)
     assert done.steps == 24  # of 24 pieces, 2 streams of 6
     losses = column(tmp_path / "whole", "nats_per_view")
     assert sum(losses[-6:]) < sum(losses[:6]) - 0.3
     found = load(tmp_path / "whole" / "model")
     assert (found.kind, found.config.embedding_size) == ("embedding", 16)
-    train(recipe, dataset, tmp_path / "parts", cpu=True, max_steps=14)
-    train(recipe, dataset, tmp_path / "parts", cpu=True)
+    train(recipe, registers, tmp_path / "parts", cpu=True, max_steps=14)
+    train(recipe, registers, tmp_path / "parts", cpu=True)
     assert losses == column(tmp_path / "parts", "nats_per_view")
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(tmp_path / "parts")[name]), name
