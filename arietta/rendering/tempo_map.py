@@ -67,10 +67,10 @@ def editable(
 ) -> Editable:
     """Write a performance on the beats of its score.
 
-    Replaying the result gives every onset within 1 ms of ``performed`` (2 ms where one key is
-    struck twice within two ticks). Tracks, channels, names, signatures, markers and lyrics are the
-    score's; its tempo marks, controllers and drums are left out. The pedal stands in every part,
-    because a DAW gives each track an instrument of its own.
+    Replaying the result gives every onset and pedal change within 1 ms of ``performed`` (2 ms where
+    one key is struck twice within two ticks). Tracks, channels, names, signatures, markers and
+    lyrics are the score's; its tempo marks, controllers and drums are left out. The pedal stands in
+    every part, because a DAW gives each track an instrument of its own.
 
     Args:
         score: what is played.
@@ -88,7 +88,8 @@ def editable(
     pace = _pace(score, tick, ms, bounds)
     shift = _lead_in(score, tick[0], ms[0], pace, bounds)
     anchor_tick, anchor_ms = _anchors(score, tick + shift, ms, shift, pace, bounds)
-    factor = _refinement(division, anchor_tick, anchor_ms, pace, performed.onset_ms)
+    times = np.concatenate((performed.onset_ms, performed.pedal_ms))
+    factor = _refinement(division, anchor_tick, anchor_ms, pace, times)
     division *= factor
     tempo = _closed_loop(anchor_tick * factor, anchor_ms, pace / factor, division)
     onset = tempo.tick_at(performed.onset_ms)
@@ -203,16 +204,16 @@ def _anchors(
 
 
 def _refinement(
-    division: int, anchor_tick: IntArray, anchor_ms: FloatArray, pace: float, onset_ms: FloatArray
+    division: int, anchor_tick: IntArray, anchor_ms: FloatArray, pace: float, times_ms: FloatArray
 ) -> int:
-    """How many ticks to make of one, so that notes between anchors are in time as well."""
+    """How many ticks to make of one, so that what lies between anchors is in time as well."""
     if len(anchor_tick) > 1:
         pace_of = np.diff(anchor_ms) / np.diff(anchor_tick)
         pace_of = np.append(pace_of, pace_of[-1])
     else:
         pace_of = np.array([pace])
-    at = np.maximum(np.searchsorted(anchor_ms, onset_ms, side="right") - 1, 0)
-    loose = anchor_ms[at] != onset_ms
+    at = np.maximum(np.searchsorted(anchor_ms, times_ms, side="right") - 1, 0)
+    loose = anchor_ms[at] != times_ms
     longest = float(pace_of[at[loose]].max(initial=0.0))
     factor = max(ceil(longest / _TICK_MS), ceil(_MIN_DIVISION / division), 1)
     return max(1, min(factor, _MAX_DIVISION // division))
