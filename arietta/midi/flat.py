@@ -121,7 +121,7 @@ def read_flat(data: bytes, *, source: str | None = None) -> FlatNotes:
     notes: dict[tuple[int, int, int], list[tuple[int, int, int, int]]] = {}
     pedals: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     last_tick = 0
-    for track, events in enumerate(_tracks(data)):
+    for track, events in enumerate(track_events(data)):
         program = [0] * 16
         waiting: dict[int, list[tuple[int, int]]] = {}  # pedal of a channel without instrument
         open_notes: dict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)
@@ -186,8 +186,10 @@ def _reference_seconds(
     return seconds
 
 
-def _tracks(data: bytes) -> Iterator[list[tuple[int, int, int, int]]]:
-    """Per track (tick, status, data 1, data 2); a tempo is (tick, 0xFF, µs, 0); sound files only.
+def track_events(data: bytes) -> Iterator[list[tuple[int, int, int, int]]]:
+    """Per track (tick, status, data 1, data 2); a tempo is (tick, 0xFF, µs, 0).
+
+    For files that ``read_bytes`` accepts.
 
     Every event is there, since the last one's tick counts; uninteresting ones have status 0.
     """
