@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from arietta.graphs.packing import Precision
     from arietta.inference.backends import Backend
     from arietta.inference.continuation import Continuation, ContinuationStream
+    from arietta.inference.embedding import Embedder
     from arietta.inference.engine import Engine, Progress
+    from arietta.inference.speculative import Draft
     from arietta.midi.notes import Piece
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -70,19 +73,60 @@ class Model:
     Attributes:
         name: of the checkpoint.
         checkpoint: settings, tensors, hash, card.
-        engine: the engine underneath, for front ends that work with tokens.
+        backend: what runs it.
     """
 
     def __init__(
-        self, checkpoint: LoadedCheckpoint, engine: Engine, provenance: dict[str, Any]
+        self,
+        checkpoint: LoadedCheckpoint,
+        backend: Backend,
+        provenance: dict[str, Any],
+        draft: Draft | None = None,
     ) -> None:
         self.name = checkpoint.name
         self.checkpoint = checkpoint
-        self.engine = engine
+        self.backend = backend
         self._provenance = provenance
+        self._draft = draft
 
     def __repr__(self) -> str:
         return f"<arietta.Model {self.name}: {self.checkpoint.config.parameter_count():,} weights>"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine underneath, for front ends that work with tokens.
+
+        Raises:
+            CheckpointError: the model does not generate.
+        """
+        from arietta.inference.engine import Engine
+        from arietta.tokenizers.aria import AriaTokenizer
+
+        self.checkpoint.require("lm", "conditioned")
+        tokenizer = AriaTokenizer(self.checkpoint.tokenizer)
+        return Engine(self.backend, tokenizer, draft=self._draft)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What ``embed`` uses, for many pieces at once or for passages.
+
+        Raises:
+            CheckpointError: the model is a classifier.
+        """
+        from arietta.inference.embedding import Embedder
+
+        return Embedder(self.checkpoint, backend=self.backend)
+
+    def embed(self, piece: Piece | str | PathLike[str]) -> npt.NDArray[np.float32]:
+        """A vector (D,) that lies near those of similar pieces.
+
+        From the embedding head where the checkpoint has one, else the mean of the last hidden
+        states; see ``inference.embedding``.
+
+        Raises:
+            InputError: the piece cannot be read, has no notes or is not for piano.
+        """
+        return self.embedder.embed(_piece(piece)).vector
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -165,21 +209,23 @@ class Model:
         allowed = {f.name for f in fields(Request)}
         assert given.keys() <= allowed
         request = Request(**given, variations=variations, first_variation=first_variation)
-        piece: Piece | None
-        if prompt is None or not isinstance(prompt, str | PathLike):
-            piece = prompt
-        else:
-            from arietta.midi.reader import read
-
-            piece = read(prompt)
         return ContinuationStream(
             self.engine,
-            piece,
+            None if prompt is None else _piece(prompt),
             request,
             settings,
             guidance=guidance,
             provenance=lambda: {**self.provenance, "preset": preset},
         )
+
+
+def _piece(given: Piece | str | PathLike[str]) -> Piece:
+    """A piece, read if it is a path."""
+    if not isinstance(given, str | PathLike):
+        return given
+    from arietta.midi.reader import read
+
+    return read(given)
 
 
 def load(
@@ -191,7 +237,7 @@ def load(
     draft: str | PathLike[str] | None = None,
     offline: bool = False,
 ) -> Model:
-    """Load a model that continues performances.
+    """Load a model: one that continues performances, or one that embeds them.
 
     Args:
         name: a registered name, a hub id, a checkpoint folder or a public ``.safetensors`` file.
@@ -206,12 +252,11 @@ def load(
         MissingExtraError: the device needs torch.
     """
     from arietta.checkpoints.store import load as load_checkpoint
-    from arietta.inference.engine import Engine
     from arietta.inference.speculative import Draft
     from arietta.tokenizers.aria import AriaTokenizer
 
     checkpoint = load_checkpoint(name, offline=offline)
-    checkpoint.require("lm", "conditioned")
+    checkpoint.require("lm", "conditioned", "embedding")
     provenance: dict[str, Any] = {
         "device": device,
         "precision": precision if device == "cpu" else "float32",
@@ -227,8 +272,7 @@ def load(
         provenance["draft_sha256"] = found.sha256
     backend = open_backend(checkpoint, device, precision, threads)
     provenance["runner"] = type(backend).__name__.removesuffix("Backend").lower()
-    engine = Engine(backend, AriaTokenizer(checkpoint.tokenizer), draft=small)
-    return Model(checkpoint, engine, provenance)
+    return Model(checkpoint, backend, provenance, small)
 
 
 def open_backend(

@@ -99,9 +99,16 @@ def test_options_are_checked(model, prompt) -> None:
         model.generate(prompt, seed=-3, notes=1)
 
 
-def test_models_that_cannot_generate(tmp_path: Path) -> None:
+def test_every_kind_does_what_it_can(model, prompt, prompts_dir: Path, tmp_path: Path) -> None:
+    assert model.embed(prompt).shape == (64,)
+    path = sorted(prompts_dir.glob("*.mid"))[0]
+    assert np.array_equal(model.embed(path), model.embed(str(path)))
+    embeds = arietta.load(folder(tmp_path, "e", embedding_size=8), threads=1)
+    assert embeds.embed(prompt).shape == (8,)
     with pytest.raises(CheckpointError, match="kind embedding"):
-        arietta.load(folder(tmp_path, "e", embedding_size=8))
+        embeds.generate(prompt, notes=1)
+    with pytest.raises(CheckpointError, match="kind classifier"):
+        arietta.load(folder(tmp_path, "c", class_size=4))
     with pytest.raises(CheckpointError, match="did you mean"):
         arietta.load("smal")
     with pytest.raises(UsageError, match="--device"):
