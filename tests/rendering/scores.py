@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from arietta.midi.notes import ExtraTable, MessageList, Piece, note_table, pedal_table
+from arietta.midi.score import PerformedNotes, ScoreNotes
 from arietta.midi.tempo import TempoMap
-from arietta.rendering.score import PerformedNotes, ScoreNotes
 
 
 def score_of(

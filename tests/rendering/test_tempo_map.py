@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read, read_bytes
-from arietta.rendering.score import PerformedNotes, ScoreNotes, deadpan
+from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.tempo_map import LIMITS_BPM, editable, replayed
 from tests.rendering.scores import performances, score_of, scores
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from arietta.errors import InputError, UsageError
 from arietta.midi.notes import Piece, empty_notes, note_table
 from arietta.midi.reader import read_bytes
+from arietta.midi.score import LEFT, NO_HAND, RIGHT, ScoreNotes, deadpan
 from arietta.midi.tempo import TempoMap
-from arietta.rendering.score import LEFT, NO_HAND, RIGHT, ScoreNotes, deadpan
 from tests.rendering.scores import score_of, scores
 
 
