@@ -125,12 +125,15 @@ class Block(NamedTuple):
     left: list[Chunk]
 
 
+def piece_hash(name: str) -> int:
+    """A number below 2**64 that hangs on a piece's id alone."""
+    digest = hashlib.blake2b(name.encode("utf8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
 def chosen(name: str, share: float) -> bool:
     """Whether a piece belongs to a share of the data; true for every larger share, too."""
-    if share >= 1:
-        return True
-    digest = hashlib.blake2b(name.encode("utf8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+    return share >= 1 or piece_hash(name) < share * 2**64
 
 
 def changed_columns(

@@ -1,19 +1,29 @@
-"""Two views of each piece, for contrastive training (paper section 3.3, specification F).
+"""Slices of pieces: two of each for contrastive training, labelled ones for classifiers.
 
-A view is a slice of consecutive notes, changed at random, with the instrument alone in front and
-<E> at its end. Where a piece is long enough its two slices do not overlap, as the paper says (its
-code lets them); else they are drawn independently.
+A slice is a number of consecutive notes, changed at random, with the instrument alone in front and
+<E> at its end (paper section 3.3, specification F). The two of a piece do not overlap where it is
+long enough, as the paper says (its code lets them); else they are drawn independently.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from arietta.data.grid import GridNotes
-from arietta.data.loader import Block, Chunk, Ids, LoaderSettings, RowStream, changed_columns
+from arietta.data.loader import (
+    Block,
+    Chunk,
+    Ids,
+    LoaderSettings,
+    RowStream,
+    changed_columns,
+    chosen,
+    piece_hash,
+)
+from arietta.data.shards import Dataset, read_grid
 from arietta.errors import UsageError
 from arietta.tokenizers.vocabulary import EOS
 
@@ -110,3 +120,101 @@ class ViewStream(SliceRows):
                 names.append((row.id,))
         shape = (len(rows), 2, self.settings.seq_len)
         return Block(np.array(rows, np.uint16).reshape(shape), names, [])
+
+
+@dataclass(frozen=True)
+class LabelSettings(ViewSettings):
+    """What labelled slices are made of.
+
+    Attributes:
+        label: field of the pieces' metadata that holds the class.
+        classes: in order of their numbers; pieces of other classes are passed over.
+        shares: share of the pieces of each class that is used, see ``loader.chosen``; empty for
+            all.
+        per_piece: slices of a piece in an epoch at most.
+    """
+
+    label: str = "label"
+    classes: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    per_piece: int = 8
+
+
+class LabelStream(SliceRows):
+    """One of several endless streams of (seq_len + 1,) int32: a slice, then its class.
+
+    A piece gives as many slices an epoch as it would fill, at random places.
+    """
+
+    settings: LabelSettings
+
+    def _build(self, number: int, carry: list[Chunk]) -> Block:
+        settings = self.settings
+        epoch, block = divmod(number, self.blocks_per_epoch)
+        rng = np.random.default_rng((settings.seed, epoch, 1 + block))
+        rows: list[Ids] = []
+        names: list[tuple[str, ...]] = []
+        for row, notes in self._pieces(epoch, block):
+            label = row.metadata.get(settings.label, "")
+            if label not in settings.classes:
+                continue
+            number_of = settings.classes.index(label)
+            if settings.shares and not chosen(row.id, settings.shares[number_of]):
+                continue
+            for _ in range(min(settings.per_piece, -(-len(notes) // settings.max_notes))):
+                (span, _) = two_slices(len(notes), settings, rng)
+                ids = self.slice_ids(sliced(notes, *span), rng)
+                if ids is not None:
+                    rows.append(np.append(ids, number_of))
+                    names.append((row.id,))
+        order = rng.permutation(len(rows)).tolist()
+        made = np.array([rows[i] for i in order], np.uint16).reshape(-1, settings.seq_len + 1)
+        return Block(made, [names[i] for i in order], [])
+
+
+def labelled_slices(
+    dataset: Dataset, split: str, settings: LabelSettings, pieces: int | None = None
+) -> Ids:
+    """All slices of ``max_notes`` of the labelled pieces of a split, unchanged, to judge by.
+
+    Args:
+        dataset, split, settings: as of a ``LabelStream``.
+        pieces: no more than these.
+
+    Returns:
+        (n, seq_len + 2) int32: a slice, its class, the number of its piece.
+    """
+    plain = replace(settings, augment=None, jitter_ms=0.0)
+    stream = LabelStream(dataset, split, plain)
+    rng = np.random.default_rng(0)  # draws nothing without augmentation
+    found: list[Ids] = []
+    count = 0
+    for row, notes in read_grid(dataset, split):
+        label = row.metadata.get(settings.label, "")
+        if label not in settings.classes:
+            continue
+        if pieces is not None and count == pieces:
+            break
+        for start in range(0, len(notes), settings.max_notes):
+            ids = stream.slice_ids(sliced(notes, start, start + settings.max_notes), rng)
+            if ids is not None:
+                found.append(np.append(ids, (settings.classes.index(label), count)))
+        count += 1
+    return np.array(found, np.int32).reshape(-1, settings.seq_len + 2)
+
+
+def labelled_pieces(dataset: Dataset, split: str, label: str) -> dict[str, list[str]]:
+    """Class -> ids of its pieces in a split, both in order; pieces without the field are not in."""
+    found: dict[str, list[str]] = {}
+    for row, _ in read_grid(dataset, split):
+        if row.metadata.get(label):
+            found.setdefault(row.metadata[label], []).append(row.id)
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def share_of(ids: Sequence[str], count: int) -> float:
+    """The share for which ``loader.chosen`` takes ``count`` of the ids; 1 if there are no more."""
+    if count >= len(ids):
+        return 1.0
+    places = sorted(piece_hash(name) for name in ids)
+    return (places[count - 1] + places[count]) / 2 / 2**64

@@ -182,7 +182,31 @@ class Contrastive:
             raise UsageError("recipe: contrastive temperature and embedding_size lie above 0")
 
 
-TASKS = ("next-token", "contrastive")
+@dataclass(frozen=True)
+class Classify:
+    """One class for each piece (specification F).
+
+    Attributes:
+        label: field of the pieces' metadata that holds the class.
+        classes: their names in order; all that the train split has, by default.
+        min_notes, max_notes: of a training slice; a piece is judged by slices of ``max_notes``.
+        weighted: whether rare classes count for more, so that all weigh the same together.
+        per_class: pieces of each class to learn from at most; None for all.
+    """
+
+    label: str = "label"
+    classes: tuple[str, ...] | None = None
+    min_notes: int = 100
+    max_notes: int = 300
+    weighted: bool = True
+    per_class: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and len(set(self.classes)) < 2:
+            raise UsageError("recipe: classify.classes names two classes at least, or is null")
+
+
+TASKS = ("next-token", "contrastive", "classify")
 
 
 @dataclass(frozen=True)
@@ -192,7 +216,8 @@ class Recipe:
     Attributes:
         name: of the model that comes out.
         task: what is learned, one of ``TASKS``.
-        optimiser, schedule, data, lora, contrastive: see there; the last is of its task alone.
+        optimiser, schedule, data, lora, contrastive, classify: see there; the last two are of
+            their tasks alone.
         stages: in order; the last one ends the run.
         model: architecture; may be left out where ``init`` names a model.
         init: model to start from; None for fresh weights.
@@ -205,6 +230,8 @@ class Recipe:
         resid_dropout: overrides the architecture's.
         seed: of weights and data order.
         valid_every_steps: distance between validations; there is one at the end in any case.
+        patience: the run ends after this many validations that were no better than the best, and
+            leaves the best model; None for no such end, and the last model.
         samples_every_steps: distance between sample continuations; 0 for none.
         checkpoint_every_seconds, keep: distance between saved states, and how many are kept.
     """
@@ -220,6 +247,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     lora: Lora | None = None
     contrastive: Contrastive | None = None
+    classify: Classify | None = None
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
@@ -227,6 +255,7 @@ class Recipe:
     resid_dropout: float | None = None
     seed: int = 0
     valid_every_steps: int = 200
+    patience: int | None = None
     samples_every_steps: int = 0
     checkpoint_every_seconds: float = 180.0
     keep: int = 2
@@ -236,16 +265,17 @@ class Recipe:
             raise UsageError("recipe: stages is empty")
         if self.task not in TASKS:
             raise UsageError(f"recipe: task is one of {', '.join(TASKS)}, not {self.task!r}")
-        if (self.contrastive is not None) != (self.task == "contrastive"):
-            raise UsageError("recipe: task: contrastive and a table contrastive go together")
+        for table in ("contrastive", "classify"):
+            if (getattr(self, table) is not None) != (self.task == table):
+                raise UsageError(f"recipe: task: {table} and a table {table} go together")
         if self.model is None and self.init is None:
             raise UsageError("recipe: give a model (its settings) or an init (a trained model)")
         if self.lora is not None and self.init is None:
             raise UsageError("recipe: lora adapts a trained model; name it in init")
         if self.precision not in ("bf16", "f32"):
             raise UsageError(f"recipe: precision is bf16 or f32, not {self.precision!r}")
-        if self.streams < 1 or self.keep < 1:
-            raise UsageError("recipe: streams and keep must be at least 1")
+        if min(self.streams, self.keep, self.patience or 1) < 1:
+            raise UsageError("recipe: streams, keep and patience must be at least 1")
         longest = max(s.seq_len for s in self.stages)
         if self.model is not None and longest > self.model.max_seq_len:
             raise UsageError(
@@ -319,11 +349,13 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         ("schedule", Schedule),
         ("lora", Lora),
         ("contrastive", Contrastive),
+        ("classify", Classify),
     ):
         if isinstance(given.get(key), Mapping):
             part = dict(given[key])
-            if "betas" in part:
-                part["betas"] = tuple(part["betas"])
+            for several in ("betas", "classes"):
+                if part.get(several) is not None:
+                    part[several] = tuple(part[several])
             given[key] = _build(kind, part, f"{source}: {key}")
     stages = given.get("stages", ())
     if not isinstance(stages, Sequence) or isinstance(stages, str):

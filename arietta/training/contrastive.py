@@ -51,6 +51,12 @@ def nt_xent(embeddings: Tensor, temperature: float, negatives: str = "all") -> T
     return F.cross_entropy(similar, torch.cat((target + n, target)))
 
 
+def at_end(hidden: Tensor, ids: Tensor) -> Tensor:
+    """Hidden states (B, D) at the first <E> of each row, of states (B, T, D) and ids (B, T)."""
+    at = (ids == EOS).int().argmax(dim=1)
+    return hidden[torch.arange(len(ids), device=ids.device), at]
+
+
 class EndEmbedding(nn.Module):
     """Embeddings of views, read where they end.
 
@@ -71,16 +77,14 @@ class EndEmbedding(nn.Module):
         flat = rows.flatten(0, 1)
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(flat)
-            at = (flat == EOS).int().argmax(dim=1)
-            ends = hidden[torch.arange(len(flat), device=flat.device), at]
-            found = self.decoder.head(ends)
+            found = self.decoder.head(at_end(hidden, flat))
         return found.float().view(*rows.shape[:2], -1)
 
 
 class ContrastiveTask(Task):
     """An embedding head on a decoder, pretrained or fresh."""
 
-    unit = "nats_per_view"
+    measures = ("nats_per_view",)
     stream_kind = ViewStream
     starts_from = ("lm", "embedding")
 
@@ -137,18 +141,17 @@ class ContrastiveTask(Task):
     def _loss(self, embeddings: Tensor) -> Tensor:
         return nt_xent(embeddings, self._options.temperature, self._options.negatives)
 
-    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
         """The loss over all validation pairs at once."""
         parts = torch.split(rows, self.recipe.stages[-1].rows)
-        return float(
-            self._loss(torch.cat([module(cropped(p.to(processes.device))) for p in parts]))
-        )
+        found = [module(cropped(part.to(processes.device))) for part in parts]
+        return [float(self._loss(torch.cat(found)))]
 
     def sample(self, model: Path, folder: Path, step: int) -> None:
         """Nothing to be heard."""
 
 
 def cropped(rows: Tensor) -> Tensor:
-    """Views (N, 2, T) without the padding that all of them end in."""
-    longest = int((rows != PAD).any(dim=0).any(dim=0).sum())
+    """Rows (..., T) without the padding that all of them end in."""
+    longest = int((rows != PAD).flatten(0, -2).any(dim=0).sum())
     return rows[..., : min(-(-longest // _CROP) * _CROP, rows.shape[-1])]

@@ -129,6 +129,8 @@ class _Run:
         self.step = self.tokens = 0
         self.seconds = 0.0
         self.valid_loss = math.nan
+        self.best: list[float] = []
+        self.without_gain = 0
         self.positions: dict[int, dict[str, Any]] = {}
         self.resuming = self._claim_folder()
         torch.manual_seed(recipe.seed + processes.rank)
@@ -143,6 +145,7 @@ class _Run:
             self.step, self.tokens = progress["step"], progress["tokens"]
             self.seconds = progress["seconds"]
             self.valid_loss = progress["valid_loss"]
+            self.best, self.without_gain = progress["best"], progress["without_gain"]
             self.say(f"going on from step {self.step} of {self.steps} in {run}")
 
     # Setting up
@@ -194,7 +197,7 @@ class _Run:
         peak = measured_peak_flops(
             processes.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         )
-        logs = _Logs(self.run, self.step, self.task.unit) if processes.is_main else None
+        logs = _Logs(self.run, self.step, self.task.measures) if processes.is_main else None
         batches = ahead(
             step_batches(
                 self.task,
@@ -212,7 +215,7 @@ class _Run:
         flops_done = 0.0
         self.module.train()
         try:
-            while self.step < end:
+            while self.step < end and not self._no_longer_better():
                 batch = next(batches)
                 stage = self._stage().stage
                 lr = self._set_lr()
@@ -232,9 +235,11 @@ class _Run:
                 if len(valid) and (
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
-                    self.valid_loss = self._validate(valid)
+                    measured = self._validate(valid)
+                    self.valid_loss = measured[0]
                     if logs:
-                        logs.valid(self.step, self.tokens, self.valid_loss, self.seconds)
+                        logs.valid(self.step, self.tokens, measured, self.seconds)
+                    self._keep_the_best(measured)
                 if recipe.samples_every_steps and self.step % recipe.samples_every_steps == 0:
                     self._sample()
                 if logs:
@@ -270,7 +275,7 @@ class _Run:
                 logs.close()
         if saved_step != self.step or not saved_states(self.run):
             self._save()
-        folder = self._export()
+        folder = self.run / "model" if self.best else self._export()
         return Result(
             folder,
             self.step,
@@ -330,12 +335,27 @@ class _Run:
         return self.task.validation()
 
     @torch.no_grad()
-    def _validate(self, rows: Tensor) -> float:
-        """The loss over the rows."""
+    def _validate(self, rows: Tensor) -> list[float]:
+        """What the task measures on the rows."""
         self.module.eval()
-        loss = self.task.validate(self.module, rows, self.processes)
+        measured = self.task.validate(self.module, rows, self.processes)
         self.module.train()
-        return loss
+        return measured
+
+    def _keep_the_best(self, measured: list[float]) -> None:
+        """With ``patience``, leave the model if it is the best so far."""
+        if self.recipe.patience is None:
+            return
+        merit = self.task.merit(measured)
+        if not self.best or merit > self.best:
+            self.best, self.without_gain = merit, 0
+            self._export()
+        else:
+            self.without_gain += 1
+
+    def _no_longer_better(self) -> bool:
+        patience = self.recipe.patience
+        return patience is not None and self.without_gain >= patience
 
     def _sample(self) -> None:
         folder = self._export()
@@ -353,6 +373,8 @@ class _Run:
                 "tokens": self.tokens,
                 "seconds": self.seconds,
                 "valid_loss": self.valid_loss,
+                "best": self.best,
+                "without_gain": self.without_gain,
             },
             self.positions,
             self.recipe.keep,
@@ -373,11 +395,13 @@ class _Run:
 class _Logs:
     """``loss.csv``, ``valid.csv``, TensorBoard; lines after the resumed step are dropped."""
 
-    def __init__(self, run: Path, step: int, unit: str) -> None:
-        self._unit = unit
+    def __init__(self, run: Path, step: int, measures: tuple[str, ...]) -> None:
+        self._measures = measures
         self._files: list[TextIO] = []
-        self._loss = self._open(run / LOSSES, ["step", "tokens", "lr", unit, "seconds"], step)
-        self._valid = self._open(run / VALIDATION, ["step", "tokens", unit, "seconds"], step)
+        self._loss = self._open(
+            run / LOSSES, ["step", "tokens", "lr", measures[0], "seconds"], step
+        )
+        self._valid = self._open(run / VALIDATION, ["step", "tokens", *measures, "seconds"], step)
         self._board = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -403,13 +427,14 @@ class _Logs:
     def loss(self, step: int, tokens: int, lr: float, loss: float, seconds: float) -> None:
         self._loss.writerow([step, tokens, f"{lr:.6g}", repr(loss), f"{seconds:.1f}"])
         if self._board is not None and (step % 10 == 0 or step < 10):
-            self._board.add_scalar(f"train/{self._unit}", loss, step)
+            self._board.add_scalar(f"train/{self._measures[0]}", loss, step)
             self._board.add_scalar("train/lr", lr, step)
 
-    def valid(self, step: int, tokens: int, loss: float, seconds: float) -> None:
-        self._valid.writerow([step, tokens, repr(loss), f"{seconds:.1f}"])
+    def valid(self, step: int, tokens: int, measured: list[float], seconds: float) -> None:
+        self._valid.writerow([step, tokens, *map(repr, measured), f"{seconds:.1f}"])
         if self._board is not None:
-            self._board.add_scalar(f"valid/{self._unit}", loss, step)
+            for name, value in zip(self._measures, measured, strict=True):
+                self._board.add_scalar(f"valid/{name}", value, step)
 
     def close(self) -> None:
         for file in self._files:

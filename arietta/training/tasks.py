@@ -34,7 +34,7 @@ class Task:
     the others.
 
     Attributes:
-        unit: what the loss is counted in, for the logs.
+        measures: what ``validate`` measures, for the logs; the first is the training loss.
         module: ``forward(rows)`` gives the mean loss, a float32 scalar.
         config: architecture of what is left at the end.
 
@@ -46,7 +46,7 @@ class Task:
         UsageError: the model it starts from and the recipe do not fit together.
     """
 
-    unit = "nats_per_token"
+    measures: tuple[str, ...] = ("nats_per_token",)
     stream_kind: type[RowStream] = RowStream
     starts_from: tuple[str, ...] = ("lm",)
 
@@ -169,8 +169,8 @@ class Task:
             total += loss.detach()
         return total
 
-    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
-        """Nats per token over validation rows, which the processes share."""
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """The measures over validation rows, which the processes share."""
         sums = torch.zeros(2, dtype=torch.float64)
         mine = rows[processes.rank :: processes.world]
         for batch in torch.split(mine, self.recipe.stages[-1].rows):
@@ -179,7 +179,11 @@ class Task:
             sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
-        return float(sums[0] / sums[1])
+        return [float(sums[0] / sums[1])]
+
+    def merit(self, measured: list[float]) -> list[float]:
+        """Measures as something of which the largest is the best, compared in order."""
+        return [-measured[0]]
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder."""
@@ -188,7 +192,12 @@ class Task:
         }
         if self.recipe.lora is not None:
             weights = merged_state(weights, self.recipe.lora)
-        export_model(folder, self.config, weights, self.recipe, info)
+        export_model(folder, self.config, weights, self.recipe, info | self.info)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the ``config.json`` of the model says besides."""
+        return {}
 
     def sample(self, model: Path, folder: Path, step: int) -> None:
         """Write what the model does by now, to be listened to."""
@@ -202,6 +211,7 @@ def task_of(recipe: Recipe, dataset: Dataset) -> Task:
     made: dict[str, Callable[[Recipe, Dataset], Task]] = {
         "next-token": Task,
         "contrastive": _contrastive,
+        "classify": _classify,
     }
     return made[recipe.task](recipe, dataset)
 
@@ -210,3 +220,9 @@ def _contrastive(recipe: Recipe, dataset: Dataset) -> Task:
     from arietta.training.contrastive import ContrastiveTask
 
     return ContrastiveTask(recipe, dataset)
+
+
+def _classify(recipe: Recipe, dataset: Dataset) -> Task:
+    from arietta.training.classify import ClassifyTask
+
+    return ClassifyTask(recipe, dataset)

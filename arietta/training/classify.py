@@ -1,0 +1,171 @@
+"""Classifier finetuning: cross entropy at <E>, pieces judged by a vote of their slices
+(specification F).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arietta.checkpoints.store import LoadedCheckpoint
+from arietta.data.views import (
+    LabelSettings,
+    LabelStream,
+    labelled_pieces,
+    labelled_slices,
+    share_of,
+)
+from arietta.errors import InputError
+from arietta.evaluation.probe import scores
+from arietta.inference.classification import vote
+from arietta.models.aria import AriaDecoder
+from arietta.models.config import AriaConfig
+from arietta.tokenizers.vocabulary import EOS, PAD
+from arietta.training.config import Classify
+from arietta.training.contrastive import at_end, cropped
+from arietta.training.distributed import Processes
+from arietta.training.tasks import Task
+
+
+class EndClass(nn.Module):
+    """The class of a slice, read where it ends.
+
+    Args:
+        decoder: with a classifier head of C classes.
+        weights: (C,) how much each class counts.
+        precision: ``bf16`` for autocast, ``f32`` for none.
+    """
+
+    def __init__(self, decoder: AriaDecoder, weights: Tensor, precision: str) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.autocast = precision == "bf16"
+        self.weights: Tensor
+        self.register_buffer("weights", weights, persistent=False)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """(B, C) of slices (B, T), float32."""
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            hidden, _ = self.decoder.model(ids)
+            found: Tensor = self.decoder.head(at_end(hidden, ids))
+        return found.float()
+
+    def forward(self, rows: Tensor, judge: bool = False) -> Tensor:
+        """Weighted mean nats of rows (B, T + 1), a slice and its class; or their logits."""
+        logits = self.logits(cropped(rows[:, :-1]))
+        return logits if judge else F.cross_entropy(logits, rows[:, -1], self.weights)
+
+
+class ClassifyTask(Task):
+    """A classifier head on a decoder, pretrained or fresh."""
+
+    measures = ("nats_per_slice", "accuracy", "macro_f1")
+    stream_kind = LabelStream
+    starts_from = ("lm", "embedding", "classifier")
+
+    @property
+    def _options(self) -> Classify:
+        options = self.recipe.classify
+        assert options is not None
+        return options
+
+    @cached_property
+    def _pieces(self) -> dict[str, list[str]]:
+        """Class -> ids of the pieces to learn from."""
+        options = self._options
+        found = labelled_pieces(self.dataset, "train", options.label)
+        classes = options.classes or tuple(found)
+        missing = [name for name in classes if name not in found]
+        if missing or len(classes) < 2:
+            what = f"no {missing[0]!r}" if missing else f"{len(classes)} classes"
+            raise InputError(
+                f"{self.dataset.path}: the train split has {what} in the field {options.label!r};"
+                " set classify.label to a field that tells the classes apart"
+            )
+        return {name: found[name] for name in classes}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In order of their numbers."""
+        return tuple(self._pieces)
+
+    def _head(self, config: AriaConfig) -> AriaConfig:
+        return replace(config, class_size=len(self.classes), embedding_size=None)
+
+    def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
+        super()._take_over(decoder, checkpoint)
+        # <E> ended pieces; from here on it asks for the class.
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        width = decoder.config.d_model
+        with torch.no_grad():
+            row = torch.randn(width, generator=generator) * 0.02
+            decoder.model.tok_embeddings.weight[EOS] = row
+
+    def _module(self) -> nn.Module:
+        counts = np.array([self._used(ids) for ids in self._pieces.values()], np.float64)
+        weights = counts.sum() / counts / len(counts)
+        if not self._options.weighted:
+            weights[:] = 1
+        of_classes = torch.tensor(weights, dtype=torch.float32)
+        return EndClass(self.decoder, of_classes, self.recipe.precision)
+
+    def _used(self, ids: list[str]) -> int:
+        return min(len(ids), self._options.per_class or len(ids))
+
+    def settings(self, stage_index: int) -> LabelSettings:
+        """Settings of the slices of one stage."""
+        options = self._options
+        shares: tuple[float, ...] = ()
+        if options.per_class is not None:
+            shares = tuple(share_of(ids, options.per_class) for ids in self._pieces.values())
+        return LabelSettings(
+            **self._row_settings(stage_index),
+            min_notes=options.min_notes,
+            max_notes=options.max_notes,
+            label=options.label,
+            classes=self.classes,
+            shares=shares,
+        )
+
+    def validation(self) -> Tensor:
+        """Slices (n, seq_len + 2) of the pieces of the split ``valid``."""
+        settings = self.settings(len(self.recipe.stages) - 1)
+        rows = labelled_slices(self.dataset, "valid", settings, self.recipe.data.valid_rows)
+        return torch.from_numpy(rows).long()
+
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """Nats per slice; accuracy and macro F1 of whole pieces."""
+        logits = torch.cat(
+            [
+                module(part.to(processes.device), judge=True).cpu()
+                for part in torch.split(rows[:, :-1], self.recipe.stages[-1].rows)
+            ]
+        )
+        loss = float(F.cross_entropy(logits, rows[:, -2]))
+        tokens = (rows[:, :-2] != PAD).sum(dim=1)
+        _, first = np.unique(rows[:, -1].numpy(), return_index=True)
+        truth = rows[:, -2].numpy()[first]
+        said = vote(logits.numpy(), tokens.numpy(), rows[:, -1].numpy()).argmax(axis=1)
+        confusion = np.zeros((len(self.classes),) * 2)
+        np.add.at(confusion, (truth, said), 1)
+        found = scores(confusion)
+        return [loss, found["accuracy"], found["macro_f1"]]
+
+    def merit(self, measured: list[float]) -> list[float]:
+        """The best is the one with the best macro F1, then the lowest loss."""
+        return [measured[2], -measured[0]]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Names of the classes, and the notes of a slice."""
+        return {"classes": list(self.classes), "slice_notes": self._options.max_notes}
+
+    def sample(self, model: Path, folder: Path, step: int) -> None:
+        """Nothing to be heard."""

@@ -1,0 +1,143 @@
+"""Classifier finetuning: it learns what can be told apart, keeps the best, votes by tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arietta.checkpoints.store import load
+from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.data.views import LabelStream
+from arietta.errors import InputError, UsageError
+from arietta.inference.classification import vote
+from arietta.tokenizers.vocabulary import EOS
+from arietta.training.classify import ClassifyTask
+from arietta.training.config import Recipe, recipe_from
+from arietta.training.loop import train
+from tests.training.conftest import TINY, some_notes
+from tests.training.test_loop import column, weights
+
+CLASSES = ("high", "low", "middle")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pieces whose register is their class; one has none."""
+    folder = tmp_path_factory.mktemp("labelled") / "set"
+    with ShardWriter(folder, "grid", rows_per_group=4) as writer:
+        for i in range(41):
+            notes = some_notes(30 + i, i)
+            label = CLASSES[i % 3]
+            notes.pitch[:] = notes.pitch % 12 + {"low": 30, "middle": 60, "high": 90}[label]
+            split = "valid" if i % 4 == 3 else "train"
+            metadata = {} if i == 40 else {"register": label}
+            writer.add(Row(f"piece-{i}", split, str(i), "made", metadata), notes)
+    return folder
+
+
+def classes(**changes: Any) -> Recipe:
+    values = {
+        **TINY,
+        "task": "classify",
+        "classify": {"label": "register", "min_notes": 8, "max_notes": 18},
+        "stages": [{"seq_len": 64, "rows": 6, "until_epochs": 12}],
+        "optimiser": {"kind": "adamw", "lr": 1.0e-2},
+        "resid_dropout": 0.2,
+        "data": {"augment": {"pitch": 2}},
+        "patience": 2,
+        **changes,
+    }
+    return recipe_from(values)
+
+
+def test_a_run_learns_to_tell_apart_and_stops(labelled: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    done = train(classes(), labelled, tmp_path / "run", cpu=True)
+    accuracy = column(tmp_path / "run", "accuracy", "valid.csv")
+    assert max(accuracy) == 1.0
+    found = load(tmp_path / "run" / "model")
+    assert (found.kind, tuple(found.info["classes"])) == ("classifier", CLASSES)
+    assert found.config.class_size == 3
+    # Two validations without gain end it; the model is that of the best one.
+    merits = [
+        (f1, -loss)
+        for f1, loss in zip(
+            column(tmp_path / "run", "macro_f1", "valid.csv"),
+            column(tmp_path / "run", "nats_per_slice", "valid.csv"),
+            strict=True,
+        )
+    ]
+    steps = column(tmp_path / "run", "step", "valid.csv")
+    best = merits.index(max(merits))
+    assert found.info["trained_steps"] == steps[best]
+    assert done.steps == steps[-1]
+    if len(merits) > best + 1:
+        assert len(merits) == best + 3 or done.steps == 48
+
+    train(classes(), labelled, tmp_path / "parts", cpu=True, max_steps=int(steps[0]) + 1)
+    train(classes(), labelled, tmp_path / "parts", cpu=True)
+    for name, value in weights(tmp_path / "run").items():
+        assert torch.equal(value, weights(tmp_path / "parts")[name]), name
+
+
+def test_slices_carry_their_class(labelled: Path) -> None:
+    task = ClassifyTask(classes(), open_dataset(labelled))
+    assert task.classes == CLASSES
+    stream = task.stream("train", 0, 0, 1)
+    assert isinstance(stream, LabelStream)
+    drawn = {}
+    for _ in range(200):
+        row = next(stream)
+        assert (row[:-1] == EOS).sum() == 1
+        drawn[stream.names[0]] = int(row[-1])
+    assert len(drawn) == 30 and "piece-40" not in drawn
+    assert all(CLASSES[label] == CLASSES[int(n.split("-")[1]) % 3] for n, label in drawn.items())
+
+
+def test_few_labels_are_as_many_of_each(labelled: Path) -> None:
+    options = {"label": "register", "min_notes": 8, "max_notes": 18, "per_class": 4}
+    found = []
+    for count in (4, 2):
+        recipe = classes(classify={**options, "per_class": count})
+        stream = ClassifyTask(recipe, open_dataset(labelled)).stream("train", 0, 0, 1)
+        drawn = set()
+        for _ in range(200):
+            row = next(stream)
+            drawn.add((stream.names[0], int(row[-1])))
+        assert sorted(label for _, label in drawn) == sorted([0, 1, 2] * count)
+        found.append(drawn)
+    assert found[1] < found[0]
+
+
+def test_the_end_token_begins_anew(labelled: Path, dataset: Path, tmp_path: Path) -> None:
+    plain = recipe_from({**TINY, "stages": [{"seq_len": 64, "rows": 2, "until_tokens": 256}]})
+    train(plain, dataset, tmp_path / "lm", cpu=True)
+    recipe = classes(init=str(tmp_path / "lm" / "model"), model=None)
+    mine = ClassifyTask(recipe, open_dataset(labelled)).decoder.state_dict()
+    old = weights(tmp_path / "lm")["model.tok_embeddings.weight"]
+    new = mine["model.tok_embeddings.weight"]
+    changed = (old != new).any(dim=1).nonzero().flatten().tolist()
+    assert changed == [EOS]
+    assert 0.005 < float(new[EOS].std()) < 0.05
+
+
+def test_what_cannot_be_told_apart(labelled: Path) -> None:
+    data = open_dataset(labelled)
+    with pytest.raises(InputError, match="has 0 classes in the field 'style'"):
+        ClassifyTask(classes(classify={"label": "style"}), data)
+    options = {"label": "register", "classes": ["low", "sung"]}
+    with pytest.raises(InputError, match="no 'sung' in the field 'register'"):
+        ClassifyTask(classes(classify=options), data)
+    with pytest.raises(UsageError, match="go together"):
+        recipe_from({**TINY, "task": "classify"})
+
+
+def test_slices_vote_by_their_tokens() -> None:
+    sure, torn = np.log([0.8, 0.2]), np.log([0.3, 0.7])
+    found = vote(np.array([sure, torn, torn]), np.array([100, 100, 300]), np.array([4, 2, 4]))
+    np.testing.assert_allclose(found[0], [0.3, 0.7])  # piece 2
+    np.testing.assert_allclose(found[1], [(0.8 + 0.3 * 3) / 4, (0.2 + 0.7 * 3) / 4])
