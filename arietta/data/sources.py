@@ -269,6 +269,22 @@ def _archive(
         yield "", b"", f"{path.name} is damaged from here on: {error}", stamp, stat.st_size
 
 
+def read_members(archive: Path, suffixes: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """(path inside, bytes) of the files of an archive whose names end like this.
+
+    Raises:
+        InputError: the archive is damaged.
+        MissingExtraError: a package that it needs is not installed.
+    """
+    files = _zip_files(archive) if archive.suffix.lower() == ".zip" else _tar_files(archive)
+    try:
+        for name, _, load, _ in files:
+            if name.lower().endswith(suffixes):
+                yield name, load()
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{archive}: damaged: {error}") from None
+
+
 def _tar_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:
     with path.open("rb") as raw, _open_tar(path, raw) as tar:
         for member in tar:

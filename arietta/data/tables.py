@@ -193,7 +193,7 @@ def schema_of(form: Form) -> Any:
     return pa.schema(fields)
 
 
-def _list_column(values: Sequence[Any], kind: str) -> Any:
+def list_array(values: Sequence[Any], kind: str) -> Any:
     """A list column out of one array (or list of bytes or strings) a row."""
     pa, _ = arrow()
     offsets = np.zeros(len(values) + 1, np.int32)
@@ -235,11 +235,11 @@ def rows_table(form: Form, rows: Sequence[tuple[Row, Piece | GridNotes]]) -> Tab
             columns["file"] = pa.array([p["file"] for p in parts], pa.string())
             columns["division"] = pa.array([p["division"] for p in parts], pa.int32())
             for name, kind in PIECE_COLUMNS.items():
-                columns[name] = _list_column([p[name] for p in parts], kind)
+                columns[name] = list_array([p[name] for p in parts], kind)
         else:
             notes = [grid_of(m) if isinstance(m, Piece) else m for _, m in rows]
             for name, kind in GRID_COLUMNS.items():
-                columns[name] = _list_column([getattr(n, name) for n in notes], kind)
+                columns[name] = list_array([getattr(n, name) for n in notes], kind)
     except (pa.ArrowInvalid, UnicodeEncodeError) as error:
         raise InputError(f"{rows[0][0].id} or a row after it: cannot be stored ({error})") from None
     return pa.table(columns, schema=schema_of(form))
