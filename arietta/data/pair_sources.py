@@ -235,9 +235,7 @@ def align(score: ScoreNotes, take: Piece) -> IntArray:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found: list[Mapping[str, str]] = DualDTWNoteMatcher()(
-                asked, heard[np.argsort(heard["onset_sec"], kind="stable")]
-            )
+            found = matcher(asked, heard)
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(f"{take.source or 'the take'}: cannot be aligned ({error})") from None
     stroke = np.full(len(score), -1, np.int64)
