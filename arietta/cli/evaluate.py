@@ -21,6 +21,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.probe import probe
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from arietta.graphs.packing import Precision
 
 app = new_app()
+app.command()(probe)
 
 NGRAM_ORDER = 5
 

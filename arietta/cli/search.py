@@ -1,0 +1,100 @@
+"""``arietta search``: pieces that are like one you have, and where in them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from arietta.cli.console import JsonFlag, emit, new_app, print_table, say
+
+app = new_app()
+
+_SHORT_MS = 45_000.0
+
+
+class By(StrEnum):
+    """Choices of ``--by``."""
+
+    piece = "piece"
+    passage = "passage"
+
+
+@app.command()
+def search(
+    query: Annotated[Path, typer.Argument(metavar="QUERY.mid", help="A piece, or a part of one.")],
+    where: Annotated[str, typer.Option("--in", metavar="INDEX", help="What `arietta index` made.")],
+    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1)] = 10,
+    by: Annotated[
+        By | None,
+        typer.Option(
+            metavar="WHAT",
+            help="piece: what is alike as a whole. passage: what holds passages like the query's."
+            " [default: passage for queries under 45 s, else piece]",
+        ),
+    ] = None,
+    itself: Annotated[
+        bool, typer.Option("--itself", help="List the query's own file as well.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find music that is like a file.
+
+    Beside each piece stand the passages that are most alike: where in it, and where in the query.
+
+    \b
+    Examples:
+      arietta search my.mid --in my-index
+      arietta search my.mid --in my-index --by passage -n 3 --json
+    """
+    from dataclasses import asdict
+
+    from arietta.cli.embed import open_embedder
+    from arietta.data.sources import Item
+    from arietta.errors import CheckpointError
+    from arietta.retrieval.collection import read_item
+    from arietta.retrieval.index import Index
+
+    piece, sha256 = read_item(Item(str(query), "", str(query), file=query))
+    index = Index(where)
+    try:
+        made = index.about
+        embedder = open_embedder(made["model"])
+        if embedder.checkpoint.sha256 != made["model_sha256"]:
+            raise CheckpointError(
+                f"{where}: made by another version of {made['model']}; build the index again"
+            )
+        found = embedder.embed(piece, any_program=True, passages=index.passages())
+        if by is None:
+            short = piece.end_ms - float(piece.onset_ms.min()) < _SHORT_MS
+            by = By.passage if short and index.passages() else By.piece
+        hits = index.search(found, count, by=by.value, without=None if itself else sha256)
+    finally:
+        index.close()
+    if as_json:
+        emit({"query": str(query), "by": by.value, "hits": [asdict(hit) for hit in hits]})
+        return
+    rows = []
+    for rank, hit in enumerate(hits, start=1):
+        row = [str(rank), f"{hit.score:.3f}", hit.metadata.get("title", ""), _clock(hit.seconds)]
+        if hit.match is not None:
+            row += [
+                _span(hit.match.start_ms, hit.match.end_ms),
+                _span(hit.match.query_start_ms, hit.match.query_end_ms),
+            ]
+        rows.append([*[*row, "", ""][:6], hit.path])
+    if not rows:
+        say("nothing found: the index holds no other piece")
+        return
+    head: list[Any] = ["", "likeness", "title", "length", "like there", "as here", "path"]
+    print_table(head, rows)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _span(start_ms: float, end_ms: float) -> str:
+    return f"{_clock(start_ms / 1000)}–{_clock(end_ms / 1000)}"

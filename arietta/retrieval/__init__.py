@@ -1,0 +1,1 @@
+"""Collections of music as vectors: kept on disk, searched, drawn as a map."""
