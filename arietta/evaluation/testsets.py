@@ -1,0 +1,113 @@
+"""Test sets of rendering: scores with human takes, as files or as pairs.
+
+Files: ``score/P.mid`` and ``human/P-K.mid`` as the Pianist Transformer publishes them; alignments
+come from a file of pairs, by the content of the takes. Pairs: whatever ``arietta data pairs`` made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from arietta.data.pairs import MIN_MATCH, Pair, Played, read_pairs
+from arietta.errors import InputError
+from arietta.evaluation.rendering import (
+    HumanTake,
+    Rendering,
+    TestPiece,
+    histograms,
+    match_rendering,
+    played_rows,
+)
+from arietta.midi.flat import flatten, read_flat
+from arietta.midi.score import PerformedNotes, ScoreNotes
+from arietta.midi.strokes import read_strokes
+
+
+def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
+    """The pieces of a test set, by name.
+
+    Args:
+        path: a folder of files, or a file of pairs.
+        pairs: alignments of the takes of a folder.
+
+    Raises:
+        InputError: nothing to evaluate there, or a file cannot be read.
+        MissingExtraError: pairs need pyarrow.
+    """
+    if path.is_dir():
+        return _folder(path, {} if pairs is None else _by_content(read_pairs(pairs)))
+    return of_pairs(read_pairs(path, min_match=0.0))
+
+
+def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
+    """A test set out of pairs; those of one score belong together, poor ones are not aligned."""
+    scores: dict[str, tuple[str, ScoreNotes, list[HumanTake]]] = {}
+    for pair in pairs:
+        name = PurePosixPath(pair.id.removeprefix("pairs/")).parent.as_posix().replace("/", "_")
+        key = pair.about.get("score_sha256", name)
+        takes = scores.setdefault(key, (name, pair.score, []))[2]
+        good = min(pair.match_score, pair.match_take) >= MIN_MATCH
+        takes.append(
+            HumanTake(
+                pair.id,
+                pair.about.get("performance_sha256", pair.id),
+                histograms(flatten(pair.take)),
+                pair.played() if good else None,
+            )
+        )
+    return [TestPiece(name, score, tuple(takes)) for name, score, takes in scores.values()]
+
+
+def rendering_of(score: ScoreNotes, performed: PerformedNotes) -> Rendering:
+    """A performance made here, to be judged."""
+    return Rendering(histograms(flatten(performed.to_piece(score))), played_rows(score, performed))
+
+
+def rendering_file(score: ScoreNotes, path: Path) -> Rendering:
+    """A rendering that somebody's program wrote.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    data = _bytes(path)
+    counts = histograms(read_flat(data, source=str(path)))
+    return Rendering(counts, match_rendering(score, read_strokes(data, source=str(path))))
+
+
+def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPiece]:
+    files = sorted((path / "score").glob("*.mid"), key=lambda p: (len(p.stem), p.stem))
+    if not files:
+        raise InputError(f"{path}: no score/*.mid; give a test set, or a file of pairs")
+    pieces = []
+    for file in files:
+        data = _bytes(file)
+        score = ScoreNotes.from_piece(read_strokes(data, source=str(file)))
+        own = hashlib.sha256(data).hexdigest()
+        takes = []
+        for take in sorted(
+            (path / "human").glob(f"{file.stem}-*.mid"), key=lambda p: (len(p.stem), p.stem)
+        ):
+            data = _bytes(take)
+            key = hashlib.sha256(data).hexdigest()
+            counts = histograms(read_flat(data, source=str(take)))
+            takes.append(HumanTake(take.name, key, counts, known.get((own, key))))
+        pieces.append(TestPiece(file.stem, score, tuple(takes)))
+    return pieces
+
+
+def _by_content(pairs: Iterable[Pair]) -> dict[tuple[str, str], Played]:
+    """What is played, by the content of the score and of the take."""
+    return {
+        (pair.about["score_sha256"], pair.about["performance_sha256"]): pair.played()
+        for pair in pairs
+        if {"score_sha256", "performance_sha256"} <= set(pair.about)
+    }
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
