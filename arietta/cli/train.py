@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,14 @@ def train(
     variant: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only this run of a recipe with several.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="path,label of every file, for recipes that classify. Without it each folder in"
+            " DATA is a class.",
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Stop after N steps; go on later.")
     ] = None,
@@ -63,6 +72,8 @@ def train(
     Examples:
 
       arietta train finetune-folder my-midi -o my-model
+
+      arietta train classify-folder my-classes -o my-classifier
 
       arietta train small-pretrain dataset -o run --set optimiser.lr=2e-3
     """
@@ -87,7 +98,10 @@ def train(
         if (error.name or "").split(".")[0] in ("torch", "numpy", "pyarrow"):
             raise MissingExtraError("training", "train") from None
         raise
-    dataset = _dataset_of(data, out)
+    classify = any(one.task == "classify" for one in found.values())
+    if labels is not None and not classify:
+        raise UsageError(f"--labels: recipe {recipe} classifies nothing")
+    dataset = _dataset_of(data, out, labels, classify=classify)
     results: dict[str, Any] = {}
     for name, one in found.items():
         folder = out / name if name else out
@@ -104,13 +118,20 @@ def train(
             "model": str(result.model),
             "steps": result.steps,
             "tokens": result.tokens,
-            "train_nats_per_token": _number(result.train_loss),
-            "valid_nats_per_token": _number(result.valid_loss),
+            f"train_{result.measures[0]}": _number(result.train_loss),
+            **{
+                f"valid_{name}": _number(value)
+                for name, value in zip(result.measures, result.valid, strict=True)
+            },
         }
         if not as_json:
+            measured = ", ".join(
+                f"{name.replace('_', ' ')} {value:.3f}"
+                for name, value in zip(result.measures, result.valid, strict=True)
+            )
             say(
                 f"{result.model}: {result.steps} steps, {result.tokens / 1e6:.2f} M tokens,"
-                f" loss {result.train_loss:.3f}, validation {result.valid_loss:.3f} nats per token"
+                f" training {result.train_loss:.3f}, validation {measured}"
             )
     if as_json:
         emit(results if len(found) > 1 else next(iter(results.values())))
@@ -129,11 +150,16 @@ def _line(name: str, state: Report) -> str:
     )
 
 
-def _dataset_of(data: Path, out: Path) -> Path:
+def _dataset_of(data: Path, out: Path, labels: Path | None, *, classify: bool) -> Path:
     """A dataset as it is; a folder of MIDI is made into one inside the run's folder."""
     from arietta.data.shards import DESCRIPTION
 
     if (data / DESCRIPTION).is_file() or not data.is_dir():
+        if labels is not None:
+            raise UsageError(
+                f"--labels goes with a folder of MIDI; {data} is none. For a dataset: arietta data"
+                " build … --metadata CSV, and --set classify.label=COLUMN"
+            )
         return data
     from arietta.data.build import build_dataset
     from arietta.data.settings import preset
@@ -144,9 +170,28 @@ def _dataset_of(data: Path, out: Path) -> Path:
         settings = preset(
             "none", form="grid", dedup="exact", fractions={"train": 0.9, "valid": 0.1}
         )
-        done = build_dataset([data], folder, settings)
+        if classify and labels is None:
+            labels = out / "labels.json"
+            _write_folder_labels(data, labels)
+        done = build_dataset([data], folder, settings, metadata=labels)
         note(f"{folder}: {done.kept} of {done.inputs} files")
     return folder
+
+
+def _write_folder_labels(data: Path, labels: Path) -> None:
+    """A table that gives each file in a sub-folder of ``data`` the folder's name as its class."""
+    from arietta.output import whole_file
+
+    table = {
+        path.relative_to(data).as_posix(): {"label": path.relative_to(data).parts[0]}
+        for path in sorted(data.glob("*/**/*"))
+        if path.is_file()
+    }
+    if not table:
+        raise UsageError(f"{data}: holds no folders; make one for each class, or give --labels CSV")
+    labels.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(labels, force=True) as part:
+        part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf8")
 
 
 def _list(names: list[str], as_json: bool) -> None:

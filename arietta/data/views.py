@@ -131,19 +131,22 @@ class LabelSettings(ViewSettings):
         classes: in order of their numbers; pieces of other classes are passed over.
         shares: share of the pieces of each class that is used, see ``loader.chosen``; empty for
             all.
-        per_piece: slices of a piece in an epoch at most.
     """
 
     label: str = "label"
     classes: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
-    per_piece: int = 8
+
+
+def slices_of(n_notes: int, max_notes: int) -> int:
+    """Slices that a piece gives in an epoch: as many as it would fill, eight at most."""
+    return min(8, -(-n_notes // max_notes))
 
 
 class LabelStream(SliceRows):
     """One of several endless streams of (seq_len + 1,) int32: a slice, then its class.
 
-    A piece gives as many slices an epoch as it would fill, at random places.
+    A piece gives ``slices_of`` slices an epoch, at random places.
     """
 
     settings: LabelSettings
@@ -161,7 +164,7 @@ class LabelStream(SliceRows):
             number_of = settings.classes.index(label)
             if settings.shares and not chosen(row.id, settings.shares[number_of]):
                 continue
-            for _ in range(min(settings.per_piece, -(-len(notes) // settings.max_notes))):
+            for _ in range(slices_of(len(notes), settings.max_notes)):
                 (span, _) = two_slices(len(notes), settings, rng)
                 ids = self.slice_ids(sliced(notes, *span), rng)
                 if ids is not None:

@@ -15,14 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.checkpoints.store import LoadedCheckpoint
-from arietta.data.views import (
-    LabelSettings,
-    LabelStream,
-    labelled_pieces,
-    labelled_slices,
-    share_of,
-)
-from arietta.errors import InputError
+from arietta.data.loader import chosen
+from arietta.data.views import LabelSettings, LabelStream, labelled_pieces, labelled_slices
 from arietta.evaluation.probe import scores
 from arietta.inference.classification import vote
 from arietta.models.aria import AriaDecoder
@@ -31,6 +25,7 @@ from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Classify
 from arietta.training.contrastive import at_end, cropped
 from arietta.training.distributed import Processes
+from arietta.training.planning import class_shares
 from arietta.training.tasks import Task
 
 
@@ -77,24 +72,13 @@ class ClassifyTask(Task):
         return options
 
     @cached_property
-    def _pieces(self) -> dict[str, list[str]]:
-        """Class -> ids of the pieces to learn from."""
-        options = self._options
-        found = labelled_pieces(self.dataset, "train", options.label)
-        classes = options.classes or tuple(found)
-        missing = [name for name in classes if name not in found]
-        if missing or len(classes) < 2:
-            what = f"no {missing[0]!r}" if missing else f"{len(classes)} classes"
-            raise InputError(
-                f"{self.dataset.path}: the train split has {what} in the field {options.label!r};"
-                " set classify.label to a field that tells the classes apart"
-            )
-        return {name: found[name] for name in classes}
+    def _shares(self) -> dict[str, float]:
+        return class_shares(self.dataset, self._options)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """In order of their numbers."""
-        return tuple(self._pieces)
+        return tuple(self._shares)
 
     def _head(self, config: AriaConfig) -> AriaConfig:
         return replace(config, class_size=len(self.classes), embedding_size=None)
@@ -109,29 +93,26 @@ class ClassifyTask(Task):
             decoder.model.tok_embeddings.weight[EOS] = row
 
     def _module(self) -> nn.Module:
-        counts = np.array([self._used(ids) for ids in self._pieces.values()], np.float64)
+        pieces = labelled_pieces(self.dataset, "train", self._options.label)
+        counts = np.array(
+            [sum(chosen(i, share) for i in pieces[name]) for name, share in self._shares.items()]
+        )
         weights = counts.sum() / counts / len(counts)
         if not self._options.weighted:
             weights[:] = 1
         of_classes = torch.tensor(weights, dtype=torch.float32)
         return EndClass(self.decoder, of_classes, self.recipe.precision)
 
-    def _used(self, ids: list[str]) -> int:
-        return min(len(ids), self._options.per_class or len(ids))
-
     def settings(self, stage_index: int) -> LabelSettings:
         """Settings of the slices of one stage."""
         options = self._options
-        shares: tuple[float, ...] = ()
-        if options.per_class is not None:
-            shares = tuple(share_of(ids, options.per_class) for ids in self._pieces.values())
         return LabelSettings(
             **self._row_settings(stage_index),
             min_notes=options.min_notes,
             max_notes=options.max_notes,
             label=options.label,
             classes=self.classes,
-            shares=shares,
+            shares=tuple(self._shares.values()),
         )
 
     def validation(self) -> Tensor:

@@ -68,14 +68,17 @@ class Result:
     Attributes:
         model: folder of the trained model, loadable by name of the path.
         steps, tokens: done.
-        train_loss, valid_loss: latest, in the unit of the task (nats per token).
+        train_loss: latest, smoothed, in the unit of the task (nats per token).
+        measures: names of what validation measures; the first is the loss.
+        valid: the latest of each.
     """
 
     model: Path
     steps: int
     tokens: int
     train_loss: float
-    valid_loss: float
+    measures: tuple[str, ...]
+    valid: tuple[float, ...]
 
 
 def train(
@@ -128,7 +131,7 @@ class _Run:
         self.steps = self.planned[-1].end_step
         self.step = self.tokens = 0
         self.seconds = 0.0
-        self.valid_loss = math.nan
+        self.measured: list[float] = []
         self.best: list[float] = []
         self.without_gain = 0
         self.positions: dict[int, dict[str, Any]] = {}
@@ -144,7 +147,7 @@ class _Run:
             progress, self.positions = load_state(run, processes)
             self.step, self.tokens = progress["step"], progress["tokens"]
             self.seconds = progress["seconds"]
-            self.valid_loss = progress["valid_loss"]
+            self.measured = progress["measured"]
             self.best, self.without_gain = progress["best"], progress["without_gain"]
             self.say(f"going on from step {self.step} of {self.steps} in {run}")
 
@@ -170,7 +173,7 @@ class _Run:
                     f" {', '.join(other)}); choose another folder"
                 )
         elif self.run.exists() and any(self.run.iterdir()) and self.processes.is_main:
-            strange = [p.name for p in self.run.iterdir() if p.name not in ("dataset",)]
+            strange = [p.name for p in self.run.iterdir() if p.name not in ("dataset", "labels.json")]
             if strange:
                 raise UsageError(
                     f"{self.run}: is not empty and holds no run; choose another folder"
@@ -235,11 +238,10 @@ class _Run:
                 if len(valid) and (
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
-                    measured = self._validate(valid)
-                    self.valid_loss = measured[0]
+                    self.measured = self._validate(valid)
                     if logs:
-                        logs.valid(self.step, self.tokens, measured, self.seconds)
-                    self._keep_the_best(measured)
+                        logs.valid(self.step, self.tokens, self.measured, self.seconds)
+                    self._keep_the_best()
                 if recipe.samples_every_steps and self.step % recipe.samples_every_steps == 0:
                     self._sample()
                 if logs:
@@ -251,7 +253,7 @@ class _Run:
                             self.steps,
                             self.tokens,
                             float(np.mean(recent)),
-                            None if math.isnan(self.valid_loss) else self.valid_loss,
+                            self.measured[0] if self.measured else None,
                             (self.tokens - started_tokens) / passed,
                             flops_done / passed / (peak * processes.world),
                             (self.steps - self.step) * passed / done,
@@ -281,7 +283,8 @@ class _Run:
             self.step,
             self.tokens,
             float(np.mean(recent)) if recent else math.nan,
-            self.valid_loss,
+            self.task.measures,
+            tuple(self.measured) or (math.nan,) * len(self.task.measures),
         )
 
     def _stage(self) -> PlannedStage:
@@ -342,11 +345,11 @@ class _Run:
         self.module.train()
         return measured
 
-    def _keep_the_best(self, measured: list[float]) -> None:
+    def _keep_the_best(self) -> None:
         """With ``patience``, leave the model if it is the best so far."""
         if self.recipe.patience is None:
             return
-        merit = self.task.merit(measured)
+        merit = self.task.merit(self.measured)
         if not self.best or merit > self.best:
             self.best, self.without_gain = merit, 0
             self._export()
@@ -372,7 +375,7 @@ class _Run:
                 "step": self.step,
                 "tokens": self.tokens,
                 "seconds": self.seconds,
-                "valid_loss": self.valid_loss,
+                "measured": self.measured,
                 "best": self.best,
                 "without_gain": self.without_gain,
             },

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arietta.checkpoints.store import load as load_checkpoint
+from arietta.data.loader import chosen
 from arietta.data.shards import (
     Dataset,
     GridRow,
@@ -16,10 +17,11 @@ from arietta.data.shards import (
     open_dataset,
     open_shard,
 )
+from arietta.data.views import labelled_pieces, share_of, slices_of
 from arietta.errors import InputError, UsageError
 from arietta.models.config import AriaConfig
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
-from arietta.training.config import Recipe, plan
+from arietta.training.config import Classify, Recipe, plan
 
 _SAMPLE_GROUPS = 32
 
@@ -35,12 +37,17 @@ def epoch_tokens(dataset: Dataset, recipe: Recipe) -> int:
     """
     seq_len = recipe.stages[0].seq_len
     tokens = pieces = 0
+    classes = {} if recipe.classify is None else class_shares(dataset, recipe.classify)
     for row in _spread(dataset):
         notes = len(row.notes)
         segments = int(row.notes.wait.sum()) * STEP // SEGMENT_MS
         length = 3 * notes + segments + 2 + 2  # instrument, <S>, <E> and one tag or <D>
         if recipe.task == "contrastive":
             length = 2 * seq_len
+        elif recipe.classify is not None:
+            label = row.row.metadata.get(recipe.classify.label, "")
+            used = chosen(row.row.id, classes.get(label, 0.0))
+            length = seq_len * slices_of(notes, recipe.classify.max_notes) * used
         elif recipe.data.mode == "separate":
             length = -(-length // seq_len) * seq_len
         tokens += length
@@ -49,6 +56,26 @@ def epoch_tokens(dataset: Dataset, recipe: Recipe) -> int:
         raise InputError(f"{dataset.path}: the train split holds no piece")
     whole = sum(shard.rows for shard in dataset.of_split("train"))
     return round(tokens / pieces * whole * recipe.data.share)
+
+
+def class_shares(dataset: Dataset, options: Classify) -> dict[str, float]:
+    """Class -> share of its pieces in the train split that is learned from, in order.
+
+    Raises:
+        InputError: there are not two classes, or one that is named has no piece.
+    """
+    found = labelled_pieces(dataset, "train", options.label)
+    classes = options.classes or tuple(found)
+    missing = [name for name in classes if name not in found]
+    if missing or len(classes) < 2:
+        what = f"no {missing[0]!r}" if missing else f"{len(classes)} classes"
+        raise InputError(
+            f"{dataset.path}: the train split has {what} in the field {options.label!r};"
+            " set classify.label to a field that tells the classes apart"
+        )
+    if options.per_class is None:
+        return dict.fromkeys(classes, 1.0)
+    return {name: share_of(found[name], options.per_class) for name in classes}
 
 
 def _spread(dataset: Dataset) -> Iterator[GridRow]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from arietta.checkpoints.store import load
+from arietta.midi.reader import read
 from arietta.training.config import recipe_names
 
 from .conftest import Command
@@ -22,13 +25,23 @@ def test_without_a_recipe_it_lists_them(arietta: Command) -> None:
     assert arietta("train", "--json").json == recipe_names()
 
 
-@pytest.mark.parametrize("name", ["aria-medium-pretrain", "aria-medium-generative"])
-def test_the_published_runs_can_be_looked_at_without_data(arietta: Command, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("aria-medium-pretrain", 8 * 16 * 8192),
+        ("aria-medium-generative", 8 * 16 * 8192),
+        ("aria-medium-contrastive", 8 * 32 * 2 * 2048),
+        ("aria-medium-classify", 8 * 4 * 1024),
+    ],
+)
+def test_the_published_runs_can_be_looked_at_without_data(
+    arietta: Command, name: str, tokens: int
+) -> None:
     done = arietta("train", name, "--plan", "--json")
     assert done.code == 0
     # Table of the paper's models: 650 M parameters.
     assert 6.4e8 < done.json["parameters"] < 6.7e8
-    assert done.json["tokens per step"] == 8 * 16 * 8192
+    assert done.json["tokens per step"] == tokens
 
 
 def test_a_folder_of_midi_becomes_a_model(
@@ -98,3 +111,47 @@ def test_wrong_requests_say_what_is_wrong(
     assert done.code == code
     assert says in done.err and done.err.count("\n") == 1
     assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+CLASSES = (
+    "stages.0.until_epochs=2",
+    "stages.0.seq_len=128",
+    "classify.max_notes=30",
+    "classify.min_notes=10",
+)
+
+
+def test_folders_are_classes(arietta: Command, prompts_dir: Path, tmp_path: Path) -> None:
+    for i, path in enumerate(sorted(prompts_dir.glob("*.mid"))):
+        for copy in range(4):  # the later ones are cut short, so that they are no duplicates
+            piece = read(path)
+            notes = {f.name: getattr(piece.notes, f.name) for f in fields(piece.notes)}
+            kept = {k: v[: len(v) - 5 * copy] for k, v in notes.items()}
+            folder = tmp_path / "classes" / ("a" if i % 2 else "b")
+            folder.mkdir(parents=True, exist_ok=True)
+            replace(piece, notes=replace(piece.notes, **kept)).save(
+                folder / f"{path.stem}-{copy}.mid"
+            )
+    changes = [word for change in CLASSES for word in ("--set", change)]
+    run = tmp_path / "run"
+    done = arietta(
+        "train", "classify-folder", tmp_path / "classes", "-o", run, "--cpu", "--json", *changes
+    )
+    assert done.code == 0, done.err
+    assert 0 <= done.json["valid_macro_f1"] <= 1
+    assert load(run / "model").info["classes"] == ["a", "b"]
+
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nwaltz-0.mid,x\n")
+    other = arietta(
+        *("train", "classify-folder", tmp_path / "classes", "-o", tmp_path / "other"),
+        *("--labels", labels, "--cpu"),
+    )
+    assert other.code == 1
+    assert "has 1 classes in the field 'label'" in other.err
+    refused = arietta(
+        "train", "finetune-folder", prompts_dir, "-o", tmp_path / "no", "--labels", labels
+    )
+    assert refused.code == 2 and "classifies nothing" in refused.err
+    flat = arietta("train", "classify-folder", prompts_dir, "-o", tmp_path / "flat")
+    assert flat.code == 2 and "holds no folders" in flat.err
