@@ -64,7 +64,7 @@ def index(
       arietta index another.mid -o my-index
       arietta index -o my-index --prune
     """
-    from arietta.inference.embedding import Passages
+    from arietta.inference.embedding import Passages, default_model
     from arietta.retrieval.index import Changes, Index
 
     if not output:
@@ -85,7 +85,9 @@ def index(
             found.about  # noqa: B018  # an index that is not there is a mistake
         if files:
             # An index goes on with the model it was begun with.
-            name = model or (found.about["model"] if found.exists() else None)
+            name = model or (found.about["source"] if found.exists() else default_model())
+            if Path(name).exists():
+                name = str(Path(name).resolve())
             windows = Passages(seconds, seconds / 2) if seconds else None
             with Progress(quiet=as_json) as progress:
                 done = found.update(
@@ -93,6 +95,7 @@ def index(
                     open_embedder(name),
                     passages=found.passages() if found.exists() else windows,
                     any_program=any_program,
+                    source=name,
                     report=lambda pieces, tokens: progress.show(
                         f"{pieces:,} pieces, {clock(time.monotonic() - began)}"
                     ),

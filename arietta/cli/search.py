@@ -61,7 +61,7 @@ def search(
     index = Index(where)
     try:
         made = index.about
-        embedder = open_embedder(made["model"])
+        embedder = open_embedder(made["source"])
         if embedder.checkpoint.sha256 != made["model_sha256"]:
             raise CheckpointError(
                 f"{where}: made by another version of {made['model']}; build the index again"

@@ -39,6 +39,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "weighted_f1")
 FOLDS = 5
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates of the inverse regularisation of logistic regression."""
+_USUAL_STRENGTH = 0.03
 EPOCHS = (10, 20, 50)
 BATCH = 32
 _DRAWS = 1_000
@@ -180,26 +181,35 @@ def logistic_answers(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for number, (train, test) in enumerate(splits):
-            fold = stratified_folds(
-                labels[train], [groups[i] for i in train], FOLDS, np.random.default_rng(number)
-            )
-            inner, asked = train[fold > 0], train[fold == 0]
-            found: dict[float, float] = {}
-            teach, look = _standardised(x, inner)
-            model = LogisticRegression(max_iter=300, warm_start=True)
-            for strength in STRENGTHS:
-                model.set_params(C=strength, class_weight=_weights(labels[inner]))
-                model.fit(teach, labels[inner])
-                right = model.predict(look(asked)) == labels[asked]
-                found[strength] = float(_by_class(right, labels[asked]) + right.mean())
+            strength = _best_strength(x, labels, groups, train, number)
             model = LogisticRegression(
-                C=max(found, key=lambda s: found[s]),
+                C=strength,
                 max_iter=1_000,
                 class_weight=_weights(labels[train]),
             )
             teach, look = _standardised(x, train)
             answers.append(model.fit(teach, labels[train]).predict(look(test)).astype(np.int64))
     return answers
+
+
+def _best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, seed: int) -> float:
+    """The strength that does best on a fifth of the train part, learned from the others."""
+    from sklearn.linear_model import LogisticRegression
+
+    inside = [groups[i] for i in train]
+    fold = stratified_folds(labels[train], inside, FOLDS, np.random.default_rng(seed))
+    taught, asked = train[fold > 0], train[fold == 0]
+    if not len(asked) or len(np.unique(labels[taught])) < 2:
+        return _USUAL_STRENGTH
+    teach, look = _standardised(x, taught)
+    model = LogisticRegression(max_iter=300, warm_start=True)
+    found: dict[float, float] = {}
+    for strength in STRENGTHS:
+        model.set_params(C=strength, class_weight=_weights(labels[taught]))
+        model.fit(teach, labels[taught])
+        right = model.predict(look(asked)) == labels[asked]
+        found[strength] = float(_by_class(right, labels[asked]) + right.mean())
+    return max(found, key=lambda s: found[s])
 
 
 def _standardised(x: Floats, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:

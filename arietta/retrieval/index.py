@@ -157,6 +157,7 @@ class Index:
         *,
         passages: Passages | None = None,
         any_program: bool = False,
+        source: str = "",
         report: Callable[[int, int], None] = lambda pieces, tokens: None,
     ) -> Changes:
         """Add what the paths hold; a file that changed takes the place of its old self.
@@ -168,6 +169,7 @@ class Index:
             embedder: the one the index was begun with.
             passages: windows with vectors of their own; None for pieces alone.
             any_program: take every instrument but drums as a piano.
+            source: name or path that the model can be loaded by again.
             report: told of pieces put and tokens run.
 
         Raises:
@@ -222,7 +224,11 @@ class Index:
                 rows = [w.embedding.vector[None] for w in waiting]
                 rows += [w.embedding.passages.vectors for w in waiting if passages]
                 space = Space.of(np.concatenate(rows), embedder.pooling)
-                self._about = {**wanted, "space": space.to_dict()}
+                self._about = {
+                    **wanted,
+                    "source": source or wanted["model"],
+                    "space": space.to_dict(),
+                }
                 self._store.create(self._about)
             if self.exists():
                 self._put(waiting, before)

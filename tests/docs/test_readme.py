@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arietta.checkpoints import store
 from arietta.checkpoints.convert import write_public
 from arietta.cli import generate
 from arietta.cli.console import Progress
 from arietta.cli.main import COMMANDS, run
+from arietta.inference import embedding
 from arietta.inference.continuation import ContinuationStream
 from arietta.midi.reader import read
 from arietta.models.config import AriaConfig
@@ -45,7 +47,7 @@ def readme_commands() -> list[str]:
 
 def help_commands() -> list[str]:
     found = []
-    for name in COMMANDS:
+    for name in [*COMMANDS, "probe"]:
         source = Path(str(import_module(f"arietta.cli.{name}").__file__)).read_text("utf-8")
         found += re.findall(r"^      (arietta .*)$", source, re.MULTILINE)
     return list(dict.fromkeys(found))
@@ -69,6 +71,10 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for path in prompts_dir.glob("*.mid"):
             archive.write(path, path.name)
             (tmp_path / "my-midi" / path.name).write_bytes(path.read_bytes())
+    labels = [
+        f"my-midi/{path.name},{'ab'[i % 2]}" for i, path in enumerate(prompts_dir.glob("*.mid"))
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
     def a_little(stream: ContinuationStream, progress: Progress) -> None:
         for count, _ in enumerate(stream):
@@ -78,6 +84,12 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def one_step(recipe: Recipe, *places: Path, **options: Any) -> loop.Result:
         return train(replace(recipe, compile=False), *places, **{**options, "max_steps": 1})
 
+    # A model of the same kind as the one that embeds by default, in a hundredth of its time.
+    config = AriaConfig(d_model=32, n_heads=1, n_layers=1, vocab_size=2_565, max_seq_len=512)
+    rng = np.random.default_rng(0)
+    tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
+    tiny = str(store.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny"))
+    monkeypatch.setattr(embedding, "default_model", lambda: tiny)
     monkeypatch.setattr(generate, "follow", a_little)
     monkeypatch.setattr(loop, "train", one_step)
     return tmp_path
@@ -94,6 +106,16 @@ def public_checkpoint(desk: Path, name: str) -> None:
         assert run(["models", "convert", str(path), "--name", name]) == 0
 
 
+def collection(desk: Path, name: str) -> None:
+    """What ``arietta embed`` and ``arietta index`` made before, of a short piece."""
+    made = (
+        ["embed", "my.mid", "-o", name]
+        if name.endswith(".npz")
+        else ["index", "my.mid", "-o", name]
+    )
+    assert run(made) == 0
+
+
 @pytest.mark.parametrize(
     "command", [c for c in [*readme_commands(), *help_commands()] if not c.startswith(NOT_RUN)]
 )
@@ -103,6 +125,9 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
     for name in ("model.safetensors", "aria.safetensors", "mine"):
         if name in words and words[words.index(name) - 1] not in ("-o", "--name"):
             public_checkpoint(desk, name)
+    for name in ("my.npz", "my-index"):
+        if name in words and (words[words.index(name) - 1] != "-o" or "--prune" in words):
+            collection(desk, name)
     if "dataset" in words and words[:2] != ["data", "build"]:
         assert run("data build my-midi -o dataset --preset none".split()) == 0
     for at, word in enumerate(words):
