@@ -51,11 +51,11 @@ def decoder_graph(config: AriaConfig, matrix: Matrix, vector: Vector) -> ov.Mode
         A graph of ``INPUTS`` with the result (B, T, D).
     """
     d, heads, k = config.d_model, config.n_heads, config.head_dim
-    x_in = _input("x", [-1, -1, d], ov.Type.f32)
-    cos = _input("cos", [-1, 1, -1, k], ov.Type.f32)
-    sin = _input("sin", [-1, 1, -1, k], ov.Type.f32)
-    mask = _input("mask", [-1, 1, -1, -1], ov.Type.f32)
-    beam = _input("beam", [-1], ov.Type.i32)
+    x_in = graph_input("x", [-1, -1, d], ov.Type.f32)
+    cos = graph_input("cos", [-1, 1, -1, k], ov.Type.f32)
+    sin = graph_input("sin", [-1, 1, -1, k], ov.Type.f32)
+    mask = graph_input("mask", [-1, 1, -1, -1], ov.Type.f32)
+    beam = graph_input("beam", [-1], ov.Type.i32)
     rows = op.gather(op.shape_of(x_in, "i64"), integers(0), integers(0))
     caches = Caches(rows, beam, heads, k)
     scale = op.constant(float32(k**-0.5))
@@ -92,11 +92,12 @@ def decoder_graph(config: AriaConfig, matrix: Matrix, vector: Vector) -> ov.Mode
 
 def head_graph(packed: Packed) -> ov.Model:
     """hidden (N, D) -> hidden times the transpose of a matrix (rows, D)."""
-    hidden = _input("hidden", [-1, packed.shape[1]], ov.Type.f32)
+    hidden = graph_input("hidden", [-1, packed.shape[1]], ov.Type.f32)
     return ov.Model([op.result(linear(hidden, packed))], [hidden], "head")
 
 
-def _input(name: str, shape: list[int], kind: ov.Type) -> Any:
+def graph_input(name: str, shape: list[int], kind: ov.Type) -> Any:
+    """A named parameter of a graph; -1 for an axis of any length."""
     node = op.parameter(ov.PartialShape(shape), kind, name=name)
     node.output(0).set_names({name})
     return node

@@ -70,6 +70,16 @@ def layer_norm(
     return op.add(op.multiply(normal, constant(scale)), constant(shift))
 
 
+def rms_norm(x: Value, scale: NDArray[np.float32], epsilon: float) -> Value:
+    """x / rms(x) * scale over the last axis of x (B, T, D).
+
+    In this exact form the plugin makes one node of it.
+    """
+    mean = op.reduce_mean(op.power(x, number(2.0)), integers(-1), True)
+    inverse = op.divide(number(1.0), op.sqrt(op.add(mean, number(epsilon))))
+    return op.multiply(op.multiply(x, inverse), constant(scale))
+
+
 def rotate(x: Value, cos: Value, sin: Value, head_dim: int) -> Value:
     """Half-split rotary embedding of x (B, H, T, K); cos, sin (B, 1, T, K).
 

@@ -98,12 +98,12 @@ class Backend(Protocol):
         """An empty session of B = ``rows``."""
 
 
-def rotary_tables(length: int, head_dim: int) -> tuple[Floats, Floats]:
+def rotary_tables(length: int, head_dim: int, base: float = ROPE_BASE) -> tuple[Floats, Floats]:
     """cos and sin (length, K) of the rotary angles, each half twice (specification D.2).
 
     In double precision until the end, so that late positions are as exact as early ones.
     """
-    frequency = ROPE_BASE ** (-np.arange(0, head_dim, 2) / head_dim)
+    frequency = base ** (-np.arange(0, head_dim, 2) / head_dim)
     angle = np.arange(length)[:, None] * frequency
     angle = np.concatenate((angle, angle), axis=1)
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
