@@ -171,7 +171,17 @@ def check_tensors(config: AriaConfig, shapes: Mapping[str, Shape], *, source: ob
     Raises:
         CheckpointError: tensors are missing, of another shape, or not accounted for.
     """
-    wanted = config.tensor_shapes()
+    check_shapes(config.tensor_shapes(), shapes, source=source)
+
+
+def check_shapes(
+    wanted: Mapping[str, Shape], shapes: Mapping[str, Shape], *, source: object
+) -> None:
+    """Compare tensors that are there with those that are wanted, by name and shape.
+
+    Raises:
+        CheckpointError: tensors are missing, of another shape, or not accounted for.
+    """
 
     def some(names: Iterable[str]) -> str:
         ordered = sorted(names)

@@ -13,6 +13,8 @@ from arietta.errors import CheckpointError, OutputError
 from arietta.paths import assets_dir, cache_dir
 
 if TYPE_CHECKING:
+    from arietta.checkpoints.pianist import LoadedPianist
+    from arietta.checkpoints.store import LoadedCheckpoint
     from arietta.checkpoints.tensors import StoredType
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -25,7 +27,7 @@ class ModelEntry:
     Attributes:
         name: what ``load`` takes.
         summary: what it is for.
-        kind: ``lm``, ``conditioned``, ``embedding`` or ``classifier``.
+        kind: ``lm``, ``conditioned``, ``embedding``, ``classifier`` or ``renderer``.
         licence: terms of the weights.
         folder: where it lies when it ships with the package or was added by the user.
         repo, filename: where it lies on the Hugging Face hub.
@@ -95,6 +97,24 @@ _HUB = (
         repo="loubb/aria-medium-embedding",
         filename="model.safetensors",
         parameters=632_096_256,
+    ),
+    ModelEntry(
+        "yhj137/pianist-transformer-base",
+        "Pianist Transformer, pretrained only: for finetuning, not for rendering",
+        "renderer",
+        _PAGE,
+        repo="yhj137/pianist-transformer-base",
+        filename="model.safetensors",
+        parameters=126_874_368,
+    ),
+    ModelEntry(
+        "yhj137/pianist-transformer-rendering",
+        "Pianist Transformer: plays scores with expression",
+        "renderer",
+        _PAGE,
+        repo="yhj137/pianist-transformer-rendering",
+        filename="model.safetensors",
+        parameters=126_874_368,
     ),
 )
 
@@ -260,9 +280,7 @@ def describe(name_or_path: str | PathLike[str], *, offline: bool = True) -> dict
     Raises:
         CheckpointError: it is unknown, not on this machine, or damaged.
     """
-    from arietta.checkpoints.store import load
-
-    found = load(name_or_path, offline=offline)
+    found = _load_any(name_or_path, offline=offline)
     entry = find(str(name_or_path))
     licence = found.info.get("licence") or (entry.licence if entry else "not stated")
     return {
@@ -329,11 +347,11 @@ def convert(
         CheckpointError: the source is unusable or cannot have that form.
         OutputError: the destination exists or cannot be written.
     """
-    from arietta.checkpoints import store
+    from arietta.checkpoints import pianist, store
     from arietta.checkpoints.convert import write_public
     from arietta.checkpoints.tensors import stored_type
 
-    found = store.load(source, offline=offline)
+    found = _load_any(source, offline=offline)
     how = found.tensors.stored_type() if stored is None else stored_type(stored)
     called = name or Path(source).stem
     if to == "public":
@@ -349,22 +367,41 @@ def convert(
                     f"{target.parent}: cannot be created ({error.strerror})"
                 ) from None
         plain: StoredType = "float32" if how == "int8" else how
-        write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
+        if isinstance(found, pianist.LoadedPianist):
+            pianist.write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
+        else:
+            write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
         return target
     if to != "arietta":
         raise CheckpointError(f"checkpoints are converted to 'arietta' or 'public', not {to!r}")
     folder = Path(destination) if destination is not None else models_dir() / called
-    return store.save(
-        folder,
-        found.config,
-        found.tensors,
-        name=called,
-        version=str(found.info.get("version", "1")),
-        stored=how,
-        card=found.card,
-        info={k: v for k, v in found.info.items() if k not in _SAVED},
-        overwrite=force,
-    )
+    options: dict[str, Any] = {
+        "name": called,
+        "version": str(found.info.get("version", "1")),
+        "stored": how,
+        "card": found.card,
+        "info": {k: v for k, v in found.info.items() if k not in _SAVED},
+        "overwrite": force,
+    }
+    if isinstance(found, pianist.LoadedPianist):
+        return pianist.save(folder, found.config, found.tensors, **options)
+    return store.save(folder, found.config, found.tensors, **options)
+
+
+def _load_any(
+    name_or_path: str | PathLike[str], *, offline: bool
+) -> LoadedCheckpoint | LoadedPianist:
+    """A checkpoint of whichever architecture.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    from arietta.checkpoints import pianist, store
+
+    path, _ = locate(name_or_path, offline=offline)
+    if pianist.is_pianist(path):
+        return pianist.load(name_or_path, offline=offline)
+    return store.load(name_or_path, offline=offline)
 
 
 _SAVED = {"version", "sha256", "stored", "parameters"}

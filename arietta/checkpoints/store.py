@@ -97,11 +97,8 @@ def load(name_or_path: str | PathLike[str], *, offline: bool = False) -> LoadedC
     if path.is_dir() and not (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
         path = path / WEIGHTS
     found = load_folder(path) if path.is_dir() else load_file(path, name=str(name_or_path))
-    if expected is not None and found.sha256 != expected:
-        raise CheckpointError(
-            f"{found.path}: not the published file (sha256 {found.sha256[:12]}…, expected"
-            f" {expected[:12]}…); delete it and fetch it again"
-        )
+    if expected is not None:
+        check_hash(found.path, found.sha256, expected)
     return found
 
 
@@ -121,30 +118,12 @@ def load_folder(folder: Path) -> LoadedCheckpoint:
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the others.
     """
-    place = folder / CONFIG
-    if not place.is_file():
-        raise CheckpointError(f"{folder}: no checkpoint here: it has no {CONFIG}")
-    try:
-        values = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise CheckpointError(f"{place}: damaged: not readable as JSON") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{place}: damaged: not a JSON table")
-    weights = folder / WEIGHTS
+    values = _read_values(folder)
     if "format" not in values:
-        return load_file(weights, name=folder.name)
-    if values["format"] != FORMAT:
-        raise CheckpointError(
-            f"{place}: of format {values['format']!r}; this version of arietta reads {FORMAT}"
-        )
-    if values.get("architecture") != "aria":
-        raise CheckpointError(
-            f"{place}: of architecture {values.get('architecture')!r}; an aria model is needed"
-        )
-    model = values.get("model")
-    if not isinstance(model, dict):
-        raise CheckpointError(f"{place}: damaged: it has no table 'model'")
-    config = AriaConfig.from_dict(model)
+        return load_file(folder / WEIGHTS, name=folder.name)
+    values = read_config(folder, "aria")
+    place, weights = folder / CONFIG, folder / WEIGHTS
+    config = AriaConfig.from_dict(values["model"])
     tensors = CheckpointTensors(TensorFile(weights))
     shapes = {name: tensors.shape(name) for name in tensors}
     convert.check_tensors(config, shapes, source=weights)
@@ -160,13 +139,59 @@ def load_folder(folder: Path) -> LoadedCheckpoint:
         tensors,
         {k: v for k, v in values.items() if k not in known},
     )
-    expected = values.get("sha256")
-    if expected is not None and found.sha256 != expected:
-        raise CheckpointError(
-            f"{weights}: damaged: its content is not what {CONFIG} was written for"
-            f" (sha256 {found.sha256[:12]}…, expected {str(expected)[:12]}…); fetch it again"
-        )
+    if values.get("sha256") is not None:
+        check_hash(weights, found.sha256, str(values["sha256"]), f"{CONFIG} was written for")
     return found
+
+
+def _read_values(folder: Path) -> dict[str, Any]:
+    """The table in a folder's ``config.json``."""
+    place = folder / CONFIG
+    if not place.is_file():
+        raise CheckpointError(f"{folder}: no checkpoint here: it has no {CONFIG}")
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise CheckpointError(f"{place}: damaged: not readable as JSON") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{place}: damaged: not a JSON table")
+    return values
+
+
+def read_config(folder: Path, architecture: str) -> dict[str, Any]:
+    """What the ``config.json`` of a folder in our form says; ``model`` in it is a table.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another format or of another architecture.
+    """
+    place = folder / CONFIG
+    values = _read_values(folder)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{place}: of format {values.get('format')!r}; this version of arietta reads {FORMAT}"
+        )
+    if values.get("architecture") != architecture:
+        article = "an" if architecture[0] in "aeiou" else "a"
+        raise CheckpointError(
+            f"{place}: of architecture {values.get('architecture')!r};"
+            f" {article} {architecture} model is needed"
+        )
+    if not isinstance(values.get("model"), dict):
+        raise CheckpointError(f"{place}: damaged: it has no table 'model'")
+    return values
+
+
+def check_hash(path: Path, found: str, expected: str, promise: str = "was published") -> None:
+    """Refuse a tensor file whose content is not what was promised.
+
+    Raises:
+        CheckpointError: the hashes differ.
+    """
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: damaged: its content is not what {promise} (sha256 {found[:12]}…,"
+            f" expected {expected[:12]}…); fetch it again"
+        )
 
 
 def _check_vocabulary(name: str, config: AriaConfig, *, source: object) -> None:
@@ -215,12 +240,39 @@ def save(
         CheckpointError: the tensors do not fit the settings.
         OutputError: something exists or cannot be written.
     """
-    place = Path(folder)
     lazy = tensors if isinstance(tensors, CheckpointTensors) else None
     shapes = {n: lazy.shape(n) if lazy is not None else tensors[n].shape for n in tensors}
     convert.check_tensors(config, shapes, source=name)
     tokenizer = tokenizer or convert.tokenizer_for(config.vocab_size, source=name)
     _check_vocabulary(tokenizer, config, source=name)
+    values = {
+        "architecture": "aria",
+        "name": name,
+        "version": version,
+        "tokenizer": tokenizer,
+        "model": config.to_dict(),
+        "stored": stored,
+        "parameters": config.parameter_count(),
+        **(info or {}),
+    }
+    return write_folder(folder, tensors, values, stored=stored, card=card, overwrite=overwrite)
+
+
+def write_folder(
+    folder: str | PathLike[str],
+    tensors: Mapping[str, Float32Array],
+    values: Mapping[str, Any],
+    *,
+    stored: StoredType,
+    card: str | None,
+    overwrite: bool,
+) -> Path:
+    """Write tensors, a ``config.json`` of ``values`` and a card; the folder.
+
+    Raises:
+        OutputError: something exists or cannot be written.
+    """
+    place = Path(folder)
     if not overwrite:
         for file in (WEIGHTS, CONFIG):
             if (place / file).exists():
@@ -230,19 +282,8 @@ def save(
     except OSError as error:
         raise OutputError(f"{place}: cannot be created ({error.strerror})") from None
     write_tensors(place / WEIGHTS, tensors, stored=stored, overwrite=overwrite)
-    values: dict[str, Any] = {
-        "format": FORMAT,
-        "architecture": "aria",
-        "name": name,
-        "version": version,
-        "tokenizer": tokenizer,
-        "model": config.to_dict(),
-        "stored": stored,
-        "parameters": config.parameter_count(),
-        **(info or {}),
-        "sha256": file_sha256(place / WEIGHTS),
-    }
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    whole = {"format": FORMAT, **values, "sha256": file_sha256(place / WEIGHTS)}
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
     write_bytes(place / CONFIG, text.encode())
     if card is not None:
         write_bytes(place / CARD, card.encode())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -118,7 +119,7 @@ def windows(length: int, size: int, overlap: float, *, compat: bool = False) -> 
     if spans[-1][1] != length:
         spans.append((spans[-1][0] + step, length))
     found = [Window(*spans[0], 0)]
-    for (_, before), (start, end) in zip(spans, spans[1:], strict=False):
+    for (_, before), (start, end) in pairwise(spans):
         shared = before - start
         drop = int(shared * REDECODED)
         if not compat:
