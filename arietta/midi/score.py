@@ -116,7 +116,7 @@ class ScoreNotes:
 
         A time signature always opens a bar, so an upbeat written as a short bar counts as one.
         """
-        end = int(self.offset_tick.max(initial=0)) + 1
+        end = int(self.offset_tick.max(initial=1))
         signs = {tick: (num, den) for tick, num, den in self.piece.time_signatures if num}
         signs.setdefault(0, (4, 4))
         ticks = sorted(t for t in signs if t < end)

@@ -12,15 +12,14 @@ melodic charge     melody notes far from their harmony on the circle of fifths a
 duration contrast  short notes become shorter and softer, long ones longer (Friberg 1991)
 punctuation        a small breath before a new gesture: its last note longer, then let go early
 repetition         a key struck again at once is let go early (Bresin 2001)
-double duration    of two notes of 2 : 1 the shorter is lengthened
 noise              small deviations of the hand; the seed decides them
 =================  ===============================================================================
 
 Phrases are not written in MIDI: they are cut at bar lines, where the melody pauses, preferably
 every four bars. Beyond the rules, what is known of pianists: the melody is louder than what lies
-below it and comes a little early (W. Goebl 2001), the beginning of a bar is stressed, and the pedal
-is changed with the harmony, just after its first note (syncopated pedal). The strength of each rule
-was fitted to performances of the ASAP training set (``benchmarks/rendering_quality.py --fit``).
+below it, the music louder where the melody is high and where many notes sound, bars have a small
+arch of their own, and the pedal is changed with the harmony, just after its first note (syncopated
+pedal). The strength of each rule was fitted to performances of the ASAP training set.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ class Strengths:
     Attributes:
         phrase_tempo, phrase_level: slowing (share) and softening (dB) at a phrase's ends.
         bar_tempo: the same slowing for single bars.
-        section_tempo: and for two phrases together.
         ritardando: speed lost at the end of the piece, 0..1.
         high_loud: dB an octave.
         charge_level, charge_time: dB, and lengthening (share), of the most charged melody note.
@@ -60,42 +58,36 @@ class Strengths:
         contrast_time: lengthening (share) of long against short notes.
         punctuation: lengthening (share) of the last melody note before a new gesture.
         repetition: share of a repeated note's length that is let go.
-        double_duration: lengthening (share) of the shorter of 2 : 1.
         melody_level: dB of the upper voice over the others.
-        melody_lead: ms that it comes early.
-        inner_level: dB of the notes between the outer voices.
-        bar_level: dB of the first beat.
-        density_level: dB of a chord of four notes over a single one.
+        contour_level: dB of everything for an octave that the melody is above its mean.
+        texture_level: dB of everything for twice the notes in a beat.
         marks: share of the score's own dynamics that is kept.
         legato: factor on written lengths.
-        noise_time, noise_level, noise_length: standard deviations; ms, velocity steps, log length.
+        noise_time, noise_level, noise_length: standard deviations: ms within a chord, velocity
+            steps, logarithm of the length.
         level: mean velocity.
         pedal: 0: no pedal; 1: changed with the harmony.
     """
 
-    phrase_tempo: float = 0.10
-    phrase_level: float = 2.0
-    bar_tempo: float = 0.02
-    section_tempo: float = 0.04
-    ritardando: float = 0.5
-    high_loud: float = 1.5
-    charge_level: float = 1.0
-    charge_time: float = 0.03
+    phrase_tempo: float = 0.03
+    phrase_level: float = 0.5
+    bar_tempo: float = 0.05
+    ritardando: float = 0.75
+    high_loud: float = 0.75
+    charge_level: float = 2.0
+    charge_time: float = 0.01
     contrast_level: float = 1.0
-    contrast_time: float = 0.04
-    punctuation: float = 0.10
-    repetition: float = 0.20
-    double_duration: float = 0.05
+    contrast_time: float = 0.01
+    punctuation: float = 0.03
+    repetition: float = 0.5
     melody_level: float = 3.0
-    melody_lead: float = 12.0
-    inner_level: float = -1.0
-    bar_level: float = 0.7
-    density_level: float = 1.0
+    contour_level: float = 1.5
+    texture_level: float = 2.0
     marks: float = 0.6
-    legato: float = 0.95
-    noise_time: float = 8.0
+    legato: float = 0.8
+    noise_time: float = 12.0
     noise_level: float = 4.0
-    noise_length: float = 0.15
+    noise_length: float = 0.2
     level: float = 62.0
     pedal: float = 1.0
 
@@ -122,7 +114,7 @@ class RuleRenderer:
         s = self.strengths
         rng = np.random.default_rng(self.seed)
         n = len(score)
-        melody, bass = _outer_voices(score)
+        melody = _outer(score, 1)
         voice = _Voice(score, melody)
         phrases = _phrases(score, voice)
         charge = _melodic_charge(score, melody)
@@ -131,16 +123,17 @@ class RuleRenderer:
             ([score.onset_ms[0]], np.diff(score.piece.tempo.ms_at(score.chord_tick)))
         )
         times = np.cumsum(at * np.concatenate(([1.0], np.exp(tempo))))
-        onset = times[score.chord] - s.melody_lead * melody + rng.normal(0, s.noise_time, n)
+        onset = times[score.chord] + _spread(score, rng.normal(0, s.noise_time, n))
         # The first note stays where the score has it, and nothing comes before the beginning.
         onset = np.maximum(onset, 0.0)
         decibels = (
             s.high_loud * (score.pitch - 60.0) / 12
             + s.melody_level * melody
-            + s.inner_level * ~(melody | bass)
             + s.charge_level * charge / _CHARGE.max()
-            + s.bar_level * (score.onset_tick == score.bar_tick[score.bar - 1])
-            + s.density_level * np.log2(np.bincount(score.chord)[score.chord]) / 2
+            + s.contour_level
+            * np.interp(score.chord, voice.chord, voice.pitch - voice.pitch.mean())
+            / 12
+            + s.texture_level * _texture(score)
             - s.contrast_level * _shortness(score)
             - s.phrase_level * _arch(score.onset_tick, phrases)
         )
@@ -186,25 +179,28 @@ class _Voice:
         leap = np.append(np.abs(np.diff(self.pitch)), 0.0) / 12
         self.breath = np.maximum(np.log2(self.gap / around), 0) + np.minimum(leap, 1.5) / 2
 
+    def height(self, score: ScoreNotes) -> FloatArray:
+        """(n,) octaves of the melody over its mean at each row."""
+        above = (self.pitch - self.pitch.mean()) / 12
+        found: FloatArray = np.interp(score.chord, self.chord, above)
+        return found
 
-def _outer_voices(score: ScoreNotes) -> tuple[BoolArray, BoolArray]:
-    """(n,) whether a row is the melody, and whether it is the lowest note of its chord.
 
-    Melody is the top of a chord unless a higher melody note is still held.
+def _outer(score: ScoreNotes, side: int) -> BoolArray:
+    """(n,) whether a row belongs to the highest voice (1) or the lowest (-1).
+
+    That is the outermost note of a chord, unless one further out is still held.
     """
-    n = len(score)
-    top, bottom = np.zeros(n, bool), np.zeros(n, bool)
-    ends = np.append(np.flatnonzero(np.diff(score.chord)), n - 1)
-    starts = np.append(0, ends[:-1] + 1)
-    bottom[starts] = True
-    held_until, held_pitch = -1, -1
-    for end in ends.tolist():
-        tick, pitch = int(score.onset_tick[end]), int(score.pitch[end])
-        if tick < held_until and pitch < held_pitch - 2:
-            continue  # below a melody note that is still held
-        top[end] = True
-        held_until, held_pitch = int(tick + score.duration_tick[end]), pitch
-    return top, bottom & ~top
+    inside = np.zeros(len(score), bool)
+    ends = np.append(np.flatnonzero(np.diff(score.chord)), len(score) - 1)
+    rows = ends if side > 0 else np.append(0, ends[:-1] + 1)
+    held_until, held_pitch = -1, -side * 999
+    for row in rows.tolist():
+        tick, pitch = int(score.onset_tick[row]), int(score.pitch[row])
+        if tick >= held_until or side * (pitch - held_pitch) >= -2:
+            inside[row] = True
+            held_until, held_pitch = int(tick + score.duration_tick[row]), pitch
+    return inside
 
 
 def _phrases(score: ScoreNotes, voice: _Voice) -> IntArray:
@@ -247,6 +243,21 @@ def _shortness(score: ScoreNotes) -> FloatArray:
     return 1 - np.clip(score.duration_ms, 30, 600) / 600
 
 
+def _spread(score: ScoreNotes, noise: FloatArray) -> FloatArray:
+    """(n,) the noise without its mean in each chord: hands spread chords, they do not stumble."""
+    mean = np.bincount(score.chord, noise) / np.bincount(score.chord)
+    apart: FloatArray = noise - mean[score.chord]
+    return apart
+
+
+def _texture(score: ScoreNotes) -> FloatArray:
+    """(n,) logarithm (2) of the notes a beat around each row, four beats to either side."""
+    reach = 4 * score.division
+    first = np.searchsorted(score.onset_tick, score.onset_tick - reach)
+    last = np.searchsorted(score.onset_tick, score.onset_tick + reach, side="right")
+    return np.log2((last - first) / 8)
+
+
 def _melodic_charge(score: ScoreNotes, melody: BoolArray) -> FloatArray:
     """(n,) charge of melody notes over the root of their half bar; 0 for others."""
     window = _half_bar(score)
@@ -287,7 +298,6 @@ def _tempo(
     """(k - 1,) logarithm of the lengthening of every span between chords."""
     tick = score.chord_tick
     slow = s.phrase_tempo * _arch(tick, phrases)
-    slow += s.section_tempo * _arch(tick, np.append(phrases[:-1:2], phrases[-1]))
     bars = np.append(score.bar_tick, int(score.offset_tick.max()) + 1)
     slow += s.bar_tempo * _arch(tick, bars)
     local = np.zeros(len(tick))
@@ -296,8 +306,6 @@ def _tempo(
     gap = voice.gap
     ratio = np.log2(gap / np.median(gap))
     local[voice.chord] += s.contrast_time * np.clip(ratio, -2, 2) / 2
-    half = np.isclose(gap[:-1], 2 * gap[1:])
-    local[voice.chord[1:][half]] += s.double_duration
     # A melody note lengthens every span until the next one.
     chords = np.arange(len(tick))
     owner = np.maximum.accumulate(np.where(np.isin(chords, voice.chord), chords, 0))
@@ -368,15 +376,11 @@ def _pedal(score: ScoreNotes, times: FloatArray) -> tuple[FloatArray, FloatArray
         moved = np.interp(written.pedal_ms, nominal, times)
         moved += np.maximum(written.pedal_ms - nominal[-1], 0)
         return np.maximum.accumulate(moved), written.pedal_value.astype(np.float64)
-    # A new harmony: the lowest note of a beat has another name than that of the pedal's beat, or a
-    # bar has passed.
-    beat = score.onset_tick // max(score.division, 1)
-    first = np.flatnonzero(np.diff(beat, prepend=-1))
-    lowest = np.minimum.reduceat(score.pitch, first) % 12
-    bar = score.bar[first]
-    new = np.ones(len(first), bool)
-    new[1:] = (np.diff(lowest.astype(np.int64)) != 0) | (np.diff(bar) != 0)
-    change = times[score.chord[first[new]]]
+    # A new harmony: the bass has another name, or another bar begins.
+    bass = np.flatnonzero(_outer(score, -1))
+    name = score.pitch[bass].astype(np.int64) % 12
+    new = (np.diff(name, prepend=-1) != 0) | (np.diff(score.bar[bass], prepend=0) != 0)
+    change = times[score.chord[bass[new]]]
     change = change[np.append(True, np.diff(change) > _PEDAL_DOWN_MS + 20)]
     end = float(times[-1]) + float(score.duration_ms[-1])
     when = np.stack((change + _PEDAL_UP_MS, change + _PEDAL_DOWN_MS), axis=1).reshape(-1)
