@@ -141,7 +141,7 @@ class Collection:
             InputError: there is none, or it is no such file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
                 if about.pop("format", None) != FORMAT:
                     raise InputError(f"{path}: not a collection of this version of arietta")

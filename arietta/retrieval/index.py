@@ -259,7 +259,7 @@ class Index:
                 "sha256": entry.sha256,
                 "notes": entry.notes,
                 "seconds": entry.seconds,
-                "metadata": {"title": entry.title, **entry.metadata},
+                "metadata": {**entry.metadata, "title": entry.title},
             }
             found = entry.embedding
             pieces.append(Row(space.place(found.vector[None])[0], shown))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -135,11 +136,14 @@ class FolderStore:
             about = json.loads((self.path / _ABOUT).read_text(encoding="utf-8"))
             if about.pop("format", None) != FORMAT:
                 raise InputError(f"{self.path}: not an index of this version of arietta")
-            with np.load(self.path / about.pop("rows"), allow_pickle=False) as arrays:
+            with (
+                (self.path / about.pop("rows")).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 for kind in KINDS:
                     self._vectors[kind] = arrays[f"{kind}_vectors"]
                     self._rows[kind] = json.loads(bytes(arrays[f"{kind}_shown"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.path}: a damaged index ({error}); build it again") from None
         pieces = self._rows["piece"]
         for passage in self._rows["passage"]:  # they are stored by the number of their piece
@@ -303,7 +307,10 @@ class QdrantStore:
         self._name = name
         self._where = url or f"qdrant:{path}"
         try:
-            self._client = QdrantClient(path=path) if path else QdrantClient(url)
+            # The version check would only warn, in a thread of its own, of a server that is away.
+            self._client = (
+                QdrantClient(path=path) if path else QdrantClient(url, check_compatibility=False)
+            )
         except Exception as error:
             raise self._failure(error) from None
 
