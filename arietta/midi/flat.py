@@ -70,7 +70,7 @@ def flatten(piece: Piece) -> FlatNotes:
         np.rint(piece.tempo.ms_at(piece.notes.offset_tick[keep])).astype(np.int64),
         piece.notes.pitch[keep].astype(np.int64),
         piece.notes.velocity[keep].astype(np.int64),
-        *_pedal(piece),
+        *pedal_of(piece),
     )
     return tidy(notes)
 
@@ -90,8 +90,8 @@ def tidy(notes: FlatNotes) -> FlatNotes:
     return cut.take(np.lexsort((cut.pitch, cut.onset_ms)))
 
 
-def _pedal(piece: Piece) -> tuple[IntArray, IntArray]:
-    """Times and values of the deepest pedal of all channels."""
+def pedal_of(piece: Piece) -> tuple[IntArray, IntArray]:
+    """Times (p,) in ms and values (p,) of the deepest pedal of all channels, drums excepted."""
     pedals = piece.pedals.take(piece.pedals.channel != DRUM_CHANNEL)
     value = pedals.value.astype(np.int64)
     key = pedals.track.astype(np.int64) * 16 + pedals.channel
