@@ -22,6 +22,7 @@ from arietta.cli.console import (
     say,
 )
 from arietta.cli.probe import probe
+from arietta.cli.rendering import rendering
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 app = new_app()
 app.command()(probe)
+app.command()(rendering)
 
 NGRAM_ORDER = 5
 

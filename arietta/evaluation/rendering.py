@@ -22,7 +22,7 @@ import numpy.typing as npt
 from arietta.data.pairs import Played
 from arietta.midi.flat import FlatNotes
 from arietta.midi.notes import Piece
-from arietta.midi.score import PerformedNotes, ScoreNotes
+from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import FloatArray, IntArray
 from arietta.tokenizers.pianist import PEDAL, SLOTS, columns_of, ids_of_columns
 
@@ -255,13 +255,25 @@ class HumanTake:
 
 @dataclass(frozen=True, eq=False)
 class TestPiece:
-    """A score of a test set with its human takes."""
+    """A score of a test set with its human takes.
+
+    Attributes:
+        name: of the piece.
+        score: its notes.
+        written: ``histograms`` of the score as it stands in its file.
+        takes: all of them, copies included.
+    """
 
     __test__ = False  # a class for pytest otherwise
 
     name: str
     score: ScoreNotes
+    written: Histograms
     takes: tuple[HumanTake, ...]
+
+    def as_written(self) -> Rendering:
+        """The score as if somebody played it just so."""
+        return Rendering(self.written, played_rows(self.score, deadpan(self.score)))
 
     def distinct(self) -> list[HumanTake]:
         """The takes without copies of one file."""

@@ -57,7 +57,10 @@ def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
                 pair.played() if good else None,
             )
         )
-    return [TestPiece(name, score, tuple(takes)) for name, score, takes in scores.values()]
+    return [
+        TestPiece(name, score, histograms(flatten(score.piece)), tuple(takes))
+        for name, score, takes in scores.values()
+    ]
 
 
 def rendering_of(score: ScoreNotes, performed: PerformedNotes) -> Rendering:
@@ -84,6 +87,7 @@ def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPie
     for file in files:
         data = _bytes(file)
         score = ScoreNotes.from_piece(read_strokes(data, source=str(file)))
+        written = histograms(read_flat(data, source=str(file)))
         own = hashlib.sha256(data).hexdigest()
         takes = []
         for take in sorted(
@@ -93,7 +97,7 @@ def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPie
             key = hashlib.sha256(data).hexdigest()
             counts = histograms(read_flat(data, source=str(take)))
             takes.append(HumanTake(take.name, key, counts, known.get((own, key))))
-        pieces.append(TestPiece(file.stem, score, tuple(takes)))
+        pieces.append(TestPiece(file.stem, score, written, tuple(takes)))
     return pieces
 
 
