@@ -21,7 +21,9 @@ from arietta.cli.console import Progress
 from arietta.cli.main import COMMANDS, run
 from arietta.inference import embedding
 from arietta.inference.continuation import ContinuationStream
+from arietta.midi.notes import Piece, note_table
 from arietta.midi.reader import read
+from arietta.midi.tempo import TempoMap
 from arietta.models.config import AriaConfig
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.training import loop
@@ -62,6 +64,10 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     names = "my prompt nocturne more more-1 another transcription"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
+    hands = note_table(
+        [0, 0, 480, 960], [480, 960, 960, 1440], [76, 48, 77, 79], 64, 0, [0, 1, 0, 0]
+    )
+    Piece(TempoMap.constant(480), hands).save("sonata.mid", force=True)
     ids = AriaTokenizer().encode(read("my.mid")).tolist()
     for name in ("ids.json", "nocturne.json"):
         (tmp_path / name).write_text(json.dumps({"ids": ids}))
