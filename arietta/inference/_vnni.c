@@ -429,6 +429,8 @@ typedef struct {
     Bytes bytes;
     const int32_t *tasks; /* first token of each run of queries */
     int task_count;
+    const int32_t *wanted; /* ascending; NULL for all tokens */
+    int wanted_count;
 } Call;
 
 /* k floats as bytes: to[i * stride]; gives their scale. */
@@ -650,15 +652,24 @@ static Job *new_job(void (*work)(Job *), int phases, size_t extra) {
     return job;
 }
 
+/* x of wanted tokens moved to the front; they are ascending, so nothing is lost on the way. */
+static void compact(const Call *call, int d) {
+    for (int i = 0; i < call->wanted_count; i++)
+        memmove(call->x + (int64_t)i * d, call->x + (int64_t)call->wanted[i] * d,
+                (size_t)d * sizeof(float));
+}
+
 static void decode(Job *job) {
     const Call *call = subject(job, job->phase_count);
     const Model *model = call->model;
-    const int d = model->width, heads = model->heads, tokens = call->tokens, inner = model->inner;
+    const int d = model->width, heads = model->heads, inner = model->inner;
     const Bytes bytes = call->bytes;
+    int tokens = call->tokens, phase = 0;
     const int placing = tokens == 1 ? heads : tokens;
-    int phase = 0;
     for (int l = 0; l < model->layers; l++) {
         const Layer *layer = &model->layer[l];
+        /* Behind the last keys and values, only what is wanted is computed. */
+        const int32_t *wanted = l == model->layers - 1 ? call->wanted : NULL;
         FOR_ITEMS(job, phase, tokens, t) {
             float *x = call->x + (int64_t)t * d, *y = call->mixed + (int64_t)t * d;
             layer_norm(x, layer->norm1_scale, layer->norm1_shift, d, model->epsilon, y);
@@ -672,16 +683,23 @@ static void decode(Job *job) {
             else for (int h = 0; h < heads; h++) place_head(call, l, i, h);
         }
         settle(job, phase++, placing);
-        FOR_ITEMS(job, phase, call->task_count * heads, i) {
+        if (wanted) tokens = call->wanted_count;
+        if (!tokens) return;
+        const int tasks = wanted ? tokens : call->task_count;
+        FOR_ITEMS(job, phase, tasks * heads, i) {
             /* Head by head, so that its pages stay in the cache; late positions, which cost most,
                first. */
-            int task = call->task_count - 1 - i % call->task_count, token = call->tasks[task];
-            attend_any(call, l, token, call->tasks[task + 1] - token, i / call->task_count);
+            int task = tasks - 1 - i % tasks, head = i / tasks;
+            int token = wanted ? wanted[task] : call->tasks[task];
+            attend_any(call, l, token, wanted ? 1 : call->tasks[task + 1] - token, head);
         }
-        settle(job, phase++, call->task_count * heads);
-        FOR_ITEMS(job, phase, tokens, t)
-            quantise(call->mixed + (int64_t)t * d, &layer->proj, bytes, t);
-        settle(job, phase++, tokens);
+        settle(job, phase++, tasks * heads);
+        const int moving = wanted != NULL;
+        FOR_ITEMS(job, phase, tokens + moving, t) {
+            if (t == tokens) compact(call, d);
+            else quantise(call->mixed + (int64_t)(wanted ? wanted[t] : t) * d, &layer->proj, bytes, t);
+        }
+        settle(job, phase++, tokens + moving);
         multiply(job, phase++, &layer->proj, 0, layer->proj.rows / BLOCK, tokens, bytes, ADD,
                  call->x, d);
         FOR_ITEMS(job, phase, tokens, t) {
@@ -772,10 +790,11 @@ void vnni_disband(Team *team) {
     free(team);
 }
 
-/* 0, or -1 without memory. x (N, D) becomes the hidden states after the final norm. */
+/* 0, or -1 without memory. x (N, D) becomes the hidden states after the final norm; where only
+   some are wanted, theirs stand in its first rows and the others mean nothing. */
 int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int32_t *row,
                 const int32_t *position, const int32_t *start, int8_t *const *pages,
-                int64_t page_stride) {
+                int64_t page_stride, const int32_t *wanted, int wanted_count) {
     const int64_t d = model->width, inner = model->inner;
     const int64_t widest = 3 * d > inner ? 3 * d : inner;
     const int phases = model->layers * PHASES + 1;
@@ -783,7 +802,8 @@ int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int3
     if (!job) return -1;
     Call *call = subject(job, phases);
     *call = (Call){.model = model, .tokens = tokens, .x = x, .row = row, .position = position,
-                   .start = start, .pages = pages, .page_stride = page_stride};
+                   .start = start, .pages = pages, .page_stride = page_stride,
+                   .wanted = wanted, .wanted_count = wanted_count};
     float *wide = aligned_alloc(64, (size_t)((tokens * widest * 4 + 127) / 64 * 64));
     float *mixed = aligned_alloc(64, (size_t)((tokens * d * 4 + 127) / 64 * 64));
     int32_t *tasks = malloc((size_t)(tokens + 1) * sizeof *tasks);

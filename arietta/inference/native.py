@@ -92,7 +92,8 @@ def library() -> ctypes.CDLL | None:
     lib.vnni_disband.restype = None
     lib.vnni_disband.argtypes = [pointer]
     lib.vnni_decode.argtypes = [
-        pointer, pointer, integer, pointer, pointer, pointer, pointer, pointer, ctypes.c_int64
+        pointer, pointer, integer, pointer, pointer, pointer, pointer, pointer, ctypes.c_int64,
+        pointer, integer,
     ]  # fmt: skip
     lib.vnni_product.argtypes = [pointer, pointer, integer, integer, integer, pointer, pointer]
     return lib
@@ -237,6 +238,7 @@ class NativeBackend:
         positions: NDArray[np.int32],
         starts: NDArray[np.int32],
         pages: NDArray[np.uintp],
+        wanted: NDArray[np.int32] | None = None,
     ) -> None:
         """Run tokens through all layers; x (N, D) becomes their hidden states in place.
 
@@ -246,6 +248,8 @@ class NativeBackend:
             positions: (N,) position of each token.
             starts: (B,) first position of each row that may be attended to.
             pages: (B, P) addresses of each row's cache pages.
+            wanted: (W,) ascending numbers of the tokens whose hidden states are asked for; they
+                stand in the first rows of x then, and the last layer is spared the others.
         """
         self._check(
             self._lib.vnni_decode(
@@ -258,6 +262,8 @@ class NativeBackend:
                 _address(starts),
                 _address(pages),
                 pages.shape[1],
+                None if wanted is None else _address(wanted),
+                0 if wanted is None else len(wanted),
             )
         )
 
@@ -299,6 +305,8 @@ class NativeSession:
         """Run the next tokens of every row; see ``backends.Session.append``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         x = self._backend.weights.embed(ids)
+        if last and ids.shape[1] > 1:
+            return self._run_last(x, count)
         if len(ids) == 1 or ids.shape[1] == 1 or int(count.max()) * len(ids) <= CHUNK:
             hidden = self._run(x, count)
         else:
@@ -358,16 +366,54 @@ class NativeSession:
         self._lengths = after
         return x
 
-    def _call(self, x: Floats, rows: NDArray[np.int32], positions: NDArray[np.int32]) -> None:
+    def _run_last(self, x: Floats, count: NDArray[np.int64]) -> Floats:
+        """Append embedded tokens (B, T, D); hidden states (B, D) of each row's last real one."""
+        rows, tokens, width = x.shape
+        found = np.zeros((rows, width), np.float32)
+        # Rows that reach as far side by side: their attention is of one length then.
+        step = max(1, CHUNK // rows)
+        for start in range(0, tokens, step):
+            steps = np.arange(start, min(start + step, tokens))
+            real = steps < count[:, None]  # (B, t)
+            if not real.any():
+                break
+            after = self._lengths + real.sum(axis=1)
+            for b in range(rows):
+                self._make_room(b, int(self._lengths[b]), int(after[b]))
+            number, at = np.nonzero(real)
+            positions = (self._lengths[number] + at).astype(np.int32)
+            part = x[number, steps[at]]
+            last = np.flatnonzero(steps[at] == count[number] - 1)
+            found[number[last]] = self._call(part, number.astype(np.int32), positions, last)
+            self._lengths = after
+        return found
+
+    def _call(
+        self,
+        x: Floats,
+        rows: NDArray[np.int32],
+        positions: NDArray[np.int32],
+        wanted: NDArray[np.intp] | None = None,
+    ) -> Floats:
+        """x (N, D) becomes hidden states; those of wanted tokens alone are given back."""
+        found = []
         for start in range(0, len(x), CHUNK):
             part = slice(start, start + CHUNK)
+            chosen = None
+            if wanted is not None:
+                inside = wanted[(wanted >= start) & (wanted < start + CHUNK)]
+                chosen = (inside - start).astype(np.int32)
             self._backend.decode(
                 x[part],
                 np.ascontiguousarray(rows[part]),
                 np.ascontiguousarray(positions[part]),
                 self._starts,
                 self._table,
+                chosen,
             )
+            if chosen is not None:
+                found.append(x[part][: len(chosen)])
+        return np.concatenate(found) if found else x
 
     def _make_room(self, row: int, length: int, after: int) -> None:
         """Give a row its own pages for positions ``length``..``after``."""

@@ -232,6 +232,26 @@ def test_threads_change_no_bit(threads: int) -> None:
 
 
 @needs_kernel
+@pytest.mark.parametrize("counts", [[40], [1, 40], [33, 2, 40, 17], [0, 40]])
+def test_what_is_not_asked_for_is_not_missed(
+    counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last layer runs for last tokens alone: same bits, and the cache is whole."""
+    monkeypatch.setattr(native, "CHUNK", 24)  # so that last tokens fall into several calls
+    model = NativeBackend(CHECKPOINT, "int8", threads=2)
+    rng, rows = np.random.default_rng(0), np.arange(len(counts))
+    ids = rng.integers(0, model.vocab_size, (len(counts), 40))
+    one, other = model.new_session(len(counts)), model.new_session(len(counts))
+    expected = one.append(ids, counts=np.array(counts))[rows, np.array(counts) - 1]
+    found = other.append(ids, counts=np.array(counts), last=True)
+    real = np.array(counts) > 0
+    np.testing.assert_array_equal(found[real], expected[real])
+    np.testing.assert_array_equal(one.lengths, other.lengths)
+    more = rng.integers(0, model.vocab_size, (len(counts), 3))
+    np.testing.assert_array_equal(one.append(more), other.append(more))
+
+
+@needs_kernel
 @pytest.mark.parametrize(("width", "heads"), [(32, 2), (64, 2), (128, 2), (256, 2), (96, 6)])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_other_widths(width: int, heads: int, precision: backends.Precision) -> None:
