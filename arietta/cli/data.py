@@ -20,12 +20,14 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.pairs import pairs
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
     from arietta.data.build import Progress as State
 
 app = new_app()
+app.command()(pairs)
 
 
 @app.callback()
@@ -36,6 +38,7 @@ def data() -> None:
     Examples:
       arietta data build my-midi -o dataset
       arietta data stats dataset --png dataset.png
+      arietta data pairs my-takes -o pairs.parquet
     """
 
 

@@ -175,18 +175,19 @@ def _print(figures: dict[str, Any]) -> None:
         ("files", "Distance, intersection with all takes"),
         ("distinct", "The same, copies counted once"),
     ):
-        rows = [
+        lines = [
             [name, *(_two(system[weight].get(f)) for f in (*FEATURES, "overall"))]
             for name, system in figures["systems"].items()
             if system.get(weight)
         ]
-        if rows:
+        if lines:
             say()
-            print_table([title, *FEATURES, "overall"], rows)
-    other = figures["systems"][HUMANS]["other_piece"]
-    if other:
-        cells = ", ".join(f"{f} {_two(other[f])}" for f in (*FEATURES, "overall"))
-        say(f"A human take of another piece: {cells}")
+            print_table([title, *FEATURES, "overall"], lines)
+    humans = figures["systems"][HUMANS]
+    if humans["distinct"] and humans["other_piece"]:
+        other = humans["other_piece"]
+        listed = ", ".join(f"{f} {_two(other[f])}" for f in (*FEATURES, "overall"))
+        say(f"A human take of another piece: {listed}")
     table: list[list[str]] = []
     for name, system in figures["systems"].items():
         aligned = system["aligned"]
