@@ -19,6 +19,7 @@ from arietta.checkpoints.convert import write_public
 from arietta.cli import generate
 from arietta.cli.console import Progress
 from arietta.cli.main import COMMANDS, run
+from arietta.data import pair_sources
 from arietta.inference import embedding
 from arietta.inference.continuation import ContinuationStream
 from arietta.midi.notes import Piece, note_table
@@ -77,6 +78,9 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for path in prompts_dir.glob("*.mid"):
             archive.write(path, path.name)
             (tmp_path / "my-midi" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "my-takes" / "waltz").mkdir(parents=True)
+    for name in ("score.mid", "take.mid"):
+        (tmp_path / "my-takes" / "waltz" / name).write_bytes((tmp_path / "my.mid").read_bytes())
     labels = [
         f"my-midi/{path.name},{'ab'[i % 2]}" for i, path in enumerate(prompts_dir.glob("*.mid"))
     ]
@@ -96,6 +100,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
     tiny = str(store.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny"))
     monkeypatch.setattr(embedding, "default_model", lambda: tiny)
+    monkeypatch.setattr(pair_sources, "align", lambda score, _: np.arange(len(score)))
     monkeypatch.setattr(generate, "follow", a_little)
     monkeypatch.setattr(loop, "train", one_step)
     return tmp_path
@@ -136,6 +141,8 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
             collection(desk, name)
     if "dataset" in words and words[:2] != ["data", "build"]:
         assert run("data build my-midi -o dataset --preset none".split()) == 0
+    if "pairs.parquet" in words and words[:2] != ["data", "pairs"]:
+        assert run("data pairs my-takes -o pairs.parquet".split()) == 0
     for at, word in enumerate(words):
         if word == "-o":  # an example may write what another one reads
             for old in desk.glob(f"{Path(words[at + 1]).stem}*"):
