@@ -32,7 +32,13 @@ app = new_app()
 
 @app.command()
 def render(
-    score: Annotated[Path, typer.Argument(metavar="SCORE", help="The score, a MIDI file.")],
+    score: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SCORE",
+            help="The score: MIDI; MusicXML, MXL, MEI, kern or ABC need arietta[score].",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -123,8 +129,8 @@ def render(
     """
     from secrets import randbits
 
-    from arietta.midi.reader import read
     from arietta.midi.score import ScoreNotes
+    from arietta.midi.scores import read_score
     from arietta.output import check_output
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
     from arietta.rendering.render import RULES, open_player
@@ -153,7 +159,7 @@ def render(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    rows = ScoreNotes.from_piece(read(score))
+    rows = ScoreNotes.from_piece(read_score(score))
     if model is None:
         note("no rendering model ships yet: played by rules (--model NAME for a model)")
     for remark in rows.remarks:

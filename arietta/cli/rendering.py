@@ -23,7 +23,6 @@ from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from arietta.evaluation.rendering import Rendering, TestPiece
-    from arietta.midi.score import PerformedNotes, ScoreNotes
 
 WRITTEN, HUMANS = "score as is", "human vs human"
 
@@ -46,7 +45,10 @@ def rendering(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Who plays; give it once for each. [default: rules]"),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Who plays: rules, or a rendering model; give it once for each. [default: rules]",
+        ),
     ] = None,
     renderings: Annotated[
         list[str] | None,
@@ -138,30 +140,18 @@ def _rendered(
     name: str, pieces: Sequence[TestPiece], variations: int, seed: int, progress: Progress
 ) -> dict[str, list[Rendering]]:
     from arietta.evaluation.testsets import rendering_of
+    from arietta.rendering.blocks import BlockSettings
+    from arietta.rendering.render import open_player
 
+    player = open_player(name, BlockSettings(seed=seed))
     began = time.monotonic()
     rendered: dict[str, list[Rendering]] = {}
     for done, piece in enumerate(pieces, start=1):
-        rendered[piece.name] = [
-            rendering_of(piece.score, perform(name, piece.score, seed + number))
-            for number in range(variations)
-        ]
+        takes = player.takes(piece.score, range(variations))
+        rendered[piece.name] = [rendering_of(piece.score, take.performed) for take in takes]
         left = (time.monotonic() - began) / done * (len(pieces) - done)
         progress.show(f"{name}: {done:,} of {len(pieces):,} scores, {clock(left)} left")
     return rendered
-
-
-def perform(name: str, score: ScoreNotes, seed: int) -> PerformedNotes:
-    """One performance by a renderer known by name.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    from arietta.rendering.rules import RuleRenderer
-
-    if name != "rules":
-        raise UsageError(f"--model {name!r}: there is only rules")
-    return RuleRenderer(seed=seed).perform(score)
 
 
 def _print(figures: dict[str, Any]) -> None:
