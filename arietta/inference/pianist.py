@@ -10,6 +10,7 @@ of a head.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -141,6 +142,11 @@ class PianistOpenVino:
     def config(self) -> PianistConfig:
         """Architecture settings."""
         return self._config
+
+    def node_kinds(self) -> Counter[str]:
+        """Kinds of nodes that the plugin made of the decoder, to see what it fused."""
+        nodes = self._decoder.get_runtime_model().get_ops()
+        return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
 
     def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
         """Read a window of a score; see ``PianistBackend.encode``."""

@@ -289,7 +289,6 @@ class BlockRender:
         own = np.full((len(rows), 1 + longest), PAD, np.int32)
         own[:, 0] = BOS
         for i, row in enumerate(rows):
-            row.done = start + given
             if self._settings.compat is None:
                 own[i, 1 : 1 + given] = row.played[start : start + given]
             else:
@@ -326,5 +325,6 @@ class BlockRender:
         for i, row in enumerate(rows):
             if at < lengths[i]:
                 row.played[start + at] = own[i, 1 + at]
-                row.done = start + at + 1
+                # Stopped early, what is decoded anew keeps its first reading.
+                row.done = max(row.done, start + at + 1)
                 self._decoded += 1
