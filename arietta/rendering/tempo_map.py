@@ -255,9 +255,11 @@ def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
         metre = data[1] == _TIME_SIGNATURE
         has_metre |= metre and tick == 0
         at = max(tick + shift, 0) * factor if metre else _moved(tick, shift, factor)
-        # Of several signatures that a cut brings to one place, the last one holds.
-        one = metre or data[1] == _KEY_SIGNATURE
-        rows[(at, track, data[1]) if one else number] = (at, track, data)
+        # One signature a place, for all tracks; of several that a cut brings together the last.
+        if metre or data[1] == _KEY_SIGNATURE:
+            rows[at, data[1]] = (at, 0, data)
+        else:
+            rows[number] = (at, track, data)
     found = sorted(rows.values(), key=lambda row: row[0])
     if shift > 0:
         division = piece.tempo.division

@@ -205,7 +205,7 @@ def test_folder_and_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["nowhere"], 1),
         (["."], 1),
-        (["p.parquet", "--model", "nobody"], 2),
+        (["p.parquet", "--model", "nobody"], 1),
         (["p.parquet", "--renderings", "x"], 2),
         (["p.parquet", "--renderings", "x=."], 1),
     ],
