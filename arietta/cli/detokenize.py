@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, emit, new_app, note, say
-from arietta.cli.tokenize import TOKENIZER_HELP, VOCABULARIES, TokenizerName
+from arietta.cli.tokenize import PIANIST, TOKENIZER_HELP, VOCABULARIES, TokenizerName
 from arietta.errors import InputError
 
 app = new_app()
@@ -42,9 +42,14 @@ def detokenize(
     """
     from arietta.output import check_output
     from arietta.tokenizers.aria import AriaTokenizer
+    from arietta.tokenizers.pianist import PianistTokenizer
 
     check_output(output, force=force)
-    vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
+    vocabulary: AriaTokenizer | PianistTokenizer
+    if tokenizer.value == PIANIST:
+        vocabulary = PianistTokenizer()
+    else:
+        vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
     ids = _read_ids(file)
     outside = next((i for i in ids if not 0 <= i < vocabulary.vocab_size), None)
     if outside is not None:
@@ -52,17 +57,21 @@ def detokenize(
             f"{file}: id {outside} is not in {tokenizer.value}, which has"
             f" {vocabulary.vocab_size}; choose another --tokenizer"
         )
-    columns = vocabulary.decode_columns(ids)
-    piece = columns.piece()
+    dropped = 0
+    if isinstance(vocabulary, PianistTokenizer):
+        piece = vocabulary.decode(ids)  # refuses what is no whole note
+    else:
+        columns = vocabulary.decode_columns(ids)
+        piece, dropped = columns.piece(), columns.dropped
     piece.save(output, force=force)
-    if columns.dropped:
-        note(f"{columns.dropped} of {len(ids)} ids had no effect: not a whole note each")
+    if dropped:
+        note(f"{dropped} of {len(ids)} ids had no effect: not a whole note each")
     if as_json:
         emit(
             {
                 "output": str(output),
                 "ids": len(ids),
-                "ids_without_effect": columns.dropped,
+                "ids_without_effect": dropped,
                 "notes": len(piece),
             }
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from arietta.cli.console import JsonFlag, emit, new_app, note, say
+from arietta.errors import UsageError
 
 app = new_app()
 
@@ -24,10 +25,13 @@ VOCABULARIES = {
     "aria-demo": "piano-demo",
 }
 
+PIANIST: Literal["pianist"] = "pianist"
+"""The one that is no variant of Aria's."""
+
 TOKENIZER_HELP = (
     "aria (= aria-full): the public 17,727 ids; aria-piano: the 2,565 ids of our own models;"
     " aria-no-drums, aria-pedal, aria-delimiter, aria-pedal-delimiter, aria-demo: the public"
-    " variants."
+    " variants; pianist: eight ids a note, of Pianist Transformer."
 )
 
 
@@ -42,12 +46,14 @@ class TokenizerName(StrEnum):
     aria_delimiter = "aria-delimiter"
     aria_pedal_delimiter = "aria-pedal-delimiter"
     aria_demo = "aria-demo"
+    pianist = PIANIST
 
 
 class Compat(StrEnum):
     """Choices of ``--compat``."""
 
     aria = "aria"
+    pianist = PIANIST
 
 
 @app.command()
@@ -59,8 +65,9 @@ def tokenize(
     compat: Annotated[
         Compat | None,
         typer.Option(
-            metavar="aria",
-            help="Repeat the public reference where it errs, in its tempo arithmetic above all.",
+            metavar="aria|pianist",
+            help="Repeat the tokenizer's public reference where it errs: in tempo arithmetic, in"
+            " lost pedals.",
         ),
     ] = None,
     keep_silence: Annotated[
@@ -78,8 +85,8 @@ def tokenize(
 ) -> None:
     """Print the token ids of a MIDI file.
 
-    Time starts at the first note. Prefix tokens stand in ascending id order, the sequence ends with
-    <E>, and there is no <D>.
+    Time starts at the first note, for pianist at the file's start. Prefix tokens stand in ascending
+    id order, the sequence ends with <E>, and there is no <D>; pianist has notes and nothing else.
 
     \b
     Examples:
@@ -88,15 +95,25 @@ def tokenize(
     """
     from arietta.midi.reader import read
     from arietta.tokenizers.aria import AriaTokenizer
+    from arietta.tokenizers.pianist import PianistTokenizer
 
-    vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
+    if compat and tokenizer.value.startswith("aria") != (compat == Compat.aria):
+        raise UsageError(f"--compat {compat.value} does not go with --tokenizer {tokenizer.value}")
     piece = read(file)
-    ids = vocabulary.encode(
-        piece,
-        keep_silence=keep_silence,
-        compat="aria" if compat else None,
-        prefix=prefix or "auto",
-    )
+    vocabulary: AriaTokenizer | PianistTokenizer
+    if tokenizer.value == PIANIST:
+        if keep_silence or prefix:
+            raise UsageError("--keep-silence and --prefix do not go with --tokenizer pianist")
+        vocabulary = PianistTokenizer()
+        ids = vocabulary.encode_file(file, compat=PIANIST) if compat else vocabulary.encode(piece)
+    else:
+        vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
+        ids = vocabulary.encode(
+            piece,
+            keep_silence=keep_silence,
+            compat="aria" if compat else None,
+            prefix=prefix or "auto",
+        )
     tokens = vocabulary.tokens(ids)
     if as_json:
         emit({"ids": ids.tolist(), "tokens": tokens})
