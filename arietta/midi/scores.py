@@ -1,8 +1,9 @@
 """Scores in any format -> Piece: MIDI by our reader, notation through verovio (extra ``score``).
 
 MusicXML (plain and compressed), MEI, Humdrum kern and ABC. Verovio unfolds repeats and endings,
-joins ties, and keeps tempo and pedal marks, one track a staff. It plays everything equally loud:
-the written dynamics, from ppp to fff and with hairpins between, are added here.
+joins ties, and keeps tempo and pedal marks, one track a staff. It plays everything equally loud and
+no ornaments: the written dynamics, from ppp to fff with hairpins between, and trills, mordents and
+turns are added here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -23,6 +24,7 @@ import numpy as np
 
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.notes import Piece
+from arietta.midi.ornaments import Ornament, play_out
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.strokes import read_strokes
 
@@ -43,6 +45,7 @@ DYNAMICS = {
 }
 """Velocities of the written dynamics, as common notation programs play them."""
 
+_ID = "{http://www.w3.org/XML/1998/namespace}id"
 _HAIRPIN = 16  # velocity steps, where no dynamic is written at its end
 _MAX_UNPACKED = 8 * DEFAULT_MAX_BYTES
 
@@ -67,7 +70,17 @@ def read_score(path: str | PathLike[str]) -> Piece:
     piece = replace(
         piece, notes=replace(notes, offset_tick=notes.offset_tick + 1), source=str(file)
     )
-    return _with_dynamics(piece, toolkit)
+    moments = _timemap(toolkit)
+    tree = ElementTree.fromstring(toolkit.getMEI())
+    piece = _with_dynamics(piece, _marks(tree, moments))
+    return play_out(piece, list(_ornaments(tree, moments, toolkit)))
+
+
+def _timemap(toolkit: Any) -> list[dict[str, Any]]:
+    """What begins and ends when, measures included."""
+    found = toolkit.renderToTimemap({"includeMeasures": True})
+    listed: list[dict[str, Any]] = json.loads(found) if isinstance(found, str) else found
+    return listed
 
 
 def _check_size(file: Path) -> None:
@@ -109,9 +122,9 @@ class _Mark(NamedTuple):
     change: int
 
 
-def _with_dynamics(piece: Piece, toolkit: Any) -> Piece:
+def _with_dynamics(piece: Piece, found: Iterable[_Mark]) -> Piece:
     """The piece with velocities from the written dynamics; as it is where there are none."""
-    marks = sorted(_marks(toolkit), key=lambda mark: mark.start)
+    marks = sorted(found, key=lambda mark: mark.start)
     levels = [mark for mark in marks if mark.level]
     if not levels:
         return piece
@@ -140,15 +153,12 @@ def _with_dynamics(piece: Piece, toolkit: Any) -> Piece:
     return replace(piece, notes=replace(piece.notes, velocity=column))
 
 
-def _marks(toolkit: Any) -> Iterator[_Mark]:
+def _marks(tree: ElementTree.Element, moments: Iterable[Mapping[str, Any]]) -> Iterator[_Mark]:
     """The dynamics of a score wherever its measures are performed."""
     starts: dict[str, list[float]] = {}
-    listed = toolkit.renderToTimemap({"includeMeasures": True})
-    for moment in json.loads(listed) if isinstance(listed, str) else listed:
+    for moment in moments:
         if "measureOn" in moment:
-            name = str(moment["measureOn"]).split("-rend")[0]
-            starts.setdefault(name, []).append(float(moment["qstamp"]))
-    tree = ElementTree.fromstring(toolkit.getMEI())
+            starts.setdefault(_written(moment["measureOn"]), []).append(float(moment["qstamp"]))
     unit = 4
     measures: list[tuple[str, ElementTree.Element, int]] = []
     for element in tree.iter():
@@ -156,7 +166,7 @@ def _marks(toolkit: Any) -> Iterator[_Mark]:
         given = element.get("meter.unit") or (element.get("unit") if tag == "meterSig" else None)
         unit = int(given) if given and given.isdecimal() and int(given) else unit
         if tag == "measure":
-            name = element.get("{http://www.w3.org/XML/1998/namespace}id", "")
+            name = element.get(_ID, "")
             measures.append((name, element, unit))
     for number, (name, measure, unit) in enumerate(measures):
         for element in measure:
@@ -176,6 +186,32 @@ def _marks(toolkit: Any) -> Iterator[_Mark]:
                 ends = starts.get(last, [])
                 end = ends[min(k, len(ends) - 1)] if ends else start
                 yield _Mark(start + inside, end + _beat(beat) * 4 / last_unit, level, change)
+
+
+def _ornaments(
+    tree: ElementTree.Element, moments: Iterable[Mapping[str, Any]], toolkit: Any
+) -> Iterator[Ornament]:
+    """Every ornament wherever its note is performed."""
+    signs: dict[str, str] = {}
+    for element in tree.iter():
+        tag = element.tag.rpartition("}")[2]
+        if tag in ("trill", "mordent", "turn") and element.get("startid"):
+            usual = {"trill": None, "mordent": "lower", "turn": "upper"}[tag]
+            inverted = usual and element.get("form", usual) != usual
+            signs[element.get("startid", "")[1:]] = f"inverted {tag}" if inverted else tag
+    for moment in moments:
+        for name in moment.get("on", ()):
+            kind = signs.get(_written(name))
+            if kind:
+                values = toolkit.getMIDIValuesForElement(_written(name))
+                values = json.loads(values) if isinstance(values, str) else values
+                if "pitch" in values:
+                    yield Ornament(float(moment["qstamp"]), int(values["pitch"]), kind)
+
+
+def _written(name: str) -> str:
+    """The id in the score of what is performed under this id: repeats have ids of their own."""
+    return name.split("-rend")[0]
 
 
 def _beat(text: str | None) -> float:

@@ -14,11 +14,26 @@ from arietta.midi import scores
 from arietta.midi.score import LEFT, RIGHT, ScoreNotes
 from arietta.midi.scores import read_score
 
+TRILL = "<notations><ornaments><trill-mark/></ornaments></notations>"
+
 
 @pytest.fixture
-def small(golden_dir: Path) -> Path:
+def trilled(golden_dir: Path) -> Path:
     """Three bars for two hands, made for this test: a repeat, a tie over it, p and f, pedal."""
     return golden_dir / "scores" / "small.musicxml"
+
+
+@pytest.fixture
+def small(trilled: Path, tmp_path: Path) -> Path:
+    """The same without its trill."""
+    return variant(trilled, tmp_path / "small.musicxml", "")
+
+
+def variant(source: Path, path: Path, ornament: str) -> Path:
+    text = source.read_text("utf-8")
+    assert TRILL in text
+    path.write_text(text.replace(TRILL, ornament), "utf-8")
+    return path
 
 
 def test_music_xml(small: Path) -> None:
@@ -60,6 +75,27 @@ def test_hairpins_lead_from_one_dynamic_to_the_next(small: Path, tmp_path: Path)
     path.write_text(text[:first] + start + text[first:second] + stop + text[second:], "utf-8")
     velocity = ScoreNotes.from_piece(read_score(path)).velocity
     assert velocity[1] == 49 and 49 < velocity[2] < 96 and velocity[4] == 96
+
+
+def test_ornaments_are_played_out(trilled: Path, tmp_path: Path) -> None:
+    pytest.importorskip("verovio")
+    score = ScoreNotes.from_piece(read_score(trilled))
+    first = score.onset_quarter < 1
+    assert score.pitch[first].tolist() == [55, *[67, 69] * 4, 67]  # a G major scale: not A flat
+    assert score.offset_tick[first].max() == 3 * score.division  # the bass is left alone
+    assert np.all(score.pitch[score.onset_quarter == 6] == [55, 67])  # the repeat as well
+    for sign, wanted in {
+        "mordent": [67, 66, 67],
+        "inverted-mordent": [67, 69, 67],
+        "turn": [69, 67, 66, 67],
+        "inverted-turn": [66, 67, 69, 67],
+    }.items():
+        ornament = TRILL.replace("trill-mark", sign)
+        path = variant(trilled, tmp_path / f"{sign}.musicxml", ornament)
+        score = ScoreNotes.from_piece(read_score(path))
+        high = (score.onset_quarter < 1) & (score.hand == RIGHT)
+        assert score.pitch[high].tolist() == wanted, sign
+        assert score.offset_tick[high].max() == score.division
 
 
 def test_kern_and_abc(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arietta.evaluation.rendering import match_rendering
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
@@ -121,18 +122,17 @@ def test_a_pause_that_no_tempo_expresses_keeps_its_time() -> None:
     assert np.abs(result.piece.onset_ms - played.onset_ms).max() <= 1
 
 
-def rows_of(score: ScoreNotes, piece: Piece) -> PerformedNotes | None:
-    """A rendering of the public code in the rows of its score; None if it has other notes."""
-    theirs = np.lexsort((piece.onset_ms, piece.notes.pitch))
-    ours = np.lexsort((score.onset_tick, score.pitch))
-    if piece.notes.pitch[theirs].tolist() != score.pitch[ours].tolist():
-        return None
-    back = np.empty_like(ours)
-    back[ours] = theirs
+def rows_of(score: ScoreNotes, piece: Piece) -> PerformedNotes:
+    """A rendering of the public code in the rows of its score; a lost note between the others."""
+    played = match_rendering(score, piece)
+    known = np.isfinite(played.onset_ms)
+    assert np.sum(~known) <= 1  # the public code loses a note of piece 6
+    rows = np.arange(len(score))
+    columns = [np.interp(rows, rows[known], column[known]) for column in played]
     return PerformedNotes(
-        piece.onset_ms[back],
-        piece.duration_ms[back],
-        piece.notes.velocity[back],
+        columns[0],
+        columns[1],
+        columns[2].astype(np.uint8),
         piece.tempo.ms_at(piece.pedals.tick),
         piece.pedals.value,
     )
@@ -140,19 +140,14 @@ def rows_of(score: ScoreNotes, piece: Piece) -> PerformedNotes | None:
 
 def test_public_renderings_are_in_time(shared_dir: Path) -> None:
     folder = shared_dir / "golden" / "pianist" / "testset"
-    found = 0
     for number in range(23):
         score = ScoreNotes.from_piece(read(folder / "score" / f"{number}.mid"))
         performed = rows_of(score, read(folder / "performance" / f"{number}.mid"))
-        if performed is None:
-            continue
-        found += 1
         result = editable(score, performed)
         again = read_bytes(result.piece.to_bytes())
         ours = np.lexsort((performed.onset_ms, score.pitch))
         assert np.abs(by_key(again)[1] - performed.onset_ms[ours]).max() <= 2, number
         assert len(result.piece.time_signatures) >= len(score.piece.time_signatures)
-    assert found == 22  # the public code itself lost a note of piece 6
 
 
 @pytest.mark.parametrize("name", ["rounding_half", "fuzz_00", "fuzz_01", "overlap_same_pitch"])
