@@ -179,8 +179,9 @@ def _print(figures: dict[str, Any]) -> None:
         listed = ", ".join(f"{f} {_two(other[f])}" for f in (*FEATURES, "overall"))
         say(f"A human take of another piece: {listed}")
     table: list[list[str]] = []
-    for name, system in figures["systems"].items():
-        aligned = system["aligned"]
+    agreements = [(name, system["aligned"]) for name, system in figures["systems"].items()]
+    agreements.append(("mean of the other humans", humans["leave_one_out"]))
+    for name, aligned in agreements:
         if aligned["takes"]:
             cells = ["-" if aligned[m] is None else f"{aligned[m]:.3f}" for m in ALIGNED]
             unit = "pairs" if name == HUMANS else "takes"

@@ -346,7 +346,8 @@ def evaluate_humans(
     Returns:
         ``distinct``: mean over draws of the distributions; ``other_piece``: the same where the
         takes of another piece play the prediction, over all shifts of the pieces; ``aligned`` and
-        ``by_piece`` as in ``evaluate``, over pairs of takes.
+        ``by_piece`` as in ``evaluate``, over pairs of takes; ``leave_one_out``: the mean of all
+        other takes of a piece as the prediction, which is what no single person reaches.
     """
     rng = np.random.default_rng(seed)
     several = [piece for piece in pieces if len(piece.distinct()) > 1]
@@ -375,14 +376,34 @@ def evaluate_humans(
         ]
         for piece in pieces
     }
+    left_out = {piece.name: _against_the_rest(piece) for piece in pieces}
     aligned, rows = _mean_by_piece(by_piece)
     return {
         "pieces": len(several),
         "distinct": _mean_tables(drawn),
         "other_piece": _mean_tables(shifted),
         "aligned": aligned,
+        "leave_one_out": _mean_by_piece(left_out)[0],
         "by_piece": rows,
     }
+
+
+def _against_the_rest(piece: TestPiece) -> list[Agreement]:
+    """Every take judged by what the others do on average; at least two others are needed."""
+    takes = [take.played for take in piece.distinct() if take.played is not None]
+    if len(takes) < 3:
+        return []
+    steady = []  # everybody at the same tempo, so that nobody's rubato counts double
+    for take in takes:
+        length = np.nanmax(take.onset_ms) - np.nanmin(take.onset_ms)
+        scale = 60_000.0 / max(length, 1.0)
+        onset = (take.onset_ms - np.nanmin(take.onset_ms)) * scale
+        steady.append(np.stack((onset, take.duration_ms * scale, take.velocity)))
+    total = np.sum(steady, axis=0)  # NaN where one of them does not play
+    return [
+        agreement(piece.score.onset_tick, Played(*((total - one) / (len(takes) - 1))), take)
+        for one, take in zip(steady, takes, strict=True)
+    ]
 
 
 def _mean_tables(tables: Sequence[Mapping[str, Distance]]) -> dict[str, dict[str, float]]:

@@ -163,6 +163,9 @@ def test_a_test_set_of_pairs() -> None:
     assert rules["aligned"]["takes"] == 6 and humans["aligned"]["takes"] == 4
     assert rules["aligned"]["velocity"] > 0.8 > written["aligned"]["velocity"] == 0
     assert rules["files"]["velocity"]["distance"] < written["files"]["velocity"]["distance"]
+    # One piece has three takes; their mean is nearer to each than another one is.
+    assert humans["leave_one_out"]["takes"] == 3
+    assert humans["leave_one_out"]["velocity"] > humans["by_piece"]["a"]["velocity"]
     assert humans["aligned"]["pieces"] == 2 and set(humans["by_piece"]) == {"a", "b"}
 
 
