@@ -1,0 +1,104 @@
+"""How fast are scores rendered, beside the published code?
+
+python -m benchmarks.render_speed [--preset pianist-135m] [--notes 600 3000] [--threads N]
+
+Weights are random and so is the score: time does not depend on either. The published code needs
+292 s for 633 notes on two cores (4.2 notes a second of processor time each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arietta.inference.pianist import PianistOpenVino
+from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
+from arietta.rendering.blocks import BlockRender, BlockSettings
+from arietta.tokenizers.pianist import SLOT_RANGES
+from benchmarks.common import file_result
+
+PUBLISHED_NOTES_PER_S = 633 / 292
+
+
+@dataclass
+class RandomCheckpoint:
+    """A checkpoint of random weights."""
+
+    config: PianistConfig
+    tensors: Mapping[str, NDArray[np.float32]]
+
+
+def random_checkpoint(config: PianistConfig) -> RandomCheckpoint:
+    """Weights as a fresh model has them; norms 0."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(shape, np.float32) * np.float32(0.02 * (len(shape) > 1))
+        for name, shape in config.tensor_shapes().items()
+    }
+    return RandomCheckpoint(config, tensors)
+
+
+def random_score(notes: int) -> NDArray[np.int32]:
+    """Ids of a score."""
+    rng = np.random.default_rng(1)
+    columns = [rng.integers(low, high, notes) for low, high in SLOT_RANGES]
+    return np.stack(columns, axis=1).reshape(-1).astype(np.int32)
+
+
+def main() -> None:
+    """Measure, print, file the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="pianist-135m", choices=PIANIST_PRESETS)
+    parser.add_argument("--notes", type=int, nargs="+", default=[600, 3000])
+    parser.add_argument("--variations", type=int, default=1)
+    parser.add_argument("--precision", default="int8", choices=("int8", "int4", "f32"))
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--dry", action="store_true", help="file no result")
+    args = parser.parse_args()
+    config = PIANIST_PRESETS[args.preset]
+    checkpoint = random_checkpoint(config)
+    began = time.perf_counter()
+    backend = PianistOpenVino(checkpoint, args.precision, args.threads)
+    figures: dict[str, Any] = {
+        "preset": args.preset,
+        "parameters": config.parameter_count(),
+        "precision": args.precision,
+        "threads": backend.threads,
+        "variations": args.variations,
+        "load_seconds": round(time.perf_counter() - began, 2),
+        "published_code_notes_per_s": round(PUBLISHED_NOTES_PER_S, 2),
+        "scores": {},
+    }
+    BlockRender(backend, [random_score(2)], BlockSettings()).run()  # what only the first run does
+    for notes in args.notes:
+        score = random_score(notes)
+        wall, processor = time.perf_counter(), time.process_time()
+        render = BlockRender(backend, [score] * args.variations, BlockSettings())
+        made = render.run()
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        assert all(len(ids) == len(score) for ids in made)
+        played = notes * args.variations
+        figures["scores"][str(notes)] = row = {
+            "seconds": round(wall, 2),
+            "notes_per_s": round(played / wall, 1),
+            "notes_per_processor_second": round(played / processor, 1),
+            "ratio_to_published_code": round(played / wall / PUBLISHED_NOTES_PER_S, 1),
+            "notes_decoded": render.progress().notes,
+        }
+        print(f"{notes} notes: {row}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures["peak_memory_mb"] = round(peak / 1024)
+    print(figures)
+    if not args.dry:
+        file_result(f"render_speed_{args.preset}", figures)
+
+
+if __name__ == "__main__":
+    main()
