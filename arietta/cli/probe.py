@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,13 +21,7 @@ from arietta.cli.console import (
     say,
 )
 from arietta.cli.embed import open_embedder
-from arietta.errors import InputError, OutputError, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from arietta.evaluation.labels import Example
+from arietta.errors import UsageError
 
 
 def probe(
@@ -90,6 +83,7 @@ def probe(
     """
     from arietta.evaluation.labels import gather_table, named
     from arietta.evaluation.probe import HEAD, Vectors, evaluate, markdown, table_rows
+    from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
     from arietta.output import check_output, whole_file
 
     if output is not None:
@@ -107,14 +101,18 @@ def probe(
             if folder is None:
                 raise UsageError(f"{benchmark} needs a FOLDER: {known.folder}")
             examples = known.gather(folder)
-        examples = _limited(examples, limit)
-        examples, floor, refused = _read(examples, progress)
+        examples, floor, refused = floor_vectors(
+            limited(examples, limit),
+            lambda done, total: progress.show(f"reading: {done:,} of {total:,} files"),
+        )
         for one in refused if not as_json else []:
             note(f"left out: {one['reason']}")
         vectors = [Vectors("floor: 101 histogram numbers", floor, paper=False)]
         for name in dict.fromkeys(model or [""]):
             if name != "none":
-                vectors.append(Vectors(*_embedded(name or None, examples, cache, progress)))
+                embedder = open_embedder(name or None)
+                x = model_vectors(examples, embedder, cache, _embedding(progress))
+                vectors.append(Vectors(embedder.checkpoint.name, x))
         figures = evaluate(
             known or Path(benchmark).stem,
             examples,
@@ -145,88 +143,11 @@ def probe(
     print_table(HEAD, table_rows(figures))
 
 
-def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """So many of each class, chosen by a hash of their names."""
-    from arietta.data.splits import hashed
+def _embedding(progress: Progress) -> Callable[[int, int], None]:
+    began = time.monotonic()
 
-    if limit is None:
-        return list(examples)
-    kept: list[Example] = []
-    count: dict[str, int] = {}
-    for example in sorted(examples, key=lambda e: hashed(0, e.item.id)):
-        count[example.label] = count.get(example.label, 0) + 1
-        if count[example.label] <= limit:
-            kept.append(example)
-    return kept
+    def report(done: int, total: int) -> None:
+        left = (time.monotonic() - began) / done * (total - done)
+        progress.show(f"embedding: {done:,} of {total:,} files, {clock(left)} left")
 
-
-def _read(
-    examples: Sequence[Example], progress: Progress
-) -> tuple[list[Example], NDArray[np.float32], list[dict[str, str]]]:
-    """The examples that can be used, the floor's numbers, and what is left out."""
-    import numpy as np
-
-    from arietta.data.grid import grid_of
-    from arietta.evaluation.floor import histogram_features
-    from arietta.retrieval.collection import read_item
-
-    kept, rows, refused = [], [], []
-    for number, example in enumerate(examples, start=1):
-        progress.show(f"reading: {number:,} of {len(examples):,} files")
-        try:
-            piece, _ = read_item(example.item)
-            rows.append(histogram_features(grid_of(piece).columns()))
-        except InputError as error:
-            refused.append({"file": example.item.id, "reason": str(error)})
-            continue
-        kept.append(example)
-    if not kept:
-        raise InputError(f"nothing to probe: none of {len(examples):,} files can be used")
-    return kept, np.stack(rows), refused
-
-
-def _embedded(
-    name: str | None,
-    examples: Sequence[Example],
-    cache: Path | None,
-    progress: Progress,
-) -> tuple[str, NDArray[np.float32]]:
-    """A model's name, and its vectors (n, D) in the order of the examples."""
-    import numpy as np
-
-    from arietta.retrieval.collection import Collection, about, embed_items
-
-    embedder = open_embedder(name)
-    made = about(embedder, None)
-    collection = Collection(made)
-    store = None
-    if cache is not None:
-        try:
-            cache.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{cache}: cannot be created ({error.strerror})") from None
-        key = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
-        store = cache / f"{key}.npz"
-        if store.is_file():
-            collection = Collection.load(store)
-    known = collection.by_content()
-    vectors: dict[str, Any] = {}
-    began = saved = time.monotonic()
-    try:
-        for entry in embed_items(
-            (example.item for example in examples), embedder, any_program=True, known=known
-        ):
-            vectors[entry.path] = entry.embedding.vector
-            collection.entries[entry.path] = entry
-            now = time.monotonic()
-            left = (now - began) / len(vectors) * (len(examples) - len(vectors))
-            progress.show(
-                f"embedding: {len(vectors):,} of {len(examples):,} files, {clock(left)} left"
-            )
-            if store is not None and now - saved > 60:
-                collection.save(store, force=True, chunks=False)
-                saved = now
-    finally:
-        if store is not None and len(vectors) > 0:
-            collection.save(store, force=True, chunks=False)
-    return embedder.checkpoint.name, np.stack([vectors[e.item.id] for e in examples])
+    return report

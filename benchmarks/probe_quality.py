@@ -1,0 +1,56 @@
+"""What do our embeddings know beside counting, on every labelled collection that is here?
+
+    python -m benchmarks.probe_quality CORPUS [--benchmarks NAME ...] [--models NAME ...]
+
+As ``arietta evaluate probe``, for several benchmarks; the tables are filed together. CORPUS is a
+folder with ``manifest.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from arietta.checkpoints.store import load
+from arietta.evaluation.labels import named
+from arietta.evaluation.probe import Vectors, evaluate, markdown
+from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
+from arietta.inference.embedding import Embedder, default_model
+from benchmarks.common import file_result
+
+HERE = ("asap-composer", "pijama30", "pijama30-albums", "maestro-composer", "style")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--benchmarks", nargs="+", default=list(HERE))
+    parser.add_argument("--models", nargs="*", help="instead of the shipped one")
+    parser.add_argument("--limit", type=int, help="files of each class")
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--cache", type=Path, help="folder to keep embeddings in")
+    parser.add_argument("--result", default="probe_quality", help="name of the result")
+    parser.add_argument("--no-file", action="store_true", help="print, but file no result")
+    arguments = parser.parse_args()
+    names = [default_model()] if arguments.models is None else arguments.models
+    embedders = [Embedder(load(name)) for name in names]
+    figures: dict[str, Any] = {}
+    for name in arguments.benchmarks:
+        benchmark = named(name)
+        examples = limited(benchmark.gather(arguments.corpus), arguments.limit)
+        examples, floor, refused = floor_vectors(examples)
+        vectors = [Vectors("floor", floor, paper=False)]
+        for embedder in embedders:
+            x = model_vectors(examples, embedder, arguments.cache)
+            vectors.append(Vectors(embedder.checkpoint.name, x))
+        found = evaluate(benchmark, examples, vectors, splits=arguments.splits)
+        figures[name] = {**found, "refused": len(refused)}
+        print(markdown(found), flush=True)
+    if not arguments.no_file:
+        file_result(arguments.result, figures)
+
+
+if __name__ == "__main__":
+    main()
