@@ -2,6 +2,7 @@
 
     python -m benchmarks.continuations presets DATASET    # grid on the valid split
     python -m benchmarks.continuations test DATASET       # the presets on 40 test prompts
+    python -m benchmarks.continuations endings DATASET    # how often an ending is found there
 
 Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
 followed. Statistics and their overlap are defined in ``arietta.evaluation.continuations``. As a
@@ -11,6 +12,7 @@ ceiling, the human continuations are also compared with those of 40 other perfor
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,15 @@ def continuations(
     return found
 
 
+def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
+    """Why continuations stop that are asked to end: ``end`` is an ending, ``seconds`` a cut."""
+    reasons: Counter[str] = Counter()
+    for seed, excerpt in enumerate(excerpts):
+        out = model.generate(excerpt.prompt, seconds=FOLLOW_MS / 1000, end=True, seed=seed)
+        reasons[str(out.stats.reason)] += 1
+    return dict(reasons)
+
+
 def grid() -> dict[str, GenerateOptions]:
     """Settings that are tried; "flat" is the public sampler, without grammar and kinds."""
     found: dict[str, GenerateOptions] = {
@@ -107,17 +118,23 @@ def grid() -> dict[str, GenerateOptions]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("presets", "test"))
+    parser.add_argument("what", choices=("presets", "test", "endings"))
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
     parser.add_argument("--prompts", type=int, default=40)
     arguments = parser.parse_args()
-    split = {"presets": "valid", "test": "test"}[arguments.what]
+    split = "valid" if arguments.what == "presets" else "test"
     excerpts = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=1)
+    model = arietta.load(arguments.model)
+    if arguments.what == "endings":
+        found = endings(model, excerpts)
+        print(found)
+        sha256 = model.checkpoint.sha256
+        file_result("endings", {"model_sha256": sha256, "prompts": len(excerpts), "stopped": found})
+        return
     others = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=2)
     human = [e.human for e in excerpts]
     ceiling = compare([e.human for e in others], human)
-    model = arietta.load(arguments.model)
     figures: dict[str, Any] = {
         "model_sha256": model.checkpoint.sha256,
         "split": split,

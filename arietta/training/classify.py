@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from arietta.training.config import Classify
 from arietta.training.contrastive import at_end, cropped
 from arietta.training.distributed import Processes
 from arietta.training.planning import class_shares
-from arietta.training.tasks import Task
+from arietta.training.tasks import DecoderTask
 
 
 class EndClass(nn.Module):
@@ -58,7 +57,7 @@ class EndClass(nn.Module):
         return logits if judge else F.cross_entropy(logits, rows[:, -1], self.weights)
 
 
-class ClassifyTask(Task):
+class ClassifyTask(DecoderTask):
     """A classifier head on a decoder, pretrained or fresh."""
 
     measures = ("nats_per_slice", "accuracy", "macro_f1")
@@ -115,8 +114,10 @@ class ClassifyTask(Task):
             shares=tuple(self._shares.values()),
         )
 
-    def validation(self) -> Tensor:
-        """Slices (n, seq_len + 2) of the pieces of the split ``valid``."""
+    def validation(self) -> Tensor | None:
+        """Slices (n, seq_len + 2) of the pieces of the split ``valid``, if there is one."""
+        if "valid" not in self.dataset.splits:
+            return None
         settings = self.settings(len(self.recipe.stages) - 1)
         rows = labelled_slices(self.dataset, "valid", settings, self.recipe.data.valid_rows)
         return torch.from_numpy(rows).long()
@@ -147,6 +148,3 @@ class ClassifyTask(Task):
     def info(self) -> dict[str, Any]:
         """Names of the classes, and the notes of a slice."""
         return {"classes": list(self.classes), "slice_notes": self._options.max_notes}
-
-    def sample(self, model: Path, folder: Path, step: int) -> None:
-        """Nothing to be heard."""

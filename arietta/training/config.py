@@ -17,6 +17,7 @@ from arietta.data.augment import Ranges
 from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
 from arietta.models.config import PRESETS, AriaConfig
+from arietta.models.performer_config import PerformerConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _T = TypeVar("_T")
@@ -206,7 +207,28 @@ class Classify:
             raise UsageError("recipe: classify.classes names two classes at least, or is null")
 
 
-TASKS = ("next-token", "contrastive", "classify")
+@dataclass(frozen=True)
+class Perform:
+    """What pianists do with the notes of a score, learned from pairs (``arietta data pairs``).
+
+    Attributes:
+        where: only pairs of which this is known, such as ``{pt_test: "0"}``.
+        valid: pairs of which this is known are validated on and not learned from. Where none are,
+            a tenth of the pieces, chosen by their names.
+        dropout: of the model.
+        transpose: semitones up and down, at random.
+        hide: share of the windows that do not show hands, of those that do not show the score's
+            velocities, and of those whose tempo is off by a random factor.
+    """
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    valid: Mapping[str, str] = field(default_factory=lambda: {"split": "valid"})
+    dropout: float = 0.1
+    transpose: int = 6
+    hide: float = 0.3
+
+
+TASKS = ("next-token", "contrastive", "classify", "perform")
 
 
 @dataclass(frozen=True)
@@ -216,8 +238,8 @@ class Recipe:
     Attributes:
         name: of the model that comes out.
         task: what is learned, one of ``TASKS``.
-        optimiser, schedule, data, lora, contrastive, classify: see there; the last two are of
-            their tasks alone.
+        optimiser, schedule, data, lora, contrastive, classify, perform: see there; the last
+            three are of their tasks alone.
         stages: in order; the last one ends the run.
         model: architecture; may be left out where ``init`` names a model.
         init: model to start from; None for fresh weights.
@@ -240,7 +262,7 @@ class Recipe:
     optimiser: Optimiser
     stages: tuple[Stage, ...]
     task: str = "next-token"
-    model: AriaConfig | None = None
+    model: AriaConfig | PerformerConfig | None = None
     init: str | None = None
     tokenizer: str = "piano"
     schedule: Schedule = field(default_factory=Schedule)
@@ -248,6 +270,7 @@ class Recipe:
     lora: Lora | None = None
     contrastive: Contrastive | None = None
     classify: Classify | None = None
+    perform: Perform | None = None
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
@@ -265,7 +288,7 @@ class Recipe:
             raise UsageError("recipe: stages is empty")
         if self.task not in TASKS:
             raise UsageError(f"recipe: task is one of {', '.join(TASKS)}, not {self.task!r}")
-        for table in ("contrastive", "classify"):
+        for table in ("contrastive", "classify", "perform"):
             if (getattr(self, table) is not None) != (self.task == table):
                 raise UsageError(f"recipe: task: {table} and a table {table} go together")
         if self.model is None and self.init is None:
@@ -277,7 +300,7 @@ class Recipe:
         if min(self.streams, self.keep, self.patience or 1) < 1:
             raise UsageError("recipe: streams, keep and patience must be at least 1")
         longest = max(s.seq_len for s in self.stages)
-        if self.model is not None and longest > self.model.max_seq_len:
+        if isinstance(self.model, AriaConfig) and longest > self.model.max_seq_len:
             raise UsageError(
                 f"recipe: seq_len {longest} exceeds max_seq_len {self.model.max_seq_len}"
             )
@@ -338,7 +361,8 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     """
     given = dict(values)
     if isinstance(given.get("model"), Mapping):
-        given["model"] = AriaConfig.from_dict(dict(given["model"]))
+        kind_of = PerformerConfig if given.get("task") == "perform" else AriaConfig
+        given["model"] = kind_of.from_dict(dict(given["model"]))
     if isinstance(given.get("data"), Mapping):
         data = dict(given["data"])
         if isinstance(data.get("augment"), Mapping):
@@ -350,6 +374,7 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         ("lora", Lora),
         ("contrastive", Contrastive),
         ("classify", Classify),
+        ("perform", Perform),
     ):
         if isinstance(given.get(key), Mapping):
             part = dict(given[key])

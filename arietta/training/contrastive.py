@@ -9,7 +9,6 @@ so does not hang on memory.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from arietta.models.config import AriaConfig
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Contrastive
 from arietta.training.distributed import Processes
-from arietta.training.tasks import Task
+from arietta.training.tasks import DecoderTask
 
 _CROP = 128
 """Rows are cropped to the longest of a batch, in steps of this many tokens."""
@@ -81,7 +80,7 @@ class EndEmbedding(nn.Module):
         return found.float().view(*rows.shape[:2], -1)
 
 
-class ContrastiveTask(Task):
+class ContrastiveTask(DecoderTask):
     """An embedding head on a decoder, pretrained or fresh."""
 
     measures = ("nats_per_view",)
@@ -146,9 +145,6 @@ class ContrastiveTask(Task):
         parts = torch.split(rows, self.recipe.stages[-1].rows)
         found = [module(cropped(part.to(processes.device))) for part in parts]
         return [float(self._loss(torch.cat(found)))]
-
-    def sample(self, model: Path, folder: Path, step: int) -> None:
-        """Nothing to be heard."""
 
 
 def cropped(rows: Tensor) -> Tensor:

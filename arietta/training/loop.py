@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arietta.data.shards import Dataset, open_dataset
 from arietta.errors import TrainingError, UsageError
 from arietta.training.batches import StepBatch, ahead, step_batches
 from arietta.training.checkpoints import load_state, save_state, saved_states
@@ -29,7 +28,6 @@ from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
 from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
-from arietta.training.planning import epoch_tokens
 from arietta.training.tasks import task_of
 
 RECIPE = "recipe.json"
@@ -126,9 +124,6 @@ class _Run:
                 f" {processes.world} processes; --set streams={processes.world} or a multiple"
             )
         self.recipe, self.run = recipe, run
-        self.dataset: Dataset = open_dataset(data)
-        self.planned = plan(recipe, self._epoch_tokens())
-        self.steps = self.planned[-1].end_step
         self.step = self.tokens = 0
         self.seconds = 0.0
         self.measured: list[float] = []
@@ -137,7 +132,10 @@ class _Run:
         self.positions: dict[int, dict[str, Any]] = {}
         self.resuming = self._claim_folder()
         torch.manual_seed(recipe.seed + processes.rank)
-        self.task = task_of(recipe, self.dataset)
+        self.task = task_of(recipe, data)
+        counted = any(stage.until_epochs is not None for stage in recipe.stages)
+        self.planned = plan(recipe, self.task.epoch_tokens() if counted else 0)
+        self.steps = self.planned[-1].end_step
         module = self.task.module
         if recipe.compile and self._can_compile():
             module.compile()
@@ -152,11 +150,6 @@ class _Run:
             self.say(f"going on from step {self.step} of {self.steps} in {run}")
 
     # Setting up
-
-    def _epoch_tokens(self) -> int:
-        if all(stage.until_epochs is None for stage in self.recipe.stages):
-            return 0
-        return epoch_tokens(self.dataset, self.recipe)
 
     def _claim_folder(self) -> bool:
         """Write the resolved recipe, or see that the one that is there is the same."""
@@ -173,7 +166,9 @@ class _Run:
                     f" {', '.join(other)}); choose another folder"
                 )
         elif self.run.exists() and any(self.run.iterdir()) and self.processes.is_main:
-            strange = [p.name for p in self.run.iterdir() if p.name not in ("dataset", "labels.json")]
+            strange = [
+                p.name for p in self.run.iterdir() if p.name not in ("dataset", "labels.json")
+            ]
             if strange:
                 raise UsageError(
                     f"{self.run}: is not empty and holds no run; choose another folder"
@@ -196,7 +191,9 @@ class _Run:
         """Step until the end."""
         recipe, processes = self.recipe, self.processes
         end = self.steps if max_steps is None else min(self.steps, max_steps)
-        valid = self._validation_rows()
+        valid = self.task.validation()
+        if valid is None:
+            self.say("there is no split 'valid': nothing is validated")
         peak = measured_peak_flops(
             processes.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         )
@@ -235,7 +232,7 @@ class _Run:
                 flops_done += self.task.flops_per_token(stage.seq_len) * seen
                 if logs:
                     logs.loss(self.step, self.tokens, lr, loss, self.seconds)
-                if len(valid) and (
+                if valid is not None and (
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
                     self.measured = self._validate(valid)
@@ -313,7 +310,9 @@ class _Run:
         return mean
 
     def _ids(self, rows: Any) -> Tensor:
-        ids = torch.from_numpy(np.ascontiguousarray(rows)).long()
+        ids = torch.from_numpy(np.ascontiguousarray(rows))
+        if not ids.is_floating_point():
+            ids = ids.long()
         if self.processes.device.type == "cuda":
             ids = ids.pin_memory().to(self.processes.device, non_blocking=True)
         return ids
@@ -329,13 +328,6 @@ class _Run:
         )
 
     # Looking
-
-    def _validation_rows(self) -> Tensor:
-        """Fixed rows, without augmentation or tags, the same in every process; maybe none."""
-        if "valid" not in self.dataset.splits:
-            self.say(f"{self.dataset.path} has no split 'valid': nothing is validated")
-            return torch.zeros(0, 1, dtype=torch.long)
-        return self.task.validation()
 
     @torch.no_grad()
     def _validate(self, rows: Tensor) -> list[float]:

@@ -17,7 +17,7 @@ def build_optimisers(
     norms and embeddings too.
     """
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    inner = {n for n, p in named if p.dim() == 2 and "encode_layers" in n}
+    inner = {n for n, p in named if p.dim() == 2 and "layers." in n}
     found: list[torch.optim.Optimizer] = []
     rest = named
     if settings.kind == "muon":

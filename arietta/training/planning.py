@@ -20,6 +20,7 @@ from arietta.data.shards import (
 from arietta.data.views import labelled_pieces, share_of, slices_of
 from arietta.errors import InputError, UsageError
 from arietta.models.config import AriaConfig
+from arietta.models.performer_config import PerformerConfig
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.training.config import Classify, Recipe, plan
 
@@ -90,7 +91,7 @@ def _spread(dataset: Dataset) -> Iterator[GridRow]:
             yield from group_grid(dataset, file.read(i))
 
 
-def config_of(recipe: Recipe) -> AriaConfig:
+def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig:
     """Architecture of a recipe; the model it starts from is only opened where it has to be.
 
     Raises:
@@ -127,7 +128,7 @@ def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     }
     if recipe.init is not None:
         values["starts from"] = recipe.init
-    if epochs and data is None:
+    if epochs and (data is None or recipe.task == "perform"):
         values["steps"] = ", ".join(
             f"until epoch {s.until_epochs:g}" for s in recipe.stages if s.until_epochs is not None
         )
@@ -140,10 +141,12 @@ def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     for part in stages:
         seen = (part.end_step - part.first_step) * recipe.step_tokens(part.stage)
         tokens += seen
-        flops += seen * training_flops_per_token(config, part.stage.seq_len)
+        if isinstance(config, AriaConfig):
+            flops += seen * training_flops_per_token(config, part.stage.seq_len)
     if per_epoch:
         values["tokens per epoch"] = per_epoch
     values["steps"] = stages[-1].end_step
     values["tokens"] = round(tokens)
-    values["operations"] = f"{flops:.3g}"
+    if flops:
+        values["operations"] = f"{flops:.3g}"
     return values

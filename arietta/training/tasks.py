@@ -4,19 +4,20 @@ left at the end; the loop does the rest, the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from arietta.checkpoints.store import LoadedCheckpoint, load_folder
 from arietta.checkpoints.store import load as load_checkpoint
 from arietta.data.loader import LoaderSettings, RowStream, tokenizer_named, validation_rows
-from arietta.data.shards import Dataset
+from arietta.data.shards import open_dataset
 from arietta.errors import UsageError
 from arietta.models.aria import AriaDecoder, initialise
 from arietta.models.config import AriaConfig
@@ -27,22 +28,98 @@ from arietta.training.export import export_model
 from arietta.training.hardware import training_flops_per_token
 from arietta.training.lora import add_adapters, merged_state
 from arietta.training.objective import NextToken
+from arietta.training.planning import epoch_tokens
 
 
-class Task:
-    """Next-token prediction (specification F, pretraining and generative finetuning); the base of
-    the others.
+class Rows(Protocol):
+    """An endless stream of rows whose place can be saved; see ``arietta.data.loader.RowStream``."""
+
+    names: tuple[str, ...]
+
+    def __next__(self) -> npt.NDArray[Any]:
+        """The next row; all rows of a stage have one shape."""
+
+    def position(self) -> dict[str, Any]:
+        """The place before the next row, as plain JSON values."""
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Go to a saved place."""
+
+
+class Task(ABC):
+    """What a run learns.
 
     Attributes:
         measures: what ``validate`` measures, for the logs; the first is the training loss.
-        module: ``forward(rows)`` gives the mean loss, a float32 scalar.
+        recipe: the run.
+        module: ``forward(rows)`` gives what ``step`` makes a loss of; by default the mean loss, a
+            float32 scalar.
+    """
+
+    measures: tuple[str, ...]
+    recipe: Recipe
+    module: nn.Module
+
+    @abstractmethod
+    def epoch_tokens(self) -> int:
+        """Tokens of one pass over what it learns from, padding included."""
+
+    @abstractmethod
+    def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> Rows:
+        """One of the endless streams of rows of a stage."""
+
+    @abstractmethod
+    def validation(self) -> Tensor | None:
+        """Fixed rows to validate on, the same in every process; None where there are none."""
+
+    @abstractmethod
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """The measures over validation rows."""
+
+    @abstractmethod
+    def flops_per_token(self, seq_len: int) -> float:
+        """Arithmetic of training on one token."""
+
+    @abstractmethod
+    def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Leave trained weights as a model folder."""
+
+    def sample(self, model: Path, folder: Path, step: int) -> None:
+        """Write what the model does by now, where that can be heard."""
+        del model, folder, step
+
+    def merit(self, measured: list[float]) -> list[float]:
+        """Measures as something of which the largest is the best, compared in order."""
+        return [-measured[0]]
+
+    def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
+        """Gradients of one optimiser step; the mean loss of this process."""
+        total = torch.zeros((), device=processes.device)
+        for i, rows in enumerate(micro):
+            if i + 1 < len(micro):
+                with processes.unsynchronised(module):
+                    loss = module(rows) / len(micro)
+                    processes.backward(loss)
+            else:
+                loss = module(rows) / len(micro)
+                processes.backward(loss)
+            total += loss.detach()
+        return total
+
+
+class DecoderTask(Task):
+    """Next-token prediction (specification F, pretraining and generative finetuning), and what all
+    tasks of the Aria decoder share.
+
+    Attributes:
         config: architecture of what is left at the end.
 
     Args:
         recipe: the run.
-        dataset: what it learns from.
+        data: folder of the dataset.
 
     Raises:
+        InputError: there is no dataset.
         UsageError: the model it starts from and the recipe do not fit together.
     """
 
@@ -50,14 +127,18 @@ class Task:
     stream_kind: type[RowStream] = RowStream
     starts_from: tuple[str, ...] = ("lm",)
 
-    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
-        self.recipe, self.dataset = recipe, dataset
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self.recipe, self.dataset = recipe, open_dataset(data)
         self.decoder = self._decoder()
         self.config: AriaConfig = self.decoder.config
         self.decoder.model.grad_checkpoint = recipe.grad_checkpoint
         self.module = self._module()
         if recipe.lora is not None:
             add_adapters(self.decoder, recipe.lora)
+
+    def epoch_tokens(self) -> int:
+        """Tokens of one pass over the train split, padding included."""
+        return epoch_tokens(self.dataset, self.recipe)
 
     # What it is made of
 
@@ -92,7 +173,7 @@ class Task:
                     f"{recipe.name}: seq_len {longest} exceeds the {config.max_seq_len} tokens of"
                     f" {recipe.init}"
                 )
-        assert config is not None
+        assert isinstance(config, AriaConfig)
         if recipe.resid_dropout is not None:
             config = replace(config, resid_dropout=recipe.resid_dropout)
         size = tokenizer_named(recipe.tokenizer).vocab_size
@@ -142,8 +223,10 @@ class Task:
         settings = self.settings(stage_index)
         return self.stream_kind(self.dataset, split, settings, stream, n_streams)
 
-    def validation(self) -> Tensor:
-        """Fixed rows of the split ``valid``, the same in every process."""
+    def validation(self) -> Tensor | None:
+        """Fixed rows of the split ``valid``, if there is one."""
+        if "valid" not in self.dataset.splits:
+            return None
         settings = self.settings(len(self.recipe.stages) - 1)
         count = self.recipe.data.valid_rows
         rows = validation_rows(self.dataset, "valid", settings, count, self.stream_kind)
@@ -152,22 +235,6 @@ class Task:
     def flops_per_token(self, seq_len: int) -> float:
         """Arithmetic of training on one token."""
         return training_flops_per_token(self.config, seq_len)
-
-    # Running
-
-    def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
-        """Gradients of one optimiser step; the mean loss of this process."""
-        total = torch.zeros((), device=processes.device)
-        for i, rows in enumerate(micro):
-            if i + 1 < len(micro):
-                with processes.unsynchronised(module):
-                    loss = module(rows) / len(micro)
-                    processes.backward(loss)
-            else:
-                loss = module(rows) / len(micro)
-                processes.backward(loss)
-            total += loss.detach()
-        return total
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
         """The measures over validation rows, which the processes share."""
@@ -180,10 +247,6 @@ class Task:
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
         return [float(sums[0] / sums[1])]
-
-    def merit(self, measured: list[float]) -> list[float]:
-        """Measures as something of which the largest is the best, compared in order."""
-        return [-measured[0]]
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder."""
@@ -206,23 +269,23 @@ class Task:
         write_samples(load_folder(model), folder, step)
 
 
-def task_of(recipe: Recipe, dataset: Dataset) -> Task:
-    """The task that a recipe names."""
-    made: dict[str, Callable[[Recipe, Dataset], Task]] = {
-        "next-token": Task,
-        "contrastive": _contrastive,
-        "classify": _classify,
-    }
-    return made[recipe.task](recipe, dataset)
+def task_of(recipe: Recipe, data: Path) -> Task:
+    """The task that a recipe names, on what it is to learn from.
 
+    Raises:
+        InputError: ``data`` is not what the task learns from.
+        UsageError: the recipe does not fit it.
+    """
+    if recipe.task == "contrastive":
+        from arietta.training.contrastive import ContrastiveTask
 
-def _contrastive(recipe: Recipe, dataset: Dataset) -> Task:
-    from arietta.training.contrastive import ContrastiveTask
+        return ContrastiveTask(recipe, data)
+    if recipe.task == "classify":
+        from arietta.training.classify import ClassifyTask
 
-    return ContrastiveTask(recipe, dataset)
+        return ClassifyTask(recipe, data)
+    if recipe.task == "perform":
+        from arietta.training.perform import PerformTask
 
-
-def _classify(recipe: Recipe, dataset: Dataset) -> Task:
-    from arietta.training.classify import ClassifyTask
-
-    return ClassifyTask(recipe, dataset)
+        return PerformTask(recipe, data)
+    return DecoderTask(recipe, data)

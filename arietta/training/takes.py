@@ -1,0 +1,150 @@
+"""What pianists do with the notes of a score: targets of the small rendering model.
+
+Of each take the velocity, the local tempo and the articulation are taken as deviations from its own
+mean in units of its own spread, so that a loud and a soft pianist, a fast and a slow one agree
+where they shape a phrase alike. The targets of a score are the mean over its takes: squared errors
+against the mean have the gradient of squared errors against every take, and one pass over the
+scores costs a fraction of one over the takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.data.pairs import Pair
+from arietta.evaluation.rendering import MIN_GAP_MS
+from arietta.midi.flat import flatten
+from arietta.midi.score import ScoreNotes
+from arietta.models.performer_config import OUTPUTS
+from arietta.rendering.features import score_features
+
+Floats = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+
+SPREAD_MS = 20.0
+"""Unit of a note's distance from the mean of its chord."""
+
+PEDAL_PLACES = (0.0, 0.25, 0.5, 0.75)
+"""Places of the time to the next chord at which the pedal is looked at."""
+
+_FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
+_MIN_ROWS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One take of a score in the terms of the model.
+
+    Attributes:
+        outputs: (n, len(OUTPUTS)) float64, NaN where the take says nothing.
+        level: mean and standard deviation of velocity, of log ms per quarter, and of log
+            articulation.
+    """
+
+    outputs: Floats
+    level: Floats
+
+
+def reading_of(pair: Pair) -> Reading | None:
+    """A take in the terms of the model; None where it plays too little of the score."""
+    score, played = pair.score, pair.played()
+    here = np.isfinite(played.onset_ms)
+    if here.sum() < _MIN_ROWS:
+        return None
+    chord, k = score.chord, len(score.chord_tick)
+    count = np.bincount(chord[here], minlength=k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        onset = np.bincount(chord[here], played.onset_ms[here], k) / count
+        gap = np.append(np.diff(onset), np.nan)
+        gap[~(gap > MIN_GAP_MS)] = np.nan
+        quarters = np.append(np.diff(score.chord_tick) / score.division, np.nan)
+        tempo = np.log(gap / quarters)
+        articulation = np.log(np.maximum(played.duration_ms, 1.0) / gap[chord])
+    columns = np.full((len(score), len(OUTPUTS)), np.nan)
+    level = []
+    for i, values in enumerate((played.velocity, tempo, articulation)):
+        # Each chord counts once for the tempo.
+        mean, spread = np.nanmean(values), np.nanstd(values)
+        if not spread > 0:
+            return None
+        scaled = np.clip((values - mean) / spread, -_FARTHEST, _FARTHEST)
+        columns[:, i] = scaled[chord] if len(values) == k and i == 1 else scaled
+        level += [mean, spread]
+    columns[:, 3] = np.clip((played.onset_ms - onset[chord]) / SPREAD_MS, -3, 3)
+    columns[count[chord] < 2, 3] = np.nan
+    pedal = flatten(pair.take)
+    if len(pedal.pedal_ms):
+        for i, place in enumerate(PEDAL_PLACES):
+            at = np.searchsorted(pedal.pedal_ms, onset + place * np.nan_to_num(gap), "right") - 1
+            down = np.where(at >= 0, pedal.pedal_value[np.maximum(at, 0)] >= 64, False)
+            columns[:, 4 + i] = np.where(np.isfinite(gap), down, np.nan)[chord]
+    return Reading(columns, np.array(level))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTargets:
+    """A score with the mean of its takes.
+
+    Attributes:
+        name: of the score.
+        score: its notes.
+        features: (n, F) float32, see ``rendering.features``.
+        outputs: (n, len(OUTPUTS)) float32, the mean of the takes; 0 where none says anything.
+        takes: (n, len(OUTPUTS)) float32, how many takes that mean is of.
+        levels: (takes, 6) see ``Reading``.
+    """
+
+    name: str
+    score: ScoreNotes
+    features: Float32Array
+    outputs: Float32Array
+    takes: Float32Array
+    levels: Floats
+
+
+def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
+    """The scores of pairs that lie side by side, as ``arietta data pairs`` writes them."""
+    found: list[ScoreTargets] = []
+    score: ScoreNotes | None = None
+    name = ""
+    readings: list[Reading] = []
+
+    def flush() -> None:
+        if score is None or not readings:
+            return
+        stacked = np.stack([reading.outputs for reading in readings])
+        there = np.isfinite(stacked)
+        takes = there.sum(axis=0)
+        total = np.where(there, stacked, 0.0).sum(axis=0)
+        found.append(
+            ScoreTargets(
+                name,
+                score,
+                score_features(score),
+                (total / np.maximum(takes, 1)).astype(np.float32),
+                takes.astype(np.float32),
+                np.stack([reading.level for reading in readings]),
+            )
+        )
+
+    for pair in pairs:
+        if score is None or not _same(score, pair.score):
+            flush()
+            score, name, readings = pair.score, pair.id, []
+        reading = reading_of(pair)
+        if reading is not None:
+            readings.append(reading)
+    flush()
+    return found
+
+
+def _same(a: ScoreNotes, b: ScoreNotes) -> bool:
+    return (
+        len(a) == len(b)
+        and np.array_equal(a.onset_tick, b.onset_tick)
+        and np.array_equal(a.pitch, b.pitch)
+    )
