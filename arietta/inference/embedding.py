@@ -40,6 +40,7 @@ MAX_TOKENS = 2048
 _SHIPPED = ("small-embedding", "small")
 _BATCH_TOKENS = 8_192
 _BATCH_ROWS = 16
+_CACHE_BYTES = 128 << 20  # of keys and values of a batch; big models have enough to do with less
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +229,11 @@ class Embedder:
         """Chunks of similar length side by side, so that little is padding."""
         todo = [(len(one.ids[i]), one, i) for one in waiting for i in range(len(one.ids))]
         todo.sort(key=lambda row: row[0])
-        for at in range(0, len(todo), _BATCH_ROWS):
-            batch = todo[at : at + _BATCH_ROWS]
+        config = self.checkpoint.config
+        row_bytes = 2 * config.d_model * config.n_layers * (todo[-1][0] if todo else 1)
+        rows = max(1, min(_BATCH_ROWS, _CACHE_BYTES // row_bytes))
+        for at in range(0, len(todo), rows):
+            batch = todo[at : at + rows]
             found = self._pooled([one.ids[i] for _, one, i in batch])
             for vector, (_, one, i) in zip(found, batch, strict=True):
                 one.vectors[i] = vector
