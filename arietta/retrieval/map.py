@@ -218,7 +218,7 @@ def picture(
     figure = Figure(figsize=(11, 8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    size = float(np.clip(2_000 / len(entries), 4, 60))
+    size = float(np.clip(6_000 / len(entries), 6, 60))
 
     def dots(chosen: NDArray[np.bool_], **look: Any) -> Any:
         return axes.scatter(
@@ -238,7 +238,8 @@ def picture(
             dots(rest, color="#c8c8cc", label="other")
         for i, kind in enumerate(kinds):
             chosen = np.array([value == kind for value in values])
-            dots(chosen, color=colormaps["tab20"](i / 20 + 0.01), label=kind)
+            # Strong colours first, their pale twins when those are used up.
+            dots(chosen, color=colormaps["tab20"](2 * i % 20 + 2 * i // 20), label=kind)
         axes.legend(
             loc="center left",
             bbox_to_anchor=(1, 0.5),
