@@ -126,16 +126,17 @@ def main() -> None:
     split = "valid" if arguments.what == "presets" else "test"
     excerpts = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=1)
     model = arietta.load(arguments.model)
+    figures: dict[str, Any] = {}
     if arguments.what == "endings":
-        found = endings(model, excerpts)
-        print(found)
-        sha256 = model.checkpoint.sha256
-        file_result("endings", {"model_sha256": sha256, "prompts": len(excerpts), "stopped": found})
+        stopped = endings(model, excerpts)
+        print(stopped)
+        figures |= {"model_sha256": model.checkpoint.sha256, "stopped": stopped}
+        file_result("endings", {"prompts": len(excerpts), **figures})
         return
     others = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=2)
     human = [e.human for e in excerpts]
     ceiling = compare([e.human for e in others], human)
-    figures: dict[str, Any] = {
+    figures = {
         "model_sha256": model.checkpoint.sha256,
         "split": split,
         "prompts": len(excerpts),

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 
 from arietta.models.aria import rotary_table, rotate
 from arietta.models.config import NORM_EPS
-from arietta.models.performer_config import OUTPUTS, PerformerConfig
-
-TIME_SCALE = 4.0
-"""Positions of written time count in sixteenths."""
+from arietta.models.performer_config import OUTPUTS, TIME_SCALE, PerformerConfig
 
 
 class PerformerLayer(nn.Module):

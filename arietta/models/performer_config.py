@@ -22,6 +22,9 @@ OUTPUTS = (
 the performance, the spread inside a chord in units of 20 ms, the pedal as log odds of being down at
 four places of the time to the next chord."""
 
+TIME_SCALE = 4.0
+"""Positions of written time count in sixteenths."""
+
 
 @dataclass(frozen=True)
 class PerformerConfig:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arietta.checkpoints.performer import save
 from arietta.data.loader import piece_hash
 from arietta.data.pairs import Pair, read_pairs
 from arietta.errors import InputError, UsageError
@@ -20,7 +21,7 @@ from arietta.models.performer_config import OUTPUTS, PerformerConfig
 from arietta.rendering.features import FEATURES, HAND_COLUMNS, TEMPO_COLUMNS, VELOCITY_COLUMNS
 from arietta.training.config import Perform, Recipe
 from arietta.training.distributed import Processes
-from arietta.training.takes import ScoreTargets, score_targets
+from arietta.training.takes import ScoreTargets, fit_levels, score_targets
 from arietta.training.tasks import Task
 
 _FIXED = 2  # columns in front of the features: pitch, quarter
@@ -261,7 +262,18 @@ class PerformTask(Task):
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave the weights and how loud, fast and long people play."""
-        raise NotImplementedError
+        save(
+            folder,
+            self.config,
+            {
+                name.removeprefix("performer."): value.detach().float().cpu().numpy()
+                for name, value in weights.items()
+            },
+            fit_levels(self._train),
+            name=self.recipe.name,
+            info=info,
+            overwrite=True,
+        )
 
 
 def _matches(pair: Pair, wanted: Any) -> bool:

@@ -9,7 +9,7 @@ scores costs a fraction of one over the takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +21,10 @@ from arietta.midi.flat import flatten
 from arietta.midi.score import ScoreNotes
 from arietta.models.performer_config import OUTPUTS
 from arietta.rendering.features import score_features
+from arietta.rendering.performer import PEDAL_PLACES, SPREAD_MS, summary
 
 Floats = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
-
-SPREAD_MS = 20.0
-"""Unit of a note's distance from the mean of its chord."""
-
-PEDAL_PLACES = (0.0, 0.25, 0.5, 0.75)
-"""Places of the time to the next chord at which the pedal is looked at."""
 
 _FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
 _MIN_ROWS = 32
@@ -140,6 +135,26 @@ def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
             readings.append(reading)
     flush()
     return found
+
+
+def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> Floats:
+    """How loud, fast and long scores are played, from their summaries, by ridge regression.
+
+    Args:
+        scores: to learn from; each counts once, by the mean of its takes.
+        ridge: how strongly the usual is preferred, in scores.
+
+    Returns:
+        (summary, 6): a summary times this gives a ``Reading.level``.
+    """
+    x = np.stack([summary(score.features) for score in scores])
+    y = np.stack([score.levels.mean(axis=0) for score in scores])
+    mean, spread = x[:, :-1].mean(axis=0), np.maximum(x[:, :-1].std(axis=0), 1e-3)
+    scaled = (x[:, :-1] - mean) / spread
+    usual = y.mean(axis=0)
+    inner = scaled.T @ scaled + ridge * np.eye(scaled.shape[1])
+    slope = np.linalg.solve(inner, scaled.T @ (y - usual)) / spread[:, None]
+    return np.vstack((slope, usual - mean @ slope))
 
 
 def _same(a: ScoreNotes, b: ScoreNotes) -> bool:

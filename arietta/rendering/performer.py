@@ -1,0 +1,252 @@
+"""Playing a score with the small rendering model.
+
+The model says how each row deviates from the mean of its performance, in standard deviations
+(``training.takes``); mean and spread of a performance come from a linear summary of the score. What
+pianists agree on is all in that. What one of them adds is drawn at random on top: slow swells of
+tempo and dynamics, and the small unevenness of a hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.checkpoints.performer import LoadedPerformer
+from arietta.midi.score import PerformedNotes, ScoreNotes
+from arietta.models.performer_config import OUTPUTS
+from arietta.rendering.features import FEATURES, Float32Array, score_features
+
+Floats = npt.NDArray[np.float64]
+
+SPREAD_MS = 20.0
+"""Unit of a note's distance from the mean of its chord."""
+
+PEDAL_PLACES = (0.0, 0.25, 0.5, 0.75)
+"""Places of the time to the next chord at which the pedal is decided."""
+
+SUMMARY = (
+    "tempo",
+    "density",
+    "gap behind",
+    "gap behind in time",
+    "length to gap",
+    "chord size",
+    "pitch",
+    "velocity",
+    "bar length",
+)
+"""Features whose mean over a score tells its usual loudness, speed and touch."""
+
+_BATCH = 8
+_MIN_GAP_MS, _MAX_GAP_MS = 12.0, 20_000.0
+
+
+def summary(features: Float32Array) -> Floats:
+    """(len(SUMMARY) + 1,) means over a score, and a 1."""
+    columns = [FEATURES.index(name) for name in SUMMARY]
+    return np.append(features[:, columns].mean(axis=0, dtype=np.float64), 1.0)
+
+
+def window_starts(rows: int, length: int) -> list[int]:
+    """Starts of windows that overlap by half and reach from the first row to the last."""
+    if rows <= length:
+        return [0]
+    starts = list(range(0, rows - length, length // 2))
+    return [*starts, rows - length]
+
+
+@dataclass(frozen=True, eq=False)
+class PerformerModel:
+    """The model, ready to be asked about scores.
+
+    Attributes:
+        checkpoint: its weights.
+        threads: processor threads; all physical cores by default.
+    """
+
+    checkpoint: LoadedPerformer
+    threads: int | None = None
+
+    @cached_property
+    def _compiled(self) -> Any:
+        import openvino as ov
+
+        from arietta.graphs.performer import performer_graph
+
+        graph = performer_graph(self.checkpoint.config, self.checkpoint.tensors.__getitem__)
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if self.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = str(self.threads)
+        return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
+
+    def outputs(
+        self,
+        score: ScoreNotes,
+        features: Float32Array,
+        report: Callable[[int], None] = lambda _: None,
+    ) -> Floats:
+        """What the model says of every row, (n, len(OUTPUTS)); overlapping windows are blended.
+
+        Args:
+            score: its notes.
+            features: of ``score_features``.
+            report: told the rows that are done.
+        """
+        from arietta.graphs.performer import rotary_tables
+
+        config = self.checkpoint.config
+        n, length = len(score), min(config.max_notes, len(score))
+        starts = window_starts(n, config.max_notes)
+        # The middle of a window knows most.
+        ramp = np.minimum(np.arange(length) + 1, np.arange(length, 0, -1)).astype(np.float64)
+        total, weight = np.zeros((n, len(OUTPUTS))), np.zeros((n, 1))
+        for first in range(0, len(starts), _BATCH):
+            batch = starts[first : first + _BATCH]
+            spans = np.array(batch)[:, None] + np.arange(length)
+            quarter = score.onset_quarter[spans]
+            quarter = quarter - quarter[:, :1]
+            cos, sin = rotary_tables(quarter, config)
+            found = self._compiled.infer(
+                {
+                    "pitch": score.pitch[spans].astype(np.int64),
+                    "features": features[spans],
+                    "cos": cos,
+                    "sin": sin,
+                    "mask": np.zeros((len(batch), 1, 1, length), np.float32),
+                }
+            )
+            for start, values in zip(batch, next(iter(found.values())), strict=True):
+                total[start : start + length] += values * ramp[:, None]
+                weight[start : start + length] += ramp[:, None]
+            report(batch[-1] + length)
+        done: Floats = total / weight
+        return done
+
+
+@dataclass(frozen=True, eq=False)
+class PerformerPlayer:
+    """Plays with the small model; a ``rendering.render.Player``.
+
+    Attributes:
+        model: what is asked.
+        seed: of everything random.
+        temperature: how much of what pianists do not agree on is drawn: 0 none, 1 as they differ.
+        origin: what else provenance says.
+    """
+
+    model: PerformerModel
+    seed: int = 0
+    temperature: float = 1.0
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What plays, with which settings."""
+        return {
+            **self.origin,
+            "settings": {"temperature": self.temperature},
+            "seed": self.seed,
+        }
+
+    def perform(self, score: ScoreNotes, variation: int = 0) -> PerformedNotes:
+        """One performance."""
+        features = score_features(score)
+        return self._perform(score, features, self.model.outputs(score, features), variation)
+
+    def _perform(
+        self, score: ScoreNotes, features: Float32Array, outputs: Floats, variation: int
+    ) -> PerformedNotes:
+        rng = np.random.default_rng([self.seed, variation])
+        heat = self.temperature
+        levels = summary(features) @ self.model.checkpoint.levels
+        loud, loud_spread, slow, slow_spread, touch, touch_spread = levels
+        chord, k = score.chord, len(score.chord_tick)
+        size = np.bincount(chord, minlength=k)
+
+        def of_chords(values: Floats) -> Floats:
+            found: Floats = np.bincount(chord, values, k) / size
+            return found
+
+        quarters = np.append(np.diff(score.chord_tick) / score.division, 0.0)
+        quarters[-1] = float(score.duration_quarter[chord == k - 1].max())
+        tempo = _spread_out(of_chords(outputs[:, 1]))
+        tempo = _mixed(tempo, _swell(score.chord_tick / score.division, rng), 0.3 * heat)
+        gap = np.exp(slow + slow_spread * tempo) * quarters
+        gap = np.clip(gap, _MIN_GAP_MS, _MAX_GAP_MS)
+        start = min(float(score.onset_ms[0]), 5_000.0)
+        chord_ms = start + np.concatenate(([0.0], np.cumsum(gap[:-1])))
+
+        apart = outputs[:, 3] * SPREAD_MS + rng.normal(0.0, 6.0, len(score)) * heat
+        apart -= of_chords(apart)[chord]
+        # A hand may spread a chord, but not into the next one.
+        room = np.minimum(gap, np.concatenate((gap[:1], gap[:-1])))[chord] * 0.45
+        onset = np.maximum(chord_ms[chord] + np.clip(apart, -room, room), 0.0)
+
+        velocity = _spread_out(outputs[:, 0])
+        wave = _swell(score.onset_quarter, rng) + 0.5 * rng.normal(size=len(score))
+        velocity = _mixed(velocity, wave, 0.3 * heat)
+        velocity = np.clip(np.rint(loud + loud_spread * velocity), 1, 127)
+
+        length = _spread_out(outputs[:, 2])
+        length = _mixed(length, rng.normal(size=len(score)), 0.3 * heat)
+        duration = np.exp(touch + touch_spread * length) * gap[chord]
+        pedal_ms, pedal_value = _pedal(chord_ms, gap, outputs[:, 4:], of_chords, rng, heat)
+        return PerformedNotes(
+            onset,
+            np.clip(duration, 15.0, 60_000.0),
+            velocity.astype(np.uint8),
+            pedal_ms,
+            pedal_value,
+        )
+
+
+def _spread_out(values: Floats) -> Floats:
+    """Values with mean 0 and standard deviation 1: a mean of many takes is flatter than each."""
+    found: Floats = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return found
+
+
+def _mixed(values: Floats, noise: Floats, share: float) -> Floats:
+    """Values and noise, both of standard deviation 1, in a sum that has it as well."""
+    noise = _spread_out(noise)
+    found: Floats = (values + share * noise) / np.sqrt(1.0 + share**2)
+    return found
+
+
+def _swell(quarter: Floats, rng: np.random.Generator) -> Floats:
+    """A slow random wave over written time, of periods between two beats and a long phrase."""
+    total = np.zeros(len(quarter))
+    for period in (3.0, 7.0, 16.0, 40.0):
+        phase, bend = rng.uniform(0, 2 * np.pi, 2)
+        angle = 2 * np.pi * quarter / period
+        total += np.sin(angle + phase + 1.5 * np.sin(angle / 2.7 + bend))
+    return total
+
+
+def _pedal(
+    chord_ms: Floats,
+    gap: Floats,
+    odds: Floats,
+    of_chords: Callable[[Floats], Floats],
+    rng: np.random.Generator,
+    heat: float,
+) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Times and values of the pedal's changes.
+
+    Pedalling of one pianist is a threshold on how often all of them have it down; the threshold
+    wanders slowly.
+    """
+    share = 1 / (1 + np.exp(-np.stack([of_chords(column) for column in odds.T], axis=1)))
+    wander = _spread_out(_swell(np.arange(len(gap)) / 2.0, rng)) if len(gap) > 1 else 0.0
+    threshold = 0.5 + 0.15 * heat * np.clip(wander, -2, 2)
+    down = (share > np.reshape(threshold, (-1, 1))).ravel()
+    time = (chord_ms[:, None] + gap[:, None] * np.array(PEDAL_PLACES)).ravel()
+    time = np.append(time, chord_ms[-1] + gap[-1])
+    down = np.append(down, False)
+    change = np.flatnonzero(np.diff(down, prepend=False))
+    return time[change], np.where(down[change], 127, 0).astype(np.uint8)
