@@ -13,7 +13,8 @@ Conventions. Splits are stratified by class and never tear a group apart: five f
 four times, twenty splits in all by default. The mean and the standard deviation are over splits;
 the interval (95 %) resamples groups, 1,000 draws, over the predictions of all splits together,
 because pieces of one group are not independent; it is moved by as much as the mean over splits lies
-beside the figure of all together (small test parts lack classes). Splits that the source defines stand beside.
+beside the figure of all together (small test parts lack classes). Splits that the source defines
+stand beside.
 *Balanced accuracy* is the mean recall of the classes that the test part has; F1 of a class that is
 neither there nor predicted is left out of the macro mean.
 """
