@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arietta.inference.pianist import PianistOpenVino
+from arietta.inference.pianist import PianistOpenVino, cpu_backend
 from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
 from arietta.rendering.blocks import BlockRender, BlockSettings
 from arietta.tokenizers.pianist import SLOT_RANGES
@@ -60,16 +60,19 @@ def main() -> None:
     parser.add_argument("--variations", type=int, default=1)
     parser.add_argument("--precision", default="int8", choices=("int8", "int4", "f32"))
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--openvino", action="store_true", help="not our own kernel")
     parser.add_argument("--dry", action="store_true", help="file no result")
     args = parser.parse_args()
     config = PIANIST_PRESETS[args.preset]
     checkpoint = random_checkpoint(config)
     began = time.perf_counter()
-    backend = PianistOpenVino(checkpoint, args.precision, args.threads)
+    make = PianistOpenVino if args.openvino else cpu_backend
+    backend: Any = make(checkpoint, args.precision, args.threads)
     figures: dict[str, Any] = {
         "preset": args.preset,
         "parameters": config.parameter_count(),
         "precision": args.precision,
+        "runner": type(backend).__name__.removeprefix("Pianist").lower(),
         "threads": backend.threads,
         "variations": args.variations,
         "load_seconds": round(time.perf_counter() - began, 2),

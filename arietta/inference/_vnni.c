@@ -339,15 +339,21 @@ INLINE void multiply_tile(const int m, const int bits, const Matrix *matrix, int
     }
 }
 
-enum { STORE, ADD, SWIGLU };
+enum { STORE, ADD, SWIGLU, GEGLU };
 
 INLINE void finish_tile(const int m, const int mode, int block, float *out, int64_t stride,
                         __m512 y[][2]) {
 #pragma GCC unroll 8
     for (int t = 0; t < m; t++) {
         float *to = out + t * stride;
-        if (mode == SWIGLU) {
-            __m512 e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), y[t][0]));
+        if (mode == SWIGLU || mode == GEGLU) {
+            __m512 z = y[t][0];
+            if (mode == GEGLU) { /* tanh-GELU: x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)) */
+                __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(z, z), _mm512_set1_ps(0.044715f),
+                                               _mm512_set1_ps(1.0f));
+                z = _mm512_mul_ps(_mm512_mul_ps(z, cubic), _mm512_set1_ps(1.5957691216f));
+            }
+            __m512 e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), z));
             __m512 gate = _mm512_div_ps(y[t][0], _mm512_add_ps(_mm512_set1_ps(1.0f), e));
             _mm512_storeu_ps(to + block * 16, _mm512_mul_ps(gate, y[t][1]));
             continue;
@@ -386,9 +392,11 @@ INLINE void finish_tile(const int m, const int mode, int block, float *out, int6
 BLOCKS(blocks_8_store, 8, STORE)
 BLOCKS(blocks_8_add, 8, ADD)
 BLOCKS(blocks_8_swiglu, 8, SWIGLU)
+BLOCKS(blocks_8_geglu, 8, GEGLU)
 BLOCKS(blocks_4_store, 4, STORE)
 BLOCKS(blocks_4_add, 4, ADD)
 BLOCKS(blocks_4_swiglu, 4, SWIGLU)
+BLOCKS(blocks_4_geglu, 4, GEGLU)
 
 typedef void (*Blocks)(const Matrix *, int, int, int, Bytes, float *, int64_t);
 
@@ -400,8 +408,9 @@ static int pieces_of(int blocks, int threads) {
 /* Blocks first..last of a matrix times N tokens, as one phase. */
 static void multiply(Job *job, int phase, const Matrix *matrix, int first, int last, int tokens,
                      Bytes bytes, int mode, float *out, int64_t stride) {
-    static const Blocks kernels[2][3] = {{blocks_8_store, blocks_8_add, blocks_8_swiglu},
-                                         {blocks_4_store, blocks_4_add, blocks_4_swiglu}};
+    static const Blocks kernels[2][4] = {
+        {blocks_8_store, blocks_8_add, blocks_8_swiglu, blocks_8_geglu},
+        {blocks_4_store, blocks_4_add, blocks_4_swiglu, blocks_4_geglu}};
     Blocks kernel = kernels[matrix->bits == 4][mode];
     const int64_t count = last - first;
     const int pieces = pieces_of(last - first, job->threads);
@@ -841,6 +850,266 @@ int vnni_product(Team *team, const Matrix *matrix, int first, int last, int toke
     if (!result) run_job(team, job);
     else free(job);
     free_bytes(bytes);
+    return result;
+}
+
+/* ---- the decoder of Pianist Transformer ---------------------------------------------------
+
+   RMS norms before and after every block, G query heads to a key head, and attention to the notes
+   of a score between self-attention and feed-forward. H query heads, C key heads, K head width.
+   Pages are as above with C heads; those of a score hold its notes in place of tokens and have no
+   rotation. Of the scores' positions, the first seen[row] are attended to. */
+
+typedef struct {
+    Matrix qkv, o, cross_q, cross_o, gate_up, down;
+    /* 1 + weight of the norms before and after self-attention, cross-attention, feed-forward */
+    const float *norm[6];
+} NoteLayer;
+
+typedef struct {
+    int32_t width, heads, key_heads, head_width, layers, inner;
+    float epsilon, scale;
+    const NoteLayer *layer;
+    const float *norm;
+    const float *cos, *sin; /* (positions, K / 2) */
+} NoteModel;
+
+typedef struct {
+    const NoteModel *model;
+    int tokens;
+    float *x;                /* (N, D): embedded in, hidden out */
+    const int32_t *row;      /* (N,) */
+    const int32_t *position; /* (N,) ascending within a row */
+    int8_t *const *pages;    /* (rows, stride) */
+    int8_t *const *score;    /* (rows, score_stride) */
+    const int32_t *seen;     /* (rows,) */
+    int64_t stride, score_stride;
+    float *wide;  /* (N, (H + 2 C) K) or (N, F) */
+    float *mixed; /* (N, H K) */
+    float *y;     /* (N, D) */
+    Bytes bytes;
+} NoteCall;
+
+INLINE float rms_rate(const float *x, int d, float epsilon) {
+    __m512 square = _mm512_setzero_ps();
+    for (int i = 0; i < d; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        square = _mm512_fmadd_ps(v, v, square);
+    }
+    return 1.0f / sqrtf(_mm512_reduce_add_ps(square) / (float)d + epsilon);
+}
+
+/* out = x / rms(x) * scale, or added to what is there. */
+INLINE void rms_norm(const float *x, const float *scale, int d, float epsilon, float *out,
+                     const int add) {
+    const __m512 rate = _mm512_set1_ps(rms_rate(x, d, epsilon));
+    for (int i = 0; i < d; i += 16) {
+        __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x + i), rate);
+        v = _mm512_mul_ps(v, _mm512_loadu_ps(scale + i));
+        if (add) v = _mm512_add_ps(v, _mm512_loadu_ps(out + i));
+        _mm512_storeu_ps(out + i, v);
+    }
+}
+
+static void turn(float *x, const float *cos, const float *sin, int half) {
+    for (int i = 0; i < half; i++) {
+        float a = x[i], b = x[i + half];
+        x[i] = a * cos[i] - b * sin[i];
+        x[i + half] = b * cos[i] + a * sin[i];
+    }
+}
+
+/* One key and value of k floats into a slot of their page. */
+static void remember(int8_t *page, int layer, int head, int key_heads, int k, int slot,
+                     const float *key, const float *value) {
+    page += ((int64_t)layer * key_heads + head) * HEAD_BYTES(k);
+    float *scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(key, k, page + slot, PAGE);
+    page = (int8_t *)(scales + PAGE);
+    scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(value, k, page + slot * k, 1);
+}
+
+/* Rotary embedding of a key head and its queries; key and value into their page. */
+static void place_note(const NoteCall *call, int layer, int token, int head) {
+    const NoteModel *m = call->model;
+    const int k = m->head_width, half = k / 2, groups = m->heads / m->key_heads;
+    const int position = call->position[token];
+    const float *cos = m->cos + (int64_t)position * half;
+    const float *sin = m->sin + (int64_t)position * half;
+    float *q = call->wide + (int64_t)token * (m->heads + 2 * m->key_heads) * k;
+    float *key = q + (m->heads + head) * k, *value = key + m->key_heads * k;
+    for (int g = 0; g < groups; g++) turn(q + (head * groups + g) * k, cos, sin, half);
+    turn(key, cos, sin, half);
+    remember(call->pages[call->row[token] * call->stride + position / PAGE], layer, head,
+             m->key_heads, k, position % PAGE, key, value);
+}
+
+/* n query heads of one token that share a key head, through positions 0..last. */
+INLINE void attend_notes(const int n, const int v, const NoteCall *call, int layer, int key_head,
+                         float *q, int8_t *const *pages, int last, float *to) {
+    const NoteModel *m = call->model;
+    const int k = v * 16;
+    const int64_t offset = ((int64_t)layer * m->key_heads + key_head) * HEAD_BYTES(k);
+    const __m512 scale = _mm512_set1_ps(m->scale);
+    Query query[QUERIES];
+    for (int t = 0; t < n; t++) {
+        for (int j = 0; j < v; j++) {
+            float *at = q + t * k + j * 16;
+            _mm512_storeu_ps(at, _mm512_mul_ps(_mm512_loadu_ps(at), scale));
+            query[t].sum[j] = _mm512_setzero_ps();
+        }
+        query[t].q = q + t * k;
+        query[t].top = -INFINITY;
+        query[t].mass = 0.0f;
+        query[t].position = last;
+        query[t].start = 0;
+    }
+    for (int base = 0; base <= last; base += PAGE)
+        visit_page(n, v, query, pages[base / PAGE] + offset, base, last);
+    for (int t = 0; t < n; t++) {
+        const __m512 rate = _mm512_set1_ps(1.0f / query[t].mass);
+        for (int j = 0; j < v; j++)
+            _mm512_storeu_ps(to + t * k + j * 16, _mm512_mul_ps(query[t].sum[j], rate));
+    }
+}
+
+#define ATTEND_NOTES(v)                                                                       \
+    static __attribute__((noinline)) void attend_notes_##v(                                   \
+        int n, const NoteCall *call, int layer, int key_head, float *q, int8_t *const *pages, \
+        int last, float *to) {                                                                \
+        switch (n) {                                                                          \
+            case 1: attend_notes(1, v, call, layer, key_head, q, pages, last, to); break;     \
+            case 2: attend_notes(2, v, call, layer, key_head, q, pages, last, to); break;     \
+            default: attend_notes(4, v, call, layer, key_head, q, pages, last, to); break;    \
+        }                                                                                     \
+    }
+ATTEND_NOTES(1)
+ATTEND_NOTES(2)
+ATTEND_NOTES(4)
+ATTEND_NOTES(8)
+
+/* One token and key head: q starts the token's queries, in rows of ``stride`` floats. */
+static void attend_own_or_score(const NoteCall *call, int layer, int token, int key_head,
+                                int stride, int score) {
+    const NoteModel *m = call->model;
+    const int k = m->head_width, groups = m->heads / m->key_heads, row = call->row[token];
+    float *q = call->wide + (int64_t)token * stride + key_head * groups * k;
+    float *to = call->mixed + ((int64_t)token * m->heads + key_head * groups) * k;
+    int8_t *const *pages = score ? call->score + row * call->score_stride
+                                 : call->pages + row * call->stride;
+    const int last = score ? call->seen[row] - 1 : call->position[token];
+    switch (k) {
+        case 16: attend_notes_1(groups, call, layer, key_head, q, pages, last, to); break;
+        case 32: attend_notes_2(groups, call, layer, key_head, q, pages, last, to); break;
+        case 64: attend_notes_4(groups, call, layer, key_head, q, pages, last, to); break;
+        default: attend_notes_8(groups, call, layer, key_head, q, pages, last, to); break;
+    }
+}
+
+#define NOTE_PHASES 15 /* of one layer */
+
+static void decode_notes(Job *job) {
+    const NoteCall *call = subject(job, job->phase_count);
+    const NoteModel *m = call->model;
+    const int d = m->width, k = m->head_width, heads = m->heads, key_heads = m->key_heads;
+    const int n = call->tokens, mixed = heads * k, own = (heads + 2 * key_heads) * k;
+    const Bytes bytes = call->bytes;
+    const float *after = NULL; /* the norm behind the block before */
+    int phase = 0;
+    /* What stands between two matrices: add what the last one gave, norm, make bytes. */
+#define BETWEEN(before, matrix)                                            \
+    FOR_ITEMS(job, phase, n, t) {                                          \
+        float *x = call->x + (int64_t)t * d, *y = call->y + (int64_t)t * d; \
+        if (after) rms_norm(y, after, d, m->epsilon, x, 1);                \
+        rms_norm(x, before, d, m->epsilon, y, 0);                          \
+        quantise(y, matrix, bytes, t);                                     \
+    }                                                                      \
+    settle(job, phase++, n);
+#define MULTIPLY(matrix, mode, out, stride)                                            \
+    multiply(job, phase++, matrix, 0, (matrix)->rows / BLOCK, n, bytes, mode, out, stride);
+#define QUANTISE(from, width, matrix)                                                   \
+    FOR_ITEMS(job, phase, n, t) quantise((from) + (int64_t)t * (width), matrix, bytes, t); \
+    settle(job, phase++, n);
+    for (int l = 0; l < m->layers; l++) {
+        const NoteLayer *layer = &m->layer[l];
+        BETWEEN(layer->norm[0], &layer->qkv)
+        MULTIPLY(&layer->qkv, STORE, call->wide, own)
+        FOR_ITEMS(job, phase, n * key_heads, i)
+            place_note(call, l, i / key_heads, i % key_heads);
+        settle(job, phase++, n * key_heads);
+        FOR_ITEMS(job, phase, n * key_heads, i)
+            attend_own_or_score(call, l, n - 1 - i % n, i / n, own, 0);
+        settle(job, phase++, n * key_heads);
+        QUANTISE(call->mixed, mixed, &layer->o)
+        MULTIPLY(&layer->o, STORE, call->y, d)
+        after = layer->norm[1];
+        BETWEEN(layer->norm[2], &layer->cross_q)
+        MULTIPLY(&layer->cross_q, STORE, call->wide, mixed)
+        FOR_ITEMS(job, phase, n * key_heads, i)
+            attend_own_or_score(call, l, i % n, i / n, mixed, 1);
+        settle(job, phase++, n * key_heads);
+        QUANTISE(call->mixed, mixed, &layer->cross_o)
+        MULTIPLY(&layer->cross_o, STORE, call->y, d)
+        after = layer->norm[3];
+        BETWEEN(layer->norm[4], &layer->gate_up)
+        MULTIPLY(&layer->gate_up, GEGLU, call->wide, m->inner)
+        QUANTISE(call->wide, m->inner, &layer->down)
+        MULTIPLY(&layer->down, STORE, call->y, d)
+        after = layer->norm[5];
+    }
+    FOR_ITEMS(job, phase, n, t) {
+        float *x = call->x + (int64_t)t * d, *y = call->y + (int64_t)t * d;
+        rms_norm(y, after, d, m->epsilon, x, 1);
+        rms_norm(x, m->norm, d, m->epsilon, y, 0);
+        memcpy(x, y, (size_t)d * sizeof(float));
+    }
+    settle(job, phase, n);
+#undef BETWEEN
+#undef MULTIPLY
+#undef QUANTISE
+}
+
+/* Keys and values (C, N, K) of one layer into the pages of a score. */
+void vnni_remember(int layer, int key_heads, int k, int notes, const float *keys,
+                   const float *values, int8_t *const *pages) {
+    for (int head = 0; head < key_heads; head++)
+        for (int i = 0; i < notes; i++) {
+            int64_t at = ((int64_t)head * notes + i) * k;
+            remember(pages[i / PAGE], layer, head, key_heads, k, i % PAGE, keys + at, values + at);
+        }
+}
+
+/* 0, or -1 without memory. x (N, D) becomes the hidden states after the final norm. */
+int vnni_decode_notes(Team *team, const NoteModel *m, int tokens, float *x, const int32_t *row,
+                      const int32_t *position, int8_t *const *pages, int64_t stride,
+                      int8_t *const *score, int64_t score_stride, const int32_t *seen) {
+    const int64_t own = (int64_t)(m->heads + 2 * m->key_heads) * m->head_width;
+    const int64_t widest = own > m->inner ? own : m->inner;
+    const int64_t mixed = (int64_t)m->heads * m->head_width;
+    const int phases = m->layers * NOTE_PHASES + 1;
+    Job *job = new_job(decode_notes, phases, sizeof(NoteCall));
+    if (!job) return -1;
+    NoteCall *call = subject(job, phases);
+    float *floats = aligned_alloc(
+        64, (size_t)((tokens * (widest + mixed + m->width) * 4 + 127) / 64 * 64));
+    *call = (NoteCall){.model = m, .tokens = tokens, .x = x, .row = row, .position = position,
+                       .pages = pages, .stride = stride, .score = score,
+                       .score_stride = score_stride, .seen = seen, .wide = floats,
+                       .mixed = floats + tokens * widest,
+                       .y = floats + tokens * (widest + mixed)};
+    int64_t inputs = m->inner > mixed ? m->inner : mixed;
+    Bytes bytes;
+    int result = make_bytes(&bytes, tokens, inputs > m->width ? inputs : m->width);
+    if (!result && floats) {
+        call->bytes = bytes;
+        run_job(team, job);
+    } else {
+        result = -1;
+        free(job);
+    }
+    free_bytes(bytes);
+    free(floats);
     return result;
 }
 

@@ -41,7 +41,9 @@ CHUNK = 512
 """Tokens run at once; longer prompts are cut, which changes no bit."""
 
 
-class _Matrix(ctypes.Structure):
+class Matrix(ctypes.Structure):
+    """A packed matrix as the kernel takes it."""
+
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
@@ -54,7 +56,7 @@ class _Matrix(ctypes.Structure):
 
 class _Layer(ctypes.Structure):
     _fields_ = (
-        *((name, _Matrix) for name in ("qkv", "proj", "gate_up", "down")),
+        *((name, Matrix) for name in ("qkv", "proj", "gate_up", "down")),
         *(
             (name, ctypes.c_void_p)
             for name in ("norm1_weight", "norm1_bias", "norm2_weight", "norm2_bias")
@@ -95,6 +97,12 @@ def library() -> ctypes.CDLL | None:
         pointer, pointer, integer, pointer, pointer, pointer, pointer, pointer, ctypes.c_int64,
         pointer, integer,
     ]  # fmt: skip
+    lib.vnni_decode_notes.argtypes = [
+        pointer, pointer, integer, pointer, pointer, pointer,
+        pointer, ctypes.c_int64, pointer, ctypes.c_int64, pointer,
+    ]  # fmt: skip
+    lib.vnni_remember.restype = None
+    lib.vnni_remember.argtypes = [integer, integer, integer, integer, pointer, pointer, pointer]
     lib.vnni_product.argtypes = [pointer, pointer, integer, integer, integer, pointer, pointer]
     return lib
 
@@ -154,7 +162,7 @@ class NativeBackend:
             for norm in ("norm1", "norm2"):
                 for kind in ("weight", "bias"):
                     values = self.weights.vector(f"model.encode_layers.{i}.{norm}.{kind}")
-                    setattr(layer, f"{norm}_{kind}", _address(values))
+                    setattr(layer, f"{norm}_{kind}", address(values))
         self._head = self._matrix("head", self.weights.head_rows, d)
         self._model = _Model(
             d,
@@ -163,24 +171,24 @@ class NativeBackend:
             inner,
             NORM_EPS,
             self._layers,
-            _address(self.weights.vector("model.out_layer_norm.weight")),
-            _address(self.weights.vector("model.out_layer_norm.bias")),
-            _address(self._tables[0]),
-            _address(self._tables[1]),
+            address(self.weights.vector("model.out_layer_norm.weight")),
+            address(self.weights.vector("model.out_layer_norm.bias")),
+            address(self._tables[0]),
+            address(self._tables[1]),
         )
         self._team = lib.vnni_team(self.threads)
         if not self._team:
             raise MemoryError("no memory for the decoder's threads")
         weakref.finalize(self, lib.vnni_disband, self._team)
 
-    def _matrix(self, name: str, rows: int, inputs: int) -> _Matrix:
+    def _matrix(self, name: str, rows: int, inputs: int) -> Matrix:
         if self.precision == "int4":
             group = int4_group(inputs)
         else:
             group = next(g for g in (128, 64, 32, 16) if inputs % g == 0)
-        return _Matrix(
-            _address(self.weights.arrays[name]),
-            _address(self.weights.arrays[f"{name}.scale"]),
+        return Matrix(
+            address(self.weights.arrays[name]),
+            address(self.weights.arrays[f"{name}.scale"]),
             -(-rows // BLOCK_ROWS) * BLOCK_ROWS,
             inputs,
             group,
@@ -223,8 +231,8 @@ class NativeBackend:
                     first,
                     last,
                     len(hidden),
-                    _address(hidden),
-                    _address(out),
+                    address(hidden),
+                    address(out),
                 )
             )
             low -= first * BLOCK_ROWS
@@ -256,13 +264,13 @@ class NativeBackend:
                 self._team,
                 ctypes.byref(self._model),
                 len(x),
-                _address(x),
-                _address(rows),
-                _address(positions),
-                _address(starts),
-                _address(pages),
+                address(x),
+                address(rows),
+                address(positions),
+                address(starts),
+                address(pages),
                 pages.shape[1],
-                None if wanted is None else _address(wanted),
+                None if wanted is None else address(wanted),
                 0 if wanted is None else len(wanted),
             )
         )
@@ -429,7 +437,7 @@ class NativeSession:
                 self._shared[id(page)] = holders - 1
                 started = number == first and length % PAGE
                 pages[number] = page.copy() if started else self._backend.new_page()
-                self._table[row, number] = _address(pages[number])
+                self._table[row, number] = address(pages[number])
         if needed > len(pages):
             if needed > self._table.shape[1]:
                 wider = np.zeros((self.rows, max(needed, 2 * self._table.shape[1])), np.uintp)
@@ -437,10 +445,10 @@ class NativeSession:
                 self._table = wider
             while len(pages) < needed:
                 pages.append(self._backend.new_page())
-                self._table[row, len(pages) - 1] = _address(pages[-1])
+                self._table[row, len(pages) - 1] = address(pages[-1])
 
 
-def _address(array: NDArray[Any]) -> int:
+def address(array: NDArray[Any]) -> int:
     """Where an array lies; it has to be contiguous and outlive the use."""
     assert array.flags.c_contiguous
     return int(array.ctypes.data)

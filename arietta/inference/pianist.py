@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from arietta.errors import UsageError
 from arietta.graphs.packing import PRECISIONS, Precision
+from arietta.graphs.pianist_weights import PianistWeights
 from arietta.inference.backends import Floats, Ids, physical_cores, rotary_tables
 from arietta.models.pianist_config import SLOTS, PianistConfig
 from arietta.tokenizers.pianist import SLOT_RANGES
@@ -38,9 +39,9 @@ class EncodedScore(NamedTuple):
     """What the decoder attends to, of one window of one score.
 
     Attributes:
-        parts: keys and values of every decoder layer in turn, each (1, H / G, N, K); arrays of
-            whatever executor made them.
-        seen: (N,) bool, the notes that the decoder attends to.
+        parts: keys and values of every decoder layer in turn, each (1, H / G, N, K), as the
+            executor that made them keeps them.
+        seen: (N,) bool, the notes that the decoder attends to, from the first on.
     """
 
     parts: tuple[Any, ...]
@@ -81,6 +82,96 @@ class PianistBackend(Protocol):
         """A session of one row for each of ``scores``."""
 
 
+def thread_count(threads: int | None) -> int:
+    """The threads asked for; all physical cores by default.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    return threads or physical_cores()
+
+
+def cap_logits(raw: Floats, config: PianistConfig) -> Floats:
+    """The soft cap of the head."""
+    cap = np.float32(config.logit_cap)
+    return np.asarray(cap * np.tanh(raw / cap), np.float32)
+
+
+def cpu_backend(
+    checkpoint: PianistSource, precision: Precision = "int8", threads: int | None = None
+) -> PianistBackend:
+    """The fastest way to run a model on this processor: our kernel, else OpenVINO.
+
+    Arguments and errors as for ``PianistOpenVino``.
+    """
+    from arietta.inference import pianist_native
+
+    if pianist_native.supports(checkpoint.config, precision):
+        return pianist_native.PianistNative(checkpoint, precision, threads)
+    return PianistOpenVino(checkpoint, precision, threads)
+
+
+class ScoreEncoder:
+    """The encoder on the CPU, by OpenVINO.
+
+    Args:
+        config: architecture settings.
+        weights: of the model.
+        precision: of the matrices.
+        threads: processor threads.
+    """
+
+    def __init__(
+        self, config: PianistConfig, weights: PianistWeights, precision: Precision, threads: int
+    ) -> None:
+        from arietta.graphs.pianist import encoder_graph
+
+        self._config, self._weights = config, weights
+        graph = encoder_graph(config, weights.matrix, weights.vector)
+        self._request = compiled(graph, precision, threads).create_infer_request()
+        self._lock = threading.Lock()  # sessions may run in several threads, a request in one
+        self._cos, self._sin = rotary_tables(config.max_notes, config.head_dim, config.rope_base)
+
+    def encode(self, ids: Ids, real: int | None, seen: int | None) -> EncodedScore:
+        """Read a window of a score; see ``PianistBackend.encode``."""
+        notes = np.asarray(ids).reshape(-1, SLOTS)
+        n = len(notes)
+        real = n if real is None else real
+        mask = np.where(np.arange(n) < real, np.float32(0), _HIDDEN_SCORE)
+        with self._lock:
+            results = self._request.infer(
+                {
+                    "x": self._weights.embed_notes(notes)[None],
+                    "cos": self._cos[None, None, :n],
+                    "sin": self._sin[None, None, :n],
+                    "mask": mask[None, None, None],
+                },
+                share_inputs=True,
+            )
+            parts = tuple(
+                np.array(results[f"score_{what}.{i}"])
+                for i in range(self._config.decoder_layers)
+                for what in ("key", "value")
+            )
+        return EncodedScore(parts, np.arange(n) < (real if seen is None else seen))
+
+
+def compiled(graph: ov.Model, precision: Precision, threads: int) -> ov.CompiledModel:
+    """A graph made ready for the CPU."""
+    import openvino as ov
+
+    options: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    if precision == "f32":
+        options["KV_CACHE_PRECISION"] = "f32"
+    return ov.Core().compile_model(graph, "CPU", options)
+
+
 class PianistOpenVino:
     """A Pianist Transformer on the CPU.
 
@@ -101,42 +192,27 @@ class PianistOpenVino:
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, not {threads}")
-        import openvino as ov
-
         from arietta.graphs.aria import head_graph
-        from arietta.graphs.pianist import decoder_graph, encoder_graph
-        from arietta.graphs.pianist_weights import PianistWeights
+        from arietta.graphs.pianist import decoder_graph
 
-        self._config = checkpoint.config
+        config = self._config = checkpoint.config
         self.precision: Precision = precision
-        self.threads = threads or physical_cores()
+        self.threads = thread_count(threads)
         self.weights = weights = PianistWeights(checkpoint, precision)
-        options: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": self.threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        if precision == "f32":
-            options["KV_CACHE_PRECISION"] = "f32"
-        core = ov.Core()
-
-        def compiled(graph: ov.Model) -> ov.CompiledModel:
-            return core.compile_model(graph, "CPU", options)
-
-        arguments = (self._config, weights.matrix, weights.vector)
-        self._encoder = compiled(encoder_graph(*arguments)).create_infer_request()
-        self._decoder = compiled(decoder_graph(*arguments))
+        self._encoder = ScoreEncoder(config, weights, precision, self.threads)
+        graph = decoder_graph(config, weights.matrix, weights.vector)
+        self._decoder = compiled(graph, precision, self.threads)
         heads = {
-            span: compiled(head_graph(weights.head(*span))).create_infer_request()
+            span: compiled(
+                head_graph(weights.head(*span)), precision, self.threads
+            ).create_infer_request()
             for span in dict.fromkeys(SLOT_RANGES[1:])
         }
         self._heads = [None, *(heads[span] for span in SLOT_RANGES[1:])]  # pitch is never drawn
-        # Requests of the backend are shared by its sessions, which may run in several threads.
-        self._lock = threading.Lock()
-        length = self._config.max_notes * SLOTS + 1
-        self.cos, self.sin = rotary_tables(length, self._config.head_dim, self._config.rope_base)
+        self._lock = threading.Lock()  # sessions may run in several threads, a request in one
+        self.cos, self.sin = rotary_tables(
+            config.max_notes * SLOTS + 1, config.head_dim, config.rope_base
+        )
 
     @property
     def config(self) -> PianistConfig:
@@ -150,26 +226,7 @@ class PianistOpenVino:
 
     def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
         """Read a window of a score; see ``PianistBackend.encode``."""
-        notes = np.asarray(ids).reshape(-1, SLOTS)
-        n = len(notes)
-        real = n if real is None else real
-        mask = np.where(np.arange(n) < real, np.float32(0), _HIDDEN_SCORE)
-        with self._lock:
-            results = self._encoder.infer(
-                {
-                    "x": self.weights.embed_notes(notes)[None],
-                    "cos": self.cos[None, None, :n],
-                    "sin": self.sin[None, None, :n],
-                    "mask": mask[None, None, None],
-                },
-                share_inputs=True,
-            )
-            parts = tuple(
-                np.array(results[f"score_{what}.{i}"])
-                for i in range(self._config.decoder_layers)
-                for what in ("key", "value")
-            )
-        return EncodedScore(parts, np.arange(n) < (real if seen is None else seen))
+        return self._encoder.encode(ids, real, seen)
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistOpenVinoSession:
         """A session of one row for each of ``scores``."""
@@ -181,9 +238,7 @@ class PianistOpenVino:
         assert request is not None, "the pitch is given, never drawn"
         with self._lock:
             request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
-            raw = request.get_output_tensor(0).data
-            cap = np.float32(self._config.logit_cap)
-            return np.asarray(cap * np.tanh(raw / cap), np.float32)
+            return cap_logits(request.get_output_tensor(0).data, self._config)
 
 
 class PianistOpenVinoSession:

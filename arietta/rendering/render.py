@@ -356,9 +356,9 @@ def open_player(
     checkpoint = pianist.load(model, offline=offline)
     backend: PianistBackend
     if device == "cpu":
-        from arietta.inference.pianist import PianistOpenVino
+        from arietta.inference.pianist import cpu_backend
 
-        backend = PianistOpenVino(checkpoint, precision, threads)
+        backend = cpu_backend(checkpoint, precision, threads)
     else:
         from arietta.inference.pianist_torch import open_torch
 

@@ -9,7 +9,8 @@ import pytest
 
 from arietta.checkpoints import pianist
 from arietta.errors import UsageError
-from arietta.inference.pianist import PianistBackend, PianistOpenVino
+from arietta.inference import pianist_native
+from arietta.inference.pianist import PianistBackend, PianistOpenVino, cpu_backend
 from arietta.inference.pianist_torch import open_torch
 from arietta.tokenizers.pianist import SLOT_RANGES
 
@@ -63,10 +64,15 @@ def test_logits_are_the_references(backend: PianistBackend, steps: list[int]) ->
     assert compared or steps[0] > 40
 
 
-def run(backend: PianistBackend, scores: list, ids: np.ndarray) -> np.ndarray:
+def run(
+    backend: PianistBackend, scores: list, ids: np.ndarray, steps: tuple[int, ...] = (9, 3)
+) -> np.ndarray:
     session = backend.new_session([backend.encode(score) for score in scores])
-    session.append(ids[:, :9])
-    return session.logits(session.append(ids[:, 9:12]), 4)
+    at = 0
+    for step in steps:
+        hidden = session.append(ids[:, at : at + step])
+        at += step
+    return session.logits(hidden, 4)
 
 
 def test_rows_are_as_they_are_alone(backend: PianistBackend) -> None:
@@ -92,6 +98,82 @@ def test_padding_is_seen_only_where_it_is_asked_for(backend: PianistBackend) -> 
     plain = logits(backend.encode(IDS))
     np.testing.assert_allclose(logits(backend.encode(padded, 12)), plain, rtol=0, atol=1e-5)
     assert np.abs(logits(backend.encode(padded, 12, 22)) - plain).max() > 1e-3
+
+
+needs_kernel = pytest.mark.skipif(
+    not pianist_native.supports(pianist.load(GOLDEN / "model").config, "int8"),
+    reason="the kernel was not compiled, or this processor lacks its instructions",
+)
+
+
+def three_rows() -> tuple[list[np.ndarray], np.ndarray]:
+    """Scores of different lengths, one over several cache pages, and ids to play them with."""
+    rng = np.random.default_rng(0)
+
+    def notes(n: int) -> np.ndarray:
+        return np.stack([rng.integers(low, high, n) for low, high in SLOT_RANGES], axis=1)
+
+    ids = np.stack([notes(30).reshape(-1) for _ in range(3)])
+    return [notes(n).reshape(-1) for n in (3, 150, 64)], ids
+
+
+@needs_kernel
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_the_kernel_computes_what_the_graph_does(precision) -> None:
+    checkpoint = pianist.load(GOLDEN / "model")
+    scores, ids = three_rows()
+    exact, graph, kernel = (
+        run(backend, scores, ids, (1, 130, 1, 70))
+        for backend in (
+            PianistOpenVino(checkpoint, "f32", threads=1),
+            PianistOpenVino(checkpoint, precision, threads=1),
+            pianist_native.PianistNative(checkpoint, precision, threads=1),
+        )
+    )
+
+    def error(found: np.ndarray) -> float:
+        return float(np.sqrt(((found - exact) ** 2).mean() / (exact**2).mean()))
+
+    assert error(kernel) < 1.3 * error(graph) + 0.005
+    assert error(kernel) < {"int8": 0.05, "int4": 0.4}[precision]
+
+
+@needs_kernel
+def test_the_kernel_gives_a_row_the_same_bits_whatever_stands_beside_it() -> None:
+    checkpoint = pianist.load(GOLDEN / "model")
+    one, two = (pianist_native.PianistNative(checkpoint, "int8", threads=n) for n in (1, 2))
+    scores, ids = three_rows()
+    together = run(one, scores, ids, (150, 1, 1, 2))
+    np.testing.assert_array_equal(run(two, scores, ids, (150, 1, 1, 2)), together)
+    for row in range(3):
+        mine = ids[row : row + 1]
+        for steps in ((154,), (60, 4) + (1,) * 10 + (80,)):
+            alone = run(two, [scores[row]], mine, steps)
+            np.testing.assert_array_equal(alone[0], together[row])
+
+
+@needs_kernel
+def test_the_kernel_hides_padding() -> None:
+    model = pianist_native.PianistNative(pianist.load(GOLDEN / "model"), "int8", threads=1)
+    padded = np.concatenate((IDS, np.zeros(8 * 70, IDS.dtype)))
+
+    def logits(encoded) -> np.ndarray:
+        session = model.new_session([encoded])
+        return session.logits(session.append(DECODER_IDS[:, :3]), 3)
+
+    plain = logits(model.encode(IDS))
+    # Real notes are computed beside padding here, in another order of sums.
+    assert np.abs(logits(model.encode(padded, 12)) - plain).max() < 1e-2
+    assert np.abs(logits(model.encode(padded, 12, 82)) - plain).max() > 0.1
+
+
+@needs_kernel
+def test_the_kernel_is_what_a_processor_gets_that_can_run_it() -> None:
+    checkpoint = pianist.load(GOLDEN / "model")
+    assert isinstance(cpu_backend(checkpoint, "int8", 1), pianist_native.PianistNative)
+    assert isinstance(cpu_backend(checkpoint, "f32", 1), PianistOpenVino)
+    with pytest.raises(UsageError, match="cannot run this model in f32"):
+        pianist_native.PianistNative(checkpoint, "f32")
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

@@ -140,7 +140,7 @@ def test_controls_at_nothing_give_the_score_back(player: PianistPlayer) -> None:
 
 BAD = {
     "repeated pitches at one onset": [(0, 480, 60)] * 5 + [(480, 480, 60)],
-    "a crowd at one tick": [(0, 480, i % 128) for i in range(300)],
+    "a crowd at one tick": [(0, 480, i % 60) for i in range(200)],
     "no length": [(0, 0, 60), (0, 0, 61), (480, 0, 60)],
     "hours of rest": [(0, 480, 60), (480 * 20_000, 480, 60)],
     "one note": [(480 * 100, 1, 0)],
@@ -177,7 +177,7 @@ rows_strategy = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(rows_strategy, st.integers(0, 1000))
 def test_random_scores_keep_all_their_notes(rows, seed: int) -> None:
     backend = open_torch(pianist.load(GOLDEN / "model"), "cpu")
