@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arietta.checkpoints.store import LoadedCheckpoint
     from arietta.graphs.packing import Precision
     from arietta.inference.backends import Backend
+    from arietta.inference.classification import Classification, Classifier
     from arietta.inference.continuation import Continuation, ContinuationStream
     from arietta.inference.embedding import Embedder
     from arietta.inference.engine import Engine, Progress
@@ -127,6 +128,26 @@ class Model:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
         return self.embedder.embed(_piece(piece)).vector
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """What ``classify`` uses, for many pieces at once.
+
+        Raises:
+            CheckpointError: the model is none of a classifier.
+        """
+        from arietta.inference.classification import Classifier
+
+        return Classifier(self.checkpoint, backend=self.backend)
+
+    def classify(self, piece: Piece | str | PathLike[str]) -> Classification:
+        """The class of a piece, and the share of the votes that each class got.
+
+        Raises:
+            CheckpointError: the model is none of a classifier.
+            InputError: the piece cannot be read, has no notes or is not for piano.
+        """
+        return self.classifier.classify(_piece(piece))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -256,7 +277,6 @@ def load(
     from arietta.tokenizers.aria import AriaTokenizer
 
     checkpoint = load_checkpoint(name, offline=offline)
-    checkpoint.require("lm", "conditioned", "embedding")
     provenance: dict[str, Any] = {
         "device": device,
         "precision": precision if device == "cpu" else "float32",

@@ -107,8 +107,12 @@ def test_every_kind_does_what_it_can(model, prompt, prompts_dir: Path, tmp_path:
     assert embeds.embed(prompt).shape == (8,)
     with pytest.raises(CheckpointError, match="kind embedding"):
         embeds.generate(prompt, notes=1)
+    tells = arietta.load(folder(tmp_path, "c", class_size=4), threads=1)
+    assert sum(tells.classify(prompt).shares.values()) == pytest.approx(1)
     with pytest.raises(CheckpointError, match="kind classifier"):
-        arietta.load(folder(tmp_path, "c", class_size=4))
+        tells.generate(prompt, notes=1)
+    with pytest.raises(CheckpointError, match="needs classifier"):
+        embeds.classify(prompt)
     with pytest.raises(CheckpointError, match="did you mean"):
         arietta.load("smal")
     with pytest.raises(UsageError, match="--device"):

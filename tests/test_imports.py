@@ -32,7 +32,11 @@ LAYERS = (
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
 
 # Settings of an architecture, without torch: what graphs, checkpoints and torch modules share.
-SHARED = {"arietta.models.config", "arietta.models.pianist_config"}
+SHARED = {
+    "arietta.models.config",
+    "arietta.models.performer_config",
+    "arietta.models.pianist_config",
+}
 
 # Saving a piece is offered on the piece itself, by a late import inside one method.
 FILES = sorted(PACKAGE.rglob("*.py"))

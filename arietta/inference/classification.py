@@ -2,10 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from arietta.errors import CheckpointError, InputError
+from arietta.inference.backends import Backend
+from arietta.inference.embedding import CHUNK_NOTES, Embedder
+from arietta.midi.notes import Piece
+
+if TYPE_CHECKING:
+    from arietta.checkpoints.store import LoadedCheckpoint
+    from arietta.graphs.packing import Precision
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a piece was taken for.
+
+    Attributes:
+        label: the class with the most votes.
+        shares: class -> its share of the votes, the largest first; their sum is 1.
+    """
+
+    label: str
+    shares: dict[str, float]
+
+
+class Classifier:
+    """A model that tells classes of pieces apart.
+
+    Args:
+        checkpoint: of kind ``classifier``, with the names of its classes.
+        precision: of the weights on the CPU: ``int8``, ``int4`` or ``f32``.
+        threads: processor threads; all physical cores by default.
+        backend: runs the model; by default what is fastest on this processor.
+
+    Raises:
+        CheckpointError: the checkpoint is none of a classifier.
+    """
+
+    def __init__(
+        self,
+        checkpoint: LoadedCheckpoint,
+        *,
+        precision: Precision = "int8",
+        threads: int | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        checkpoint.require("classifier")
+        size = checkpoint.config.class_size or 0
+        names = checkpoint.info.get("classes") or [f"class {i}" for i in range(size)]
+        if not isinstance(names, list) or len(names) != size:
+            raise CheckpointError(
+                f"{checkpoint.path}: {size} classes, but its config.json names {len(names)}"
+            )
+        self.checkpoint = checkpoint
+        self.classes = tuple(map(str, names))
+        self._logits = _Logits(
+            checkpoint,
+            precision=precision,
+            threads=threads,
+            chunk_notes=int(checkpoint.info.get("slice_notes", CHUNK_NOTES)),
+            backend=backend,
+        )
+
+    def classify(self, piece: Piece, *, any_program: bool = False) -> Classification:
+        """The class of one piece; see ``classify_many``.
+
+        Raises:
+            InputError: the piece has no notes, or a program that is not a piano.
+        """
+        ((_, found),) = self.classify_many([(None, piece)], any_program=any_program)
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def classify_many(
+        self,
+        pieces: Iterable[tuple[Key, Piece]],
+        *,
+        any_program: bool = False,
+        report: Callable[[int], None] = lambda tokens: None,
+    ) -> Iterator[tuple[Key, Classification | InputError]]:
+        """Classes of many pieces; arguments as of ``Embedder.embed_many``.
+
+        Yields:
+            Key and class, or the reason why there is none.
+        """
+        for key, found in self._logits.embed_many(pieces, any_program=any_program, report=report):
+            if isinstance(found, InputError):
+                yield key, found
+                continue
+            logits = found.chunks.vectors
+            tokens = found.chunk_tokens
+            (shares,) = vote(logits, tokens, np.zeros(len(logits), np.int64))
+            order = np.argsort(-shares, kind="stable").tolist()
+            named = {self.classes[i]: float(shares[i]) for i in order}
+            yield key, Classification(next(iter(named)), named)
+
+
+class _Logits(Embedder):
+    """The head's output at <E> of every chunk, whatever the head."""
+
+    kinds = ("classifier",)
 
 
 def vote(

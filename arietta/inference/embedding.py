@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -65,11 +65,13 @@ class Embedding:
         vector: (D,) float32, the mean of the chunks' vectors.
         chunks: consecutive chunks of so many notes.
         passages: overlapping windows of so many seconds; empty unless asked for.
+        chunk_tokens: (C,) int64, what the model read of each chunk; empty when read from a file.
     """
 
     vector: Floats
     chunks: Stretches
     passages: Stretches
+    chunk_tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class Embedder:
         UsageError: a chunk of less than one note.
     """
 
+    kinds: tuple[str, ...] = ("embedding", "lm", "conditioned")
+
     def __init__(
         self,
         checkpoint: LoadedCheckpoint,
@@ -135,12 +139,12 @@ class Embedder:
         chunk_notes: int = CHUNK_NOTES,
         backend: Backend | None = None,
     ) -> None:
-        checkpoint.require("embedding", "lm", "conditioned")
+        checkpoint.require(*self.kinds)
         if chunk_notes < 1:
             raise UsageError(f"a chunk needs at least one note, not {chunk_notes}")
         self.checkpoint = checkpoint
         self.chunk_notes = chunk_notes
-        self.pooling = "end" if checkpoint.config.head == "emb_head" else "mean"
+        self.pooling = "mean" if checkpoint.config.head == "lm_head" else "end"
         self._backend = backend or cpu_backend(checkpoint, precision, threads)
         name = checkpoint.tokenizer
         self._tokenizer = RelativeTokenizer(name) if name in RELATIVE_NAMES else AriaTokenizer(name)
@@ -150,7 +154,8 @@ class Embedder:
     def size(self) -> int:
         """D."""
         config = self.checkpoint.config
-        return (config.embedding_size or 0) if self.pooling == "end" else config.d_model
+        rows: int = config.tensor_shapes()[f"{config.head}.weight"][0]
+        return rows if self.pooling == "end" else config.d_model
 
     def embed(
         self, piece: Piece, *, any_program: bool = False, passages: Passages | None = None
@@ -281,4 +286,6 @@ class _Waiting(Generic[Key]):
             parts.append(Stretches(vectors, np.array(part.start_ms), np.array(part.end_ms)))
             at += len(part.ids)
         mean = parts[0].vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return Embedding(mean, *parts)
+        tokens = np.array([len(ids) for ids in self._rows[0].ids], np.int64)
+        chunks, passages = parts
+        return Embedding(mean, chunks, passages, tokens)

@@ -81,6 +81,10 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "my-takes" / "waltz").mkdir(parents=True)
     for name in ("score.mid", "take.mid"):
         (tmp_path / "my-takes" / "waltz" / name).write_bytes((tmp_path / "my.mid").read_bytes())
+    for i, path in enumerate(prompts_dir.glob("*.mid")):
+        folder = tmp_path / "my-classes" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
     labels = [
         f"my-midi/{path.name},{'ab'[i % 2]}" for i, path in enumerate(prompts_dir.glob("*.mid"))
     ]
@@ -117,6 +121,16 @@ def public_checkpoint(desk: Path, name: str) -> None:
         assert run(["models", "convert", str(path), "--name", name]) == 0
 
 
+def classifier(folder: Path) -> None:
+    """What ``arietta train classify-folder`` left, of random numbers."""
+    config = AriaConfig(
+        d_model=32, n_heads=1, n_layers=1, vocab_size=2_565, max_seq_len=512, class_size=2
+    )
+    rng = np.random.default_rng(0)
+    tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
+    store.save(folder, config, tensors, name="mine", info={"classes": ["a", "b"]})
+
+
 def collection(desk: Path, name: str) -> None:
     """What ``arietta embed`` and ``arietta index`` made before, of a short piece."""
     made = (
@@ -141,6 +155,8 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
             collection(desk, name)
     if "dataset" in words and words[:2] != ["data", "build"]:
         assert run("data build my-midi -o dataset --preset none".split()) == 0
+    if "my-classifier/model" in words:
+        classifier(desk / "my-classifier" / "model")
     if "pairs.parquet" in words and words[:2] != ["data", "pairs"]:
         assert run("data pairs my-takes -o pairs.parquet".split()) == 0
     for at, word in enumerate(words):
