@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=1_024)
     parser.add_argument("--splits", nargs="+", default=["valid", "test"])
     parser.add_argument("--precisions", nargs="+", default=["f32", "int8", "int4"])
+    parser.add_argument(
+        "--no-graph", action="store_true", help="skip the graph where our kernel runs"
+    )
     parser.add_argument("--no-ngram", action="store_true", help="skip the 5-gram")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
@@ -66,7 +69,7 @@ def main() -> None:
         for precision in arguments.precisions:
             chosen = cpu_backend(checkpoint, precision)
             runners: list[Backend] = [chosen]
-            if not isinstance(chosen, OpenVinoBackend):
+            if not isinstance(chosen, OpenVinoBackend) and not arguments.no_graph:
                 runners.append(OpenVinoBackend(checkpoint, precision))
             for backend in runners:
                 runner = type(backend).__name__.removesuffix("Backend").lower()

@@ -133,7 +133,7 @@ def render(
     from arietta.midi.scores import read_score
     from arietta.output import check_output
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
-    from arietta.rendering.render import RULES, open_player
+    from arietta.rendering.render import RULES, default_model, open_player
 
     # Everything that can be refused is refused before the work.
     if variations < 1:
@@ -141,7 +141,7 @@ def render(
     settings = settings_from(
         randbits(31) if seed is None else seed, temperature=temperature, top_p=top_p, top_k=top_k
     )
-    who = RULES if model is None else model
+    who = default_model() if model is None else model
     if who == RULES and not (temperature is None and top_p is None and top_k is None):
         raise UsageError("--temperature, --top-p and --top-k are a model's; name one by --model")
     controls = Controls(
@@ -160,7 +160,7 @@ def render(
         if target.wav is not None:
             check_output(target.wav, force=force)
     rows = ScoreNotes.from_piece(read_score(score))
-    if model is None:
+    if model is None and who == RULES:
         note("no rendering model ships yet: played by rules (--model NAME for a model)")
     for remark in rows.remarks:
         note(f"{score}: {remark}")

@@ -8,7 +8,8 @@ tempo and dynamics, and the small unevenness of a hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,9 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.checkpoints.performer import LoadedPerformer
+from arietta.errors import UsageError
+from arietta.inference.sampling import RowRandom
 from arietta.midi.score import PerformedNotes, ScoreNotes
 from arietta.models.performer_config import OUTPUTS
+from arietta.rendering.blocks import Progress
 from arietta.rendering.features import FEATURES, Float32Array, score_features
+from arietta.rendering.render import Report, Stop, Take
 
 Floats = npt.NDArray[np.float64]
 
@@ -137,12 +142,20 @@ class PerformerPlayer:
         seed: of everything random.
         temperature: how much of what pianists do not agree on is drawn: 0 none, 1 as they differ.
         origin: what else provenance says.
+
+    Raises:
+        UsageError: the seed or the temperature is out of range.
     """
 
     model: PerformerModel
     seed: int = 0
     temperature: float = 1.0
     origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        RowRandom(self.seed, 0)  # refuses a seed out of range
+        if not 0 <= self.temperature <= 2:
+            raise UsageError(f"--temperature lies in 0 to 2, not {self.temperature}")
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -155,8 +168,28 @@ class PerformerPlayer:
 
     def perform(self, score: ScoreNotes, variation: int = 0) -> PerformedNotes:
         """One performance."""
+        return self.takes(score, [variation])[0].performed
+
+    def takes(
+        self,
+        score: ScoreNotes,
+        variations: Sequence[int] = (0,),
+        *,
+        report: Report | None = None,
+        stop: Stop | None = None,
+    ) -> list[Take]:
+        """See ``Player.takes``; a batch of windows takes a moment, so nobody need stop it."""
+        began = time.perf_counter()
         features = score_features(score)
-        return self._perform(score, features, self.model.outputs(score, features), variation)
+        total = len(score) * len(variations)
+
+        def tell(rows: int) -> None:
+            if report is not None:
+                done = rows * len(variations)
+                report(Progress(done, total, time.perf_counter() - began))
+
+        outputs = self.model.outputs(score, features, tell)
+        return [Take(self._perform(score, features, outputs, i), len(score)) for i in variations]
 
     def _perform(
         self, score: ScoreNotes, features: Float32Array, outputs: Floats, variation: int

@@ -23,6 +23,7 @@ from arietta.midi.flat import FlatNotes, pedal_of
 from arietta.midi.notes import Int32Array, Piece
 from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import IntArray
+from arietta.paths import assets_dir
 from arietta.rendering.blocks import BlockRender, BlockSettings, Progress
 from arietta.rendering.controls import Controls, apply_controls
 from arietta.rendering.rules import RuleRenderer, Strengths
@@ -39,6 +40,9 @@ from arietta.tokenizers.pianist import (
 
 RULES = "rules"
 """Name of the player that needs no model."""
+
+SHIPPED = "performer"
+"""Name of the rendering model that ships."""
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
@@ -324,6 +328,11 @@ def render(
     ]
 
 
+def default_model() -> str:
+    """Who plays unless somebody else is named: the shipped model, or the rules where none ships."""
+    return SHIPPED if (assets_dir() / SHIPPED).is_dir() else RULES
+
+
 def open_player(
     model: str | PathLike[str] = RULES,
     settings: BlockSettings | None = None,
@@ -351,8 +360,18 @@ def open_player(
     settings = settings or BlockSettings()
     if str(model) == RULES:
         return RulePlayer(settings.seed)
-    from arietta.checkpoints import pianist
+    from arietta.checkpoints import performer, pianist, registry
 
+    place, _ = registry.locate(model, offline=offline)
+    if performer.is_performer(place):
+        from arietta.rendering.performer import PerformerModel, PerformerPlayer
+
+        if device != "cpu":
+            raise UsageError(f"{model} plays on the CPU, in a moment; leave --device out")
+        found = performer.load_folder(place)
+        origin = {"model": found.name, "model_sha256": found.sha256, "precision": "float32"}
+        temperature = settings.temperature
+        return PerformerPlayer(PerformerModel(found, threads), settings.seed, temperature, origin)
     checkpoint = pianist.load(model, offline=offline)
     backend: PianistBackend
     if device == "cpu":
