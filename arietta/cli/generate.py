@@ -140,8 +140,8 @@ def generate(
         Preset,
         typer.Option(
             metavar="NAME",
-            help="faithful (temperature 1.0), balanced (1.05) or adventurous (1.1), each with"
-            " min-p 0.005.",
+            help="faithful (temperature 0.94), balanced (1.0) or adventurous (1.05), each without"
+            " min-p.",
         ),
     ] = Preset.balanced,
     temperature: Annotated[
