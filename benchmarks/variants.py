@@ -29,7 +29,7 @@ from arietta.evaluation.likelihood import (
 )
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.inference.backends import cpu_backend
-from arietta.training.config import recipe_from
+from arietta.training.config import plan, recipe_from
 from arietta.training.hardware import training_flops_per_token
 from arietta.training.loop import LOSSES, RECIPE, VALIDATION
 from benchmarks.common import RESULTS, file_result
@@ -43,18 +43,14 @@ def curves(run: Path) -> dict[str, Any]:
         rows = list(csv.DictReader(file))
     with (run / LOSSES).open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    tokens = [int(row["tokens"]) for row in rows]
-    operations, before, spent, stage = [], 0, 0.0, 0
-    for at in tokens:
-        while True:
-            part = recipe.stages[stage]
-            end = min(at, part.until_tokens or at)
-            spent += (end - before) * training_flops_per_token(config, part.seq_len)
-            before = end
-            if end == at:
-                break
-            stage += 1
-        operations.append(spent)
+    spent = 0.0
+    operations_at = {0: 0.0}
+    for part in plan(recipe, 0):
+        per_step = recipe.step_tokens(part.stage)
+        for step in range(part.first_step, part.end_step):
+            spent += per_step * training_flops_per_token(config, part.stage.seq_len)
+            operations_at[step + 1] = spent
+    operations = [operations_at[int(row["step"])] for row in rows]
     return {
         "parameters": config.parameter_count(),
         "vocabulary": recipe.tokenizer,
@@ -63,7 +59,7 @@ def curves(run: Path) -> dict[str, Any]:
         "steps": int(last["step"]),
         "tokens": int(last["tokens"]),
         "hours": round(float(last["seconds"]) / 3600, 2),
-        "valid_tokens": tokens,
+        "valid_tokens": [int(row["tokens"]) for row in rows],
         "valid_operations": [float(f"{o:.4g}") for o in operations],
         "valid_nats_per_token": [round(float(row["nats_per_token"]), 4) for row in rows],
     }
