@@ -20,7 +20,7 @@ PROGRESS = "progress.json"
 
 def saved_states(run: Path) -> list[Path]:
     """Folders of complete states, oldest first."""
-    found = (run / "checkpoints").glob("step-*")
+    found = (run / "checkpoints").glob("step-*[0-9]")  # not those that are being written
     return sorted(path for path in found if (path / PROGRESS).is_file())
 
 

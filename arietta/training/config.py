@@ -18,6 +18,7 @@ from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
 from arietta.models.config import PRESETS, AriaConfig
 from arietta.models.performer_config import PerformerConfig
+from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _T = TypeVar("_T")
@@ -228,7 +229,38 @@ class Perform:
     hide: float = 0.3
 
 
-TASKS = ("next-token", "contrastive", "classify", "perform")
+@dataclass(frozen=True)
+class Denoise:
+    """Masked denoising of performances (arXiv 2512.02652).
+
+    Attributes:
+        mask_share: share of the ids that are hidden; 0.3 in the published code, while the paper's
+            appendix finds 0.45 better.
+    """
+
+    mask_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_share < 1:
+            raise UsageError(f"recipe: denoise.mask_share lies in 0..1, not {self.mask_share}")
+
+
+@dataclass(frozen=True)
+class Play:
+    """Scores in, performances out, id by id, learned from pairs (``arietta data pairs``).
+
+    Attributes:
+        where, valid: see ``Perform``.
+    """
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    valid: Mapping[str, str] = field(default_factory=lambda: {"split": "valid"})
+
+
+_TABLES = ("contrastive", "classify", "perform", "denoise", "play")
+"""Tasks that have a table of their own in a recipe."""
+
+TASKS = ("next-token", *_TABLES)
 
 
 @dataclass(frozen=True)
@@ -238,8 +270,8 @@ class Recipe:
     Attributes:
         name: of the model that comes out.
         task: what is learned, one of ``TASKS``.
-        optimiser, schedule, data, lora, contrastive, classify, perform: see there; the last
-            three are of their tasks alone.
+        optimiser, schedule, data, lora, contrastive, classify, perform, denoise, play: see
+            there; the last five are of their tasks alone.
         stages: in order; the last one ends the run.
         model: architecture; may be left out where ``init`` names a model.
         init: model to start from; None for fresh weights.
@@ -262,7 +294,7 @@ class Recipe:
     optimiser: Optimiser
     stages: tuple[Stage, ...]
     task: str = "next-token"
-    model: AriaConfig | PerformerConfig | None = None
+    model: AriaConfig | PerformerConfig | PianistConfig | None = None
     init: str | None = None
     tokenizer: str = "piano"
     schedule: Schedule = field(default_factory=Schedule)
@@ -271,6 +303,8 @@ class Recipe:
     contrastive: Contrastive | None = None
     classify: Classify | None = None
     perform: Perform | None = None
+    denoise: Denoise | None = None
+    play: Play | None = None
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
@@ -288,7 +322,7 @@ class Recipe:
             raise UsageError("recipe: stages is empty")
         if self.task not in TASKS:
             raise UsageError(f"recipe: task is one of {', '.join(TASKS)}, not {self.task!r}")
-        for table in ("contrastive", "classify", "perform"):
+        for table in _TABLES:
             if (getattr(self, table) is not None) != (self.task == table):
                 raise UsageError(f"recipe: task: {table} and a table {table} go together")
         if self.model is None and self.init is None:
@@ -361,8 +395,13 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     """
     given = dict(values)
     if isinstance(given.get("model"), Mapping):
-        kind_of = PerformerConfig if given.get("task") == "perform" else AriaConfig
-        given["model"] = kind_of.from_dict(dict(given["model"]))
+        settings = dict(given["model"])
+        if given.get("task") == "perform":
+            given["model"] = PerformerConfig.from_dict(settings)
+        elif given.get("task") in ("denoise", "play"):
+            given["model"] = PianistConfig.from_dict(settings)
+        else:
+            given["model"] = AriaConfig.from_dict(settings)
     if isinstance(given.get("data"), Mapping):
         data = dict(given["data"])
         if isinstance(data.get("augment"), Mapping):
@@ -375,6 +414,8 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         ("contrastive", Contrastive),
         ("classify", Classify),
         ("perform", Perform),
+        ("denoise", Denoise),
+        ("play", Play),
     ):
         if isinstance(given.get(key), Mapping):
             part = dict(given[key])
@@ -444,9 +485,10 @@ def load_recipes(
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values")
     if isinstance(values.get("model"), str):
-        if values["model"] not in PRESETS:
-            raise UsageError(f"{path}: model {values['model']!r} is none of {', '.join(PRESETS)}")
-        values["model"] = PRESETS[values["model"]].to_dict()
+        presets: dict[str, AriaConfig | PianistConfig] = {**PRESETS, **PIANIST_PRESETS}
+        if values["model"] not in presets:
+            raise UsageError(f"{path}: model {values['model']!r} is none of {', '.join(presets)}")
+        values["model"] = presets[values["model"]].to_dict()
     variants = values.pop("variants", None) or {"": {}}
     if variant is not None:
         if variant not in variants:

@@ -130,9 +130,9 @@ class _Run:
         self.best: list[float] = []
         self.without_gain = 0
         self.positions: dict[int, dict[str, Any]] = {}
-        self.resuming = self._claim_folder()
         torch.manual_seed(recipe.seed + processes.rank)
         self.task = task_of(recipe, data)
+        self.resuming = self._claim_folder()
         counted = any(stage.until_epochs is not None for stage in recipe.stages)
         self.planned = plan(recipe, self.task.epoch_tokens() if counted else 0)
         self.steps = self.planned[-1].end_step

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.checkpoints.performer import save
-from arietta.data.loader import piece_hash
-from arietta.data.pairs import Pair, read_pairs
+from arietta.data.pairs import read_pairs
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.rendering import correlation
 from arietta.models.performer import Performer, initialise
@@ -21,12 +20,12 @@ from arietta.models.performer_config import OUTPUTS, PerformerConfig
 from arietta.rendering.features import FEATURES, HAND_COLUMNS, TEMPO_COLUMNS, VELOCITY_COLUMNS
 from arietta.training.config import Perform, Recipe
 from arietta.training.distributed import Processes
+from arietta.training.pair_split import split_pairs
 from arietta.training.takes import ScoreTargets, fit_levels, score_targets
 from arietta.training.tasks import Task
 
 _FIXED = 2  # columns in front of the features: pitch, quarter
 _N = len(OUTPUTS)
-_VALID_SHARE = 0.1
 # What an error of a standard deviation counts for, in the order of OUTPUTS; the pedal's is a cross
 # entropy.
 _WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.25, 0.25, 0.25, 0.25)
@@ -183,15 +182,8 @@ class PerformTask(Task):
         if recipe.model.n_features != len(FEATURES):
             raise UsageError(f"{recipe.name}: model.n_features has to be {len(FEATURES)}")
         self.config = recipe.model
-        pairs = [p for p in read_pairs(data) if _matches(p, options.where)]
-        held = [_matches(p, options.valid) for p in pairs]
-        if not any(held):
-            held = [_held_out(p) for p in pairs]
-        # A score is on one side only, whatever is said of its takes.
-        scores = {p.about.get("piece_id", p.id) for p, out in zip(pairs, held, strict=True) if out}
-        held = [p.about.get("piece_id", p.id) in scores for p in pairs]
-        self._train = score_targets(p for p, out in zip(pairs, held, strict=True) if not out)
-        self._valid = score_targets(p for p, out in zip(pairs, held, strict=True) if out)
+        learned, held = split_pairs(read_pairs(data), options.where, options.valid)
+        self._train, self._valid = score_targets(learned), score_targets(held)
         if not self._train:
             raise InputError(f"{data}: no pair to learn from")
         self._tables = [table(score) for score in self._train]
@@ -274,11 +266,3 @@ class PerformTask(Task):
             info=info,
             overwrite=True,
         )
-
-
-def _matches(pair: Pair, wanted: Any) -> bool:
-    return all(pair.about.get(name) == value for name, value in wanted.items())
-
-
-def _held_out(pair: Pair) -> bool:
-    return piece_hash(pair.about.get("piece_id", pair.id)) < _VALID_SHARE * 2**64

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from arietta.checkpoints import pianist
 from arietta.checkpoints.store import load as load_checkpoint
 from arietta.data.loader import chosen
 from arietta.data.shards import (
@@ -21,6 +22,7 @@ from arietta.data.views import labelled_pieces, share_of, slices_of
 from arietta.errors import InputError, UsageError
 from arietta.models.config import AriaConfig
 from arietta.models.performer_config import PerformerConfig
+from arietta.models.pianist_config import PianistConfig
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.training.config import Classify, Recipe, plan
 
@@ -91,7 +93,7 @@ def _spread(dataset: Dataset) -> Iterator[GridRow]:
             yield from group_grid(dataset, file.read(i))
 
 
-def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig:
+def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
     """Architecture of a recipe; the model it starts from is only opened where it has to be.
 
     Raises:
@@ -100,6 +102,8 @@ def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig:
     if recipe.model is not None:
         return recipe.model
     assert recipe.init is not None
+    if recipe.task in ("denoise", "play"):
+        return pianist.load(recipe.init).config
     return load_checkpoint(recipe.init).config
 
 
@@ -128,7 +132,7 @@ def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     }
     if recipe.init is not None:
         values["starts from"] = recipe.init
-    if epochs and (data is None or recipe.task == "perform"):
+    if epochs and (data is None or recipe.task in ("perform", "play")):
         values["steps"] = ", ".join(
             f"until epoch {s.until_epochs:g}" for s in recipe.stages if s.until_epochs is not None
         )

@@ -288,4 +288,12 @@ def task_of(recipe: Recipe, data: Path) -> Task:
         from arietta.training.perform import PerformTask
 
         return PerformTask(recipe, data)
+    if recipe.task == "denoise":
+        from arietta.training.pianist import DenoiseTask
+
+        return DenoiseTask(recipe, data)
+    if recipe.task == "play":
+        from arietta.training.pianist import PlayTask
+
+        return PlayTask(recipe, data)
     return DecoderTask(recipe, data)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from arietta.checkpoints.store import load
-from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.data.shards import Row, ShardWriter
 from arietta.data.views import LabelStream
 from arietta.errors import InputError, UsageError
 from arietta.inference.classification import vote
@@ -85,7 +85,7 @@ def test_a_run_learns_to_tell_apart_and_stops(labelled: Path, tmp_path: Path) ->
 
 
 def test_slices_carry_their_class(labelled: Path) -> None:
-    task = ClassifyTask(classes(), open_dataset(labelled))
+    task = ClassifyTask(classes(), labelled)
     assert task.classes == CLASSES
     stream = task.stream("train", 0, 0, 1)
     assert isinstance(stream, LabelStream)
@@ -103,7 +103,7 @@ def test_few_labels_are_as_many_of_each(labelled: Path) -> None:
     found = []
     for count in (4, 2):
         recipe = classes(classify={**options, "per_class": count})
-        stream = ClassifyTask(recipe, open_dataset(labelled)).stream("train", 0, 0, 1)
+        stream = ClassifyTask(recipe, labelled).stream("train", 0, 0, 1)
         drawn = set()
         for _ in range(200):
             row = next(stream)
@@ -117,7 +117,7 @@ def test_the_end_token_begins_anew(labelled: Path, dataset: Path, tmp_path: Path
     plain = recipe_from({**TINY, "stages": [{"seq_len": 64, "rows": 2, "until_tokens": 256}]})
     train(plain, dataset, tmp_path / "lm", cpu=True)
     recipe = classes(init=str(tmp_path / "lm" / "model"), model=None)
-    mine = ClassifyTask(recipe, open_dataset(labelled)).decoder.state_dict()
+    mine = ClassifyTask(recipe, labelled).decoder.state_dict()
     old = weights(tmp_path / "lm")["model.tok_embeddings.weight"]
     new = mine["model.tok_embeddings.weight"]
     changed = (old != new).any(dim=1).nonzero().flatten().tolist()
@@ -126,12 +126,11 @@ def test_the_end_token_begins_anew(labelled: Path, dataset: Path, tmp_path: Path
 
 
 def test_what_cannot_be_told_apart(labelled: Path) -> None:
-    data = open_dataset(labelled)
     with pytest.raises(InputError, match="has 0 classes in the field 'style'"):
-        ClassifyTask(classes(classify={"label": "style"}), data)
+        ClassifyTask(classes(classify={"label": "style"}), labelled)
     options = {"label": "register", "classes": ["low", "sung"]}
     with pytest.raises(InputError, match="no 'sung' in the field 'register'"):
-        ClassifyTask(classes(classify=options), data)
+        ClassifyTask(classes(classify=options), labelled)
     with pytest.raises(UsageError, match="go together"):
         recipe_from({**TINY, "task": "classify"})
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from arietta.checkpoints.store import load
-from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.data.shards import Row, ShardWriter
 from arietta.errors import UsageError
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.contrastive import ContrastiveTask, cropped, nt_xent
@@ -74,7 +74,7 @@ def test_cached_gradients_are_the_plain_ones(dataset: Path, negatives: str) -> N
     torch.set_num_threads(1)
     options = {"min_notes": 8, "max_notes": 18, "embedding_size": 16, "negatives": negatives}
     recipe = pairs(contrastive=options, resid_dropout=0.0)
-    task = ContrastiveTask(recipe, open_dataset(dataset))
+    task = ContrastiveTask(recipe, dataset)
     stream = task.stream("train", 0, 0, 1)
     rows = torch.stack([torch.from_numpy(next(stream)).long() for _ in range(12)])
     found = []
@@ -94,7 +94,7 @@ def test_cropping_changes_no_embedding(dataset: Path) -> None:
         model={**TINY["model"], "max_seq_len": 512},
         stages=[{"seq_len": 512, "rows": 6, "until_epochs": 1}],
     )
-    task = ContrastiveTask(recipe, open_dataset(dataset))
+    task = ContrastiveTask(recipe, dataset)
     rows = task.validation()
     assert cropped(rows).shape == (4, 2, 128)
     torch.testing.assert_close(task.module(rows), task.module(cropped(rows)), atol=1e-5, rtol=1e-4)
@@ -123,7 +123,7 @@ def test_the_body_of_a_language_model_is_taken_over(dataset: Path, tmp_path: Pat
     train(plain, dataset, tmp_path / "lm", cpu=True)
     body = weights(tmp_path / "lm")
     recipe = pairs(init=str(tmp_path / "lm" / "model"), model=None)
-    task = ContrastiveTask(recipe, open_dataset(dataset))
+    task = ContrastiveTask(recipe, dataset)
     mine = task.decoder.state_dict()
     assert set(mine) ^ set(body) == {"lm_head.weight", "emb_head.weight"}
     for name in set(mine) & set(body):
