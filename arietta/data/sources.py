@@ -235,6 +235,11 @@ def _open_tar(path: Path, raw: IO[bytes]) -> tarfile.TarFile:
     return tarfile.open(fileobj=raw, mode="r|*")
 
 
+# zipfile says RuntimeError of a file with a password, and NotImplementedError of a compression that
+# it does not know.
+_MEMBER_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+
+
 def _archive(
     path: Path, wanted: Iterable[str] | None = None
 ) -> Iterator[tuple[str, bytes, str, str, int]]:
@@ -258,7 +263,7 @@ def _archive(
                 continue
             try:
                 yield name, load(), "", stamp, consumed
-            except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            except _MEMBER_ERRORS as error:
                 yield name, b"", f"cannot be read from {path.name}: {error}", stamp, consumed
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         yield "", b"", f"{path.name} is damaged from here on: {error}", stamp, stat.st_size
@@ -281,8 +286,8 @@ def read_members(archive: Path, suffixes: str | tuple[str, ...]) -> Iterator[tup
         for name, _, load, _ in files:
             if name.lower().endswith(suffixes):
                 yield name, load()
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{archive}: damaged: {error}") from None
+    except (OSError, EOFError, tarfile.TarError, *_MEMBER_ERRORS) as error:
+        raise InputError(f"{archive}: damaged, or cannot be unpacked: {error}") from None
 
 
 def _tar_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:

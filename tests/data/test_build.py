@@ -26,6 +26,7 @@ from arietta.data.engines import Local, Ray
 from arietta.data.filters import CHECKS, OFF, with_setting
 from arietta.data.settings import BuildSettings, preset
 from arietta.data.shards import open_dataset, read_grid, read_pieces
+from arietta.data.sources import read_members
 from arietta.data.stats import dataset_stats, draw_stats, read_manifest
 from arietta.errors import InputError, OutputError, UsageError
 from arietta.midi.notes import Piece
@@ -193,18 +194,46 @@ def test_a_fault_in_one_file_costs_one_row(tmp_path: Path, monkeypatch: pytest.M
     assert "fault of ours: ZeroDivisionError: seldom" in details
 
 
+def test_names_in_other_scripts_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    (folder / "Größe 夜想曲.MID").write_bytes(tune(3).to_bytes())
+    assert built(folder, tmp_path / "set").kept == 1
+    assert "music/Größe 夜想曲.MID" in manifest(tmp_path / "set")
+
+
 def test_names_that_are_no_text_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     folder.mkdir()
-    for name in (b"caf\xe9.mid", "Größe 夜想曲.MID".encode()):
-        try:
-            Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(
-                tune(len(name)).to_bytes()
-            )
-        except OSError:
-            pytest.skip("this file system takes no such names")
-    assert built(folder, tmp_path / "set").kept == 2
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mid")).write_bytes(tune(3).to_bytes())
+    except OSError:  # macOS
+        pytest.skip("this file system takes no such names")
+    assert built(folder, tmp_path / "set").kept == 1
     assert "music/caf\\udce9.mid" in manifest(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [(8, 1, "password"), (10, 97, "compression")],  # flags and method in the directory's entry
+)
+def test_members_that_zipfile_cannot_open_cost_one_row(
+    tmp_path: Path, at: int, value: int, reason: str
+) -> None:
+    path = tmp_path / "music.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("bad.mid", "good.mid"):
+            archive.writestr(name, tune(len(name)).to_bytes())
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")  # of the first file
+    data[entry + at] = value
+    data[data.index(b"PK\x03\x04") + at - 2] = value
+    path.write_bytes(data)
+    assert built(path, tmp_path / "set").kept == 1
+    details = [row["detail"] for row in manifest(tmp_path / "set").values()]
+    assert any("music.zip" in text and reason in text for text in details), details
+    with pytest.raises(InputError, match=reason):
+        list(read_members(path, ".mid"))
 
 
 # Stopped and begun again
