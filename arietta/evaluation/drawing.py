@@ -1,4 +1,6 @@
-"""A piano roll whose notes are coloured by a value: PNG, through matplotlib (extra ``plot``)."""
+"""Pictures, as PNG through matplotlib (extra ``plot``): a piano roll whose notes are coloured by a
+value, a confusion matrix.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from arietta.midi.notes import Piece
 _MAX_ROWS = 12
 _ROW_SECONDS = 25.0
 _COLOURS = "inferno_r"
+_NAME = 24  # letters of a class that are shown
 _PAPER, _BLACK_KEYS, _LINES, _MARK = "#ffffff", "#f1f1f4", "#c9c9d2", "#0072b2"
 
 
@@ -156,3 +159,92 @@ def _round_times(left: float, right: float) -> list[float]:
 def _clock(seconds: float) -> str:
     whole = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
     return whole if seconds == int(seconds) else f"{whole}.{int(seconds * 10) % 10}"
+
+
+def draw_confusion(
+    path: Path,
+    confusion: npt.NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    *,
+    title: str,
+    caption: str = "",
+) -> None:
+    """Draw what was taken for what: rows are the truth, columns what was said.
+
+    Args:
+        path: PNG to write.
+        confusion: (C, C) pieces; the colour shows the share of the row.
+        classes: (C,) names.
+        title: over the picture.
+        caption: under it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import colormaps
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.colors import ListedColormap
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("drawing", "plot") from None
+    size = len(classes)
+    truth = confusion.sum(axis=1)
+    shares = confusion / truth.clip(1)[:, None]
+    names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in classes]
+    # Inches: cells that hold three digits, margins that hold the longest name.
+    cell = float(np.clip(9 / size, 0.3, 0.75))
+    letters = max(map(len, names))
+    left, low, high, right = 0.95 + 0.082 * letters, 0.85 + 0.064 * letters, 0.85, 1.1
+    width, height = left + size * cell + right, low + size * cell + high
+    width = max(width, 0.3 + 0.105 * len(title), 0.3 + 0.075 * len(caption))
+    figure = Figure(figsize=(width, height), dpi=110, facecolor=_PAPER)
+    FigureCanvasAgg(figure)
+    box = (left / width, low / height, size * cell / width, size * cell / height)
+    ax = figure.add_axes(box)
+    shades = ListedColormap(colormaps["Blues"](np.linspace(0.0, 0.95, 256)))
+    drawn = ax.imshow(shares, cmap=shades, vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        ax.text(
+            column,
+            row,
+            f"{confusion[row, column]:,}",
+            ha="center",
+            va="center",
+            fontsize=10 if cell > 0.4 else 7.5,
+            color=_PAPER if shares[row, column] > 0.55 else "#1b1b22",
+            fontweight="bold" if row == column else "normal",
+        )
+    ax.set_xticks(range(size), names, fontsize=9)
+    if 0.09 * letters > cell:
+        ax.tick_params(axis="x", rotation=45)
+        for text in ax.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    ax.set_yticks(
+        range(size), [f"{n} ({t:,})" for n, t in zip(names, truth, strict=True)], fontsize=9
+    )
+    ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color=_LINES, linewidth=0.6)
+    ax.tick_params(which="both", length=0)
+    for side in ax.spines.values():
+        side.set_color(_LINES)
+    ax.set_ylabel("the truth (pieces)", fontsize=10)
+    ax.set_xlabel("taken for", fontsize=10)
+    tall = min(size * cell, 4.0) / height
+    bar = figure.add_axes(
+        (
+            (left + size * cell + 0.25) / width,
+            (low + size * cell) / height - tall,
+            0.15 / width,
+            tall,
+        )
+    )
+    figure.colorbar(drawn, cax=bar).outline.set_edgecolor(_LINES)
+    bar.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
+    bar.tick_params(length=0)
+    bar.set_title("of row", fontsize=8, loc="left")
+    figure.text(0.15 / width, 1 - 0.2 / height, title, fontsize=13, va="top")
+    if caption:
+        figure.text(0.15 / width, 0.12 / height, caption, fontsize=9, color="#55555f")
+    figure.savefig(path, format="png", metadata={"Software": "arietta"})

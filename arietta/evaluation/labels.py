@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -202,6 +203,34 @@ def gather_table(path: Path) -> list[Example]:
         splits = {"own": row["split"]} if row.get("split") else {}
         found.append(Example(item, row["label"], row.get("group") or row["path"], splits))
     return found
+
+
+def label_finder(labels: str) -> Callable[[Item], str]:
+    """What tells the class of an item, empty where nothing does.
+
+    Args:
+        labels: path of a table with columns path and label (paths inside the source, or relative
+            to the table); ``folders`` for the first folder of the item's path; or the name of a
+            column of metadata.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    place = Path(labels)
+    if place.suffix.lower() in (".csv", ".json") or place.is_file():
+        table = MetadataTable.read(place)
+
+        def of_table(item: Item) -> str:
+            names = [item.path, item.id]
+            if item.file is not None:
+                names.insert(0, Path(os.path.relpath(item.file, place.parent)).as_posix())
+            rows = (table.lookup(name) for name in names)
+            return next((row["label"] for row in rows if row.get("label")), "")
+
+        return of_table
+    if labels == "folders":
+        return lambda item: item.path.split("/")[0] if "/" in item.path else ""
+    return lambda item: item.known.get(labels, "")
 
 
 # Tables by content hash

@@ -400,7 +400,7 @@ def evaluate(
                         "probe": probe,
                         "splits": len(pairs),
                         "scheme": scheme or "grouped folds",
-                        **_figures(labels, groups, said, pairs, len(names)),
+                        **figures(labels, groups, said, pairs, len(names)),
                     }
                 )
     known = benchmark if isinstance(benchmark, Benchmark) else None
@@ -419,13 +419,22 @@ def evaluate(
     }  # fmt: skip
 
 
-def _figures(
+def figures(
     labels: Ints,
     groups: Sequence[str],
     answers: Sequence[Ints],
     splits: Sequence[Split],
     classes: int,
 ) -> dict[str, Any]:
+    """Each metric with ``mean`` and ``sd`` over splits, and ``interval_95``.
+
+    Args:
+        labels: (n,) the truth.
+        groups: (n,) what the interval resamples.
+        answers: what was said about the test rows of each split, in their order.
+        splits: as many.
+        classes: their number.
+    """
     table = _metrics(_confusions(labels, answers, splits, classes))
     between = _interval(labels, groups, answers, splits, classes)
     together = scores(_confusions(labels, answers, splits, classes).sum(axis=0))

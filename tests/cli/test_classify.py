@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,69 @@ def test_the_vote_is_that_of_the_slices(model: Path, prompts_dir: Path) -> None:
     odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     wanted = (odds * tokens[:, None]).sum(axis=0) / tokens.sum()
     np.testing.assert_allclose([exact.shares[n] for n in CLASSES], wanted, atol=1e-6)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, prompts_dir: Path) -> Path:
+    """A folder for each class; one of a class that the model does not know, a file of none."""
+    for i, path in enumerate(sorted(prompts_dir.glob("*.mid"))[:5]):
+        place = tmp_path / "set" / ["waltz", "tango", "tango", "polka", ""][i] / f"{i}.mid"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    return tmp_path / "set"
+
+
+def test_answers_are_judged(arietta: Command, model: Path, folders: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    words = ("classify", folders, "--model", model)
+    done = arietta(*words, "--labels", "folders", "--report", report, "--json")
+    assert done.code == 0, done.err
+    found = done.json["judgement"]
+    said = {row["path"]: (row["truth"], row["label"]) for row in done.json["pieces"]}
+    pairs = [pair for pair in said.values() if pair[0] in CLASSES]
+    assert len(pairs) == found["pieces"] == 3
+    assert (found["unlabelled"], found["unknown_classes"]) == (1, {"polka": 1})
+    right = sum(truth == label for truth, label in pairs) / 3
+    assert found["accuracy"]["mean"] == pytest.approx(right, abs=1e-4)
+    for row, truth in zip(found["confusion"], CLASSES, strict=True):
+        assert row == [pairs.count((truth, label)) for label in CLASSES]
+    assert json.loads(report.with_suffix(".json").read_text("utf-8")) == found
+    text = report.read_text("utf-8")
+    assert "| tango | 2 |" in text and "(report.png)" in text
+    assert report.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    again = arietta(*words, "--labels", "folders", "--report", report)
+    assert again.code == 1 and "--force" in again.err
+    shown = arietta(*words, "--labels", "folders")
+    assert "3 pieces: accuracy" in shown.out and "polka (1)" in shown.out
+
+
+def test_labels_of_a_table(arietta: Command, model: Path, folders: Path, tmp_path: Path) -> None:
+    words = ("classify", folders, "--model", model, "--json", "--labels")
+    table = tmp_path / "labels.csv"
+    # Relative to the table, relative to the folder, by name alone.
+    table.write_text("path,label\nset/waltz/0.mid,tango\ntango/1.mid,waltz\n2,étude\n", "utf-8")
+    truth = {Path(row["path"]).stem: row["truth"] for row in arietta(*words, table).json["pieces"]}
+    assert truth == {"0": "tango", "1": "waltz", "2": "étude", "3": None, "4": None}
+    table.write_text("path,label\nnobody.mid,tango\n")
+    done = arietta(*words, table)
+    assert done.code == 1 and "none of the 5 files" in done.err
+    table.write_text("path,label\n1.mid,polka\n")
+    done = arietta(*words, table)
+    assert done.code == 1 and "polka" in done.err and "étude" in done.err
+    assert arietta(*words, tmp_path / "no.csv").code == 1
+    done = arietta(*words[:-1], "--report", tmp_path / "r.md")
+    assert done.code == 2 and "--labels" in done.err
+
+
+def test_a_split_and_a_column(arietta: Command, model: Path, folders: Path, tmp_path: Path) -> None:
+    table = tmp_path / "set" / "metadata.csv"
+    rows = ["path,dance,split", "waltz/0.mid,waltz,test", "tango/1.mid,tango,train"]
+    table.write_text("\n".join(rows) + "\n")
+    words = ("classify", folders, "--model", model, "--labels", "dance", "--json")
+    assert arietta(*words).json["judgement"]["pieces"] == 2
+    done = arietta(*words, "--split", "test")
+    assert [row["truth"] for row in done.json["pieces"]] == ["waltz"]
+    assert "split 'valid'" in arietta(*words, "--split", "valid").err
 
 
 def test_other_models_are_refused(arietta: Command, model: Path, prompts_dir: Path) -> None:
