@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from arietta.errors import MissingExtraError, UsageError
+from arietta.errors import CheckpointError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
 DEFAULT_MODEL = "small"
+CONDITIONED_MODEL = "small-conditioned"
+DEFAULT_GUIDANCE = 1.5
+_PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -45,7 +49,9 @@ class GenerateOptions(TypedDict, total=False):
         style: prefix names such as ``chopin``, where the vocabulary has them.
         preset: ``faithful``, ``balanced`` or ``adventurous``.
         temperature, min_p, top_p, density, grammar: single numbers of the preset to change.
-        guidance_vector, guidance: embedding to resemble, and how much; conditioned models only.
+        like: piece (or its path) to resemble; conditioned models only.
+        guidance_vector: or its embedding.
+        guidance: how much, 0..10; see ``engine.Guidance``.
     """
 
     seconds: float | None
@@ -62,6 +68,7 @@ class GenerateOptions(TypedDict, total=False):
     top_p: float | None
     density: float | None
     grammar: bool | None
+    like: Piece | str | PathLike[str] | None
     guidance_vector: npt.NDArray[np.float32] | None
     guidance: float
 
@@ -128,6 +135,30 @@ class Model:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
         return self.embedder.embed(_piece(piece)).vector
+
+    @cached_property
+    def likeness(self) -> Embedder:
+        """What makes the vectors that a conditioned model was taught with.
+
+        Raises:
+            CheckpointError: the model is not conditioned, or its embedding model is another by now.
+        """
+        from arietta.checkpoints.store import load as load_checkpoint
+        from arietta.inference.embedding import CHUNK_NOTES, Embedder
+
+        if not self.checkpoint.config.conditioned:
+            raise CheckpointError(
+                f"{self.name} has not learned to resemble an example; a conditioned model has:"
+                f" {CONDITIONED_MODEL} or loubb/aria-medium-demo"
+            )
+        made = self.checkpoint.info.get("embeddings", {})
+        found = load_checkpoint(made.get("model", _PUBLIC_EMBEDDING))
+        if made.get("model_sha256") not in (None, found.sha256):
+            raise CheckpointError(
+                f"{self.name} was taught with other vectors than {found.name} makes now (sha256"
+                f" {found.sha256[:12]}…, expected {made['model_sha256'][:12]}…)"
+            )
+        return Embedder(found, chunk_notes=made.get("chunk_notes", CHUNK_NOTES))
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -225,7 +256,15 @@ class Model:
         names = ("temperature", "min_p", "top_p", "density", "grammar")
         settings = settings_from(preset, **{name: given.pop(name, None) for name in names})
         vector = given.pop("guidance_vector", None)
-        strength = given.pop("guidance", 1.0)
+        strength = given.pop("guidance", DEFAULT_GUIDANCE)
+        like = given.pop("like", None)
+        origin: dict[str, Any] = {"preset": preset}
+        if like is not None:
+            if vector is not None:
+                raise UsageError("give one of like and guidance_vector, not both")
+            reference = _piece(like)
+            vector = self.likeness.embed(reference).vector
+            origin["like"] = Path(reference.source).name if reference.source else None
         guidance = None if vector is None else Guidance(vector, strength)
         allowed = {f.name for f in fields(Request)}
         assert given.keys() <= allowed
@@ -236,7 +275,7 @@ class Model:
             request,
             settings,
             guidance=guidance,
-            provenance=lambda: {**self.provenance, "preset": preset},
+            provenance=lambda: {**self.provenance, **origin},
         )
 
 

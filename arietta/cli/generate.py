@@ -169,10 +169,25 @@ def generate(
             help="A composer, form or genre to lean to (chopin, nocturne, jazz); may be repeated.",
         ),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="REF.mid", help="Steer the music towards that of another file."),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="G",
+            help="0..10, with --like: 0 ignores it, 1 follows it, more exaggerates. [default: 1.5]",
+        ),
+    ] = None,
     model: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="A name from `arietta models list`, a file or a folder."),
-    ] = "small",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name from `arietta models list`, a file or a folder. [default: small; with"
+            " --like small-conditioned]",
+        ),
+    ] = None,
     draft: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +225,7 @@ def generate(
       arietta generate
       arietta generate prompt.mid -o out.mid --seconds 30 --variations 4 --seed 7 --wav
       arietta generate prompt.mid -o out.mid --prompt-seconds 15 --bars 8 --only-new
+      arietta generate prompt.mid -o out.mid --like reference.mid --guidance 1.5
       arietta generate --style chopin --style nocturne --seconds 60 --end
     """
     from secrets import randbits
@@ -243,6 +259,8 @@ def generate(
         raise UsageError("--prompt-seconds needs a PROMPT")
     if prompt is None and bars is not None:
         raise UsageError("--bars counts in the prompt's metre; without one give --seconds")
+    if guidance is not None and like is None:
+        raise UsageError("--guidance needs --like REF.mid")
     if output is None:
         stem = prompt.stem if prompt is not None else "arietta"
         output = Path(f"{stem}-{request['seed']}.mid")
@@ -254,17 +272,28 @@ def generate(
         if target.wav is not None:
             check_output(target.wav, force=force)
     piece = None if prompt is None else read(prompt)
+    reference = None if like is None else read(like)
 
-    from arietta.api import load
+    from arietta.api import CONDITIONED_MODEL, DEFAULT_GUIDANCE, DEFAULT_MODEL, load
 
     began = time.perf_counter()
     player = load(
-        model, device=device.value, precision=precision.value, threads=threads, draft=draft
+        model or (DEFAULT_MODEL if like is None else CONDITIONED_MODEL),
+        device=device.value,
+        precision=precision.value,
+        threads=threads,
+        draft=draft,
     )
     load_seconds = time.perf_counter() - began
     with Progress(quiet=as_json) as progress:
         stream = player.stream(
-            piece, variations=variations, preset=preset.value, **request, **settings
+            piece,
+            variations=variations,
+            preset=preset.value,
+            like=reference,
+            guidance=DEFAULT_GUIDANCE if guidance is None else guidance,
+            **request,
+            **settings,
         )
         with stopped_by_ctrl_c(stream.cancel) as interrupted:
             follow(stream, progress)

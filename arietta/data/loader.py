@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -419,7 +419,7 @@ def validation_rows(
     split: str,
     settings: LoaderSettings,
     count: int,
-    kind: type[RowStream] = RowStream,
+    kind: Callable[..., RowStream] = RowStream,
 ) -> Ids:
     """Fixed rows of a split, without augmentation or tags, to compare losses on.
 

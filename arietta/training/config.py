@@ -257,7 +257,24 @@ class Play:
     valid: Mapping[str, str] = field(default_factory=lambda: {"split": "valid"})
 
 
-_TABLES = ("contrastive", "classify", "perform", "denoise", "play")
+@dataclass(frozen=True)
+class Conditioned:
+    """Continuations that resemble an example (specification E.4).
+
+    Attributes:
+        embeddings: vectors of the dataset's pieces, as ``arietta embed DATASET`` writes them.
+        free_share: share of the rows that are learned without a vector.
+    """
+
+    embeddings: str | None = None
+    free_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.free_share < 1:
+            raise UsageError(f"recipe: conditioned.free_share lies in 0..1, not {self.free_share}")
+
+
+_TABLES = ("contrastive", "classify", "conditioned", "perform", "denoise", "play")
 """Tasks that have a table of their own in a recipe."""
 
 TASKS = ("next-token", *_TABLES)
@@ -270,8 +287,8 @@ class Recipe:
     Attributes:
         name: of the model that comes out.
         task: what is learned, one of ``TASKS``.
-        optimiser, schedule, data, lora, contrastive, classify, perform, denoise, play: see
-            there; the last five are of their tasks alone.
+        optimiser, schedule, data, lora: see there.
+        contrastive, classify, conditioned, perform, denoise, play: of their tasks alone.
         stages: in order; the last one ends the run.
         model: architecture; may be left out where ``init`` names a model.
         init: model to start from; None for fresh weights.
@@ -302,6 +319,7 @@ class Recipe:
     lora: Lora | None = None
     contrastive: Contrastive | None = None
     classify: Classify | None = None
+    conditioned: Conditioned | None = None
     perform: Perform | None = None
     denoise: Denoise | None = None
     play: Play | None = None
@@ -413,6 +431,7 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
         ("lora", Lora),
         ("contrastive", Contrastive),
         ("classify", Classify),
+        ("conditioned", Conditioned),
         ("perform", Perform),
         ("denoise", Denoise),
         ("play", Play),

@@ -5,6 +5,7 @@ left at the end; the loop does the rest, the same for all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,7 +125,7 @@ class DecoderTask(Task):
     """
 
     measures: tuple[str, ...] = ("nats_per_token",)
-    stream_kind: type[RowStream] = RowStream
+    stream_kind: Callable[..., RowStream] = RowStream
     starts_from: tuple[str, ...] = ("lm",)
 
     def __init__(self, recipe: Recipe, data: Path) -> None:
@@ -193,7 +194,8 @@ class DecoderTask(Task):
         found = checkpoint.tensors
         mine = decoder.state_dict()
         shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
-        fresh = [n for n in mine if n not in found and not n.endswith("_head.weight")]
+        added = ("_head.weight", "embedding_adapter.weight")
+        fresh = [n for n in mine if n not in found and not n.endswith(added)]
         assert not fresh, fresh
         decoder.load_state_dict(shared, strict=False)
 
@@ -238,15 +240,20 @@ class DecoderTask(Task):
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
         """The measures over validation rows, which the processes share."""
+        return [self._mean_loss(module, rows, processes)]
+
+    def _mean_loss(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
+        """The mean over all tokens of rows (B, 1 + T or more) of what the module gives by row."""
+        length = self.recipe.stages[-1].seq_len
         sums = torch.zeros(2, dtype=torch.float64)
         mine = rows[processes.rank :: processes.world]
         for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = int((batch[:, 1:] != PAD).sum())
+            count = int((batch[:, 1 : 1 + length] != PAD).sum())
             loss = float(module(batch.to(processes.device)))
             sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
-        return [float(sums[0] / sums[1])]
+        return float(sums[0] / sums[1])
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder."""
@@ -288,6 +295,10 @@ def task_of(recipe: Recipe, data: Path) -> Task:
         from arietta.training.perform import PerformTask
 
         return PerformTask(recipe, data)
+    if recipe.task == "conditioned":
+        from arietta.training.conditioned import ConditionedTask
+
+        return ConditionedTask(recipe, data)
     if recipe.task == "denoise":
         from arietta.training.pianist import DenoiseTask
 

@@ -1,0 +1,138 @@
+"""A decoder that sees what it is to resemble."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arietta.checkpoints.store import load
+from arietta.data.conditions import ConditionSettings, ConditionStream
+from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.errors import UsageError
+from arietta.inference.embedding import Embedding, Stretches
+from arietta.retrieval.collection import Collection, Entry
+from arietta.tokenizers.vocabulary import PAD
+from arietta.training.conditioned import ConditionedTask
+from arietta.training.config import Recipe, load_recipes, recipe_from
+from arietta.training.loop import train
+from arietta.training.objective import NextToken
+from tests.training.conftest import TINY, some_notes
+from tests.training.test_loop import same_run
+
+PIECES = 16
+
+
+@pytest.fixture(scope="module")
+def registers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """High pieces and low pieces, and vectors that say which is which."""
+    folder = tmp_path_factory.mktemp("registers") / "set"
+    none = Stretches(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0))
+    collection = Collection({"model": "made", "model_sha256": "0" * 64, "size": 4})
+    with ShardWriter(folder, "grid", rows_per_group=4) as writer:
+        for i in range(PIECES):
+            notes = some_notes(60, i)
+            notes.pitch[:] = (30 if i % 2 else 80) + notes.pitch % 12
+            writer.add(
+                Row(f"piece-{i}", "valid" if i >= PIECES - 4 else "train", str(i), "made"), notes
+            )
+            vector = np.array([i % 2, 1 - i % 2, 0.1 * i, 1], np.float32)
+            collection.entries[f"piece-{i}"] = Entry(
+                f"piece-{i}", str(i), 60, 1.0, {}, Embedding(vector, none, none)
+            )
+    collection.save(folder.parent / "vectors.npz")
+    return folder
+
+
+def recipe(data: Path, **changes: Any) -> Recipe:
+    values = {
+        **TINY,
+        "task": "conditioned",
+        "conditioned": {"embeddings": str(data.parent / "vectors.npz"), "free_share": 0.25},
+        "stages": [{"seq_len": 48, "rows": 4, "until_tokens": 48 * 8 * 40}],
+        "data": {"augment": None, "block_pieces": 8, "valid_rows": 16, "mode": "separate"},
+        "optimiser": {"kind": "adamw", "lr": 1.0e-2},
+        "resid_dropout": 0.0,
+        **changes,
+    }
+    return recipe_from(values)
+
+
+def test_rows_name_the_vector_of_their_piece(registers: Path) -> None:
+    numbers = {f"piece-{i}": i for i in range(PIECES)}
+    settings = ConditionSettings(seq_len=48, mode="aligned", augment=None, free_share=0.25)
+    stream = ConditionStream(open_dataset(registers), "train", settings, numbers=numbers)
+    shown, free = 0, 0
+    for _ in range(200):
+        row = next(stream)
+        assert row.shape == (50,)
+        if row[-1]:
+            assert stream.names == (f"piece-{row[-1] - 1}",)
+            shown += 1
+        else:
+            free += len(stream.names) == 1
+    assert 0.6 < shown / (shown + free) < 0.9
+
+
+def test_a_row_without_a_vector_is_the_plain_model(registers: Path) -> None:
+    torch.set_num_threads(1)
+    task = ConditionedTask(recipe(registers), registers)
+    rows = task.validation()
+    assert rows is not None
+    rows = rows[rows[:, -1] > 0]
+    task.module.eval()
+    free = rows.clone()
+    free[:, -1] = 0
+    plain = NextToken(task.decoder, PAD, "f32").eval()
+    with torch.no_grad():
+        expected = float(plain(rows[:, :-1]))
+        assert float(task.module(free)) == pytest.approx(expected, abs=1e-5)
+        assert abs(float(task.module(rows)) - expected) > 1e-5
+        # The training module and the decoder's own path agree on what a condition is.
+        logits = task.decoder(rows[:, :-1], task.module.vectors[rows[:, -1] - 1])
+        own = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), rows[:, 1:-1].flatten(), ignore_index=PAD
+        )
+        assert float(task.module(rows)) == pytest.approx(float(own), abs=1e-5)
+
+
+def test_the_vector_is_made_use_of_and_stored(registers: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    result = train(recipe(registers), registers, tmp_path / "run", cpu=True)
+    with_vector, free = result.valid
+    # All there is to gain is the register of the first note: log 2 over 47 tokens.
+    assert with_vector < free - 0.005
+    found = load(result.model)
+    assert found.kind == "conditioned"
+    assert found.info["embeddings"]["model"] == "made"
+
+
+def test_it_goes_on_exactly(registers: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    short = recipe(registers, stages=[{"seq_len": 48, "rows": 4, "until_tokens": 48 * 8 * 6}])
+    train(short, registers, tmp_path / "whole", cpu=True)
+    train(short, registers, tmp_path / "parts", cpu=True, max_steps=3)
+    train(short, registers, tmp_path / "parts", cpu=True)
+    same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_what_does_not_fit_is_said(registers: Path, tmp_path: Path, dataset: Path) -> None:
+    nowhere = {"embeddings": None}
+    with pytest.raises(UsageError, match="arietta embed DATASET"):
+        ConditionedTask(recipe(registers, conditioned=nowhere), registers)
+    others = Collection.load(registers.parent / "vectors.npz")
+    others.entries = {n: replace(e, path=f"x{n}") for n, e in others.entries.items()}
+    others.save(tmp_path / "other.npz")
+    with pytest.raises(UsageError, match="no vector of the pieces"):
+        ConditionedTask(
+            recipe(registers, conditioned={"embeddings": str(tmp_path / "other.npz")}), registers
+        )
+
+
+def test_the_recipe_starts_from_the_shipped_model() -> None:
+    (found,) = load_recipes("small-conditioned").values()
+    assert found.task == "conditioned" and found.init == "small"
