@@ -1,11 +1,14 @@
 """Does a folder of one person's playing make the shipped model better at that person?
 
-    python -m benchmarks.finetune_folder CORPUS [--artists "Dick Hyman" "Art Tatum"] [--model small]
+    python -m benchmarks.finetune_folder CORPUS [--artists "Dick Hyman" "Art Tatum"] [--known N]
 
-For each artist the recordings that the model never heard (the valid and test splits of the corpus)
-are parted by composition: about 60 % go into a folder on which ``arietta train finetune-folder``
-runs as anyone would run it; the rest is scored before and after, by the model tuned on this artist
-and by those tuned on the others.
+A folder of an artist's recordings is made, ``arietta train finetune-folder`` runs on it as anyone
+would run it, and recordings of other compositions, which the model never heard, are scored before
+and after, by the model tuned on this artist and by those tuned on the others.
+
+By default the folder holds about 60 % of the recordings outside the train split of the corpus, and
+the other 40 % are held out. With ``--known N`` it holds N recordings of the train split, which the
+shipped model has met among thousands of others, and all that are outside it are held out.
 """
 
 from __future__ import annotations
@@ -41,14 +44,18 @@ from benchmarks.common import file_result
 HELD_OUT_SHARE = 0.4
 
 
-def unheard(corpus: Path, artists: list[str]) -> dict[str, dict[str, tuple[str, bytes]]]:
-    """Artist -> path -> (composition, MIDI bytes) of recordings outside the train split."""
+def recordings_of(
+    corpus: Path, artists: list[str], *, train: bool, most: int | None = None
+) -> dict[str, dict[str, tuple[str, bytes]]]:
+    """Artist -> path -> (composition, MIDI bytes) of recordings in the train split or outside."""
     with (corpus / "manifest.csv").open(encoding="utf8", newline="") as file:
         rows = [
             r
             for r in csv.DictReader(file)
-            if r["performer"] in artists and r["split"] != "train" and not r["dup_of"]
+            if r["performer"] in artists and (r["split"] == "train") == train and not r["dup_of"]
         ]
+    rows.sort(key=lambda r: r["sha256"])
+    rows = [r for a in artists for r in [r for r in rows if r["performer"] == a][:most]]
     found: dict[str, dict[str, tuple[str, bytes]]] = {artist: {} for artist in artists}
     for shard in sorted({r["shard"] for r in rows}):
         wanted = {r["path"]: r for r in rows if r["shard"] == shard}
@@ -63,13 +70,16 @@ def unheard(corpus: Path, artists: list[str]) -> dict[str, dict[str, tuple[str, 
     return found
 
 
-def part(pieces: dict[str, tuple[str, bytes]], folder: Path) -> tuple[Path, Path, int]:
+def part(
+    pieces: dict[str, tuple[str, bytes]], known: dict[str, tuple[str, bytes]], folder: Path
+) -> tuple[Path, Path, int]:
     """Write the recordings to ``heard`` and ``held-out``; a composition lies in one of them."""
     order = sorted(
         {group for group, _ in pieces.values()}, key=lambda g: hashlib.sha256(g.encode()).digest()
     )
-    out = set(order[: round(len(order) * HELD_OUT_SHARE)])
-    for name, (group, data) in pieces.items():
+    out = set(order if known else order[: round(len(order) * HELD_OUT_SHARE)])
+    known = {name: row for name, row in known.items() if row[0] not in out}
+    for name, (group, data) in {**pieces, **known}.items():
         place = folder / ("held-out" if group in out else "heard")
         place.mkdir(parents=True, exist_ok=True)
         (place / name.replace("/", "_")).write_bytes(data)
@@ -90,17 +100,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--artists", nargs="+", default=["Dick Hyman", "Art Tatum"])
+    parser.add_argument("--known", type=int, metavar="N")
     parser.add_argument("--model", default="small")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipe")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"model": arguments.model, "changes": arguments.set}
-    pieces = unheard(arguments.corpus, arguments.artists)
+    corpus, artists = arguments.corpus, arguments.artists
+    pieces = recordings_of(corpus, artists, train=False)
+    known: dict[str, dict[str, tuple[str, bytes]]] = {artist: {} for artist in artists}
+    if arguments.known:
+        known = recordings_of(corpus, artists, train=True, most=arguments.known)
     with tempfile.TemporaryDirectory() as place:
         tuned: dict[str, str] = {arguments.model: arguments.model}
         held: dict[str, list[Stretch]] = {}
         for artist in arguments.artists:
             folder = Path(place) / artist.replace(" ", "-")
-            heard, out, groups = part(pieces[artist], folder)
+            heard, out, groups = part(pieces[artist], known[artist], folder)
             held[artist] = draw_stretches(
                 recordings_of_files([out], lambda path, error: print(path, error)), 1024, 60
             )
@@ -126,7 +141,7 @@ def main() -> None:
                 if found is not before:
                     figures[artist][name]["change"] = compare(found, before)
                 print(artist, "|", name, figures[artist][name], flush=True)
-    file_result("finetune_folder", figures)
+    file_result("finetune_folder_known" if arguments.known else "finetune_folder", figures)
 
 
 if __name__ == "__main__":

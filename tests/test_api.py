@@ -13,7 +13,7 @@ from arietta.errors import AriettaError, CheckpointError, UsageError
 from arietta.models.config import AriaConfig
 
 
-def folder(place: Path, name: str, **changes) -> Path:
+def folder(place: Path, name: str, info=None, **changes) -> Path:
     values = {
         "d_model": 64, "n_heads": 2, "n_layers": 2, "vocab_size": 2_565, "max_seq_len": 512,
         **changes,
@@ -25,7 +25,7 @@ def folder(place: Path, name: str, **changes) -> Path:
         + 0.1 * rng.standard_normal(shape, np.float32)
         for n, shape in config.tensor_shapes().items()
     }
-    return store.save(place / name, config, tensors, name=name)
+    return store.save(place / name, config, tensors, name=name, info=info)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,35 @@ def test_public_names() -> None:
     assert arietta.list_models()[0]["name"] == "small"
     with pytest.raises(AttributeError, match="nothing"):
         arietta.nothing  # noqa: B018
+
+
+def test_steering_by_example(tmp_path: Path, prompts_dir: Path) -> None:
+    one, other = sorted(prompts_dir.glob("*.mid"))[:2]
+    vectors = folder(tmp_path, "vectors", embedding_size=8)
+    made = {"model": str(vectors), "model_sha256": store.load(vectors).sha256, "chunk_notes": 50}
+    place = folder(tmp_path, "steered", {"embeddings": made}, conditioned=True, embedding_size=8)
+    model = arietta.load(place, threads=1)
+    asked = {"prompt_seconds": 4, "notes": 12, "seed": 3, "temperature": 1.0}
+    free = model.generate(one, like=other, guidance=0.0, **asked)
+    steered = model.generate(one, like=arietta.read(other), guidance=4.0, **asked)
+    assert not np.array_equal(free.ids, steered.ids)
+    assert steered.provenance["like"] == other.name and steered.provenance["guidance"] == 4.0
+    vector = model.likeness.embed(arietta.read(other)).vector
+    assert len(model.likeness.embed(arietta.read(other)).chunks.vectors) > 1
+    by_hand = model.generate(one, guidance_vector=vector, guidance=4.0, **asked)
+    assert np.array_equal(by_hand.ids, steered.ids)
+    with pytest.raises(UsageError, match="one of like and guidance_vector"):
+        model.generate(one, like=other, guidance_vector=vector, **asked)
+    with pytest.raises(UsageError, match="between 0 and 10"):
+        model.generate(one, like=other, guidance=11.0, **asked)
+
+
+def test_steering_needs_the_right_models(model, tmp_path: Path, prompts_dir: Path) -> None:
+    reference = sorted(prompts_dir.glob("*.mid"))[0]
+    with pytest.raises(CheckpointError, match="has not learned to resemble an example"):
+        model.generate(notes=4, like=reference)
+    vectors = folder(tmp_path, "vectors", embedding_size=8)
+    made = {"model": str(vectors), "model_sha256": "0" * 64, "chunk_notes": 300}
+    place = folder(tmp_path, "steered", {"embeddings": made}, conditioned=True, embedding_size=8)
+    with pytest.raises(CheckpointError, match="taught with other vectors"):
+        arietta.load(place, threads=1).generate(notes=4, like=reference)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from arietta.errors import CheckpointError
 from arietta.models.performer_config import PerformerConfig
 
 ARCHITECTURE = "performer"
+KIND = "renderer"
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedPerformer:
+class LoadedPerformer(store.OnDisk):
     """A rendering model whose tensors are checked by name and shape.
 
     Attributes:
@@ -42,11 +42,8 @@ class LoadedPerformer:
     tensors: CheckpointTensors
     levels: npt.NDArray[np.float64]
     info: Mapping[str, Any]
-
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the tensor file."""
-        return store.file_sha256(self.path)
+    kind = KIND
+    tokenizer = "none"
 
 
 def is_performer(path: Path) -> bool:

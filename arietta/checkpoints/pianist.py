@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ _LEFTOVER = "embeddings."
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedPianist:
+class LoadedPianist(store.OnDisk):
     """A checkpoint whose tensors are checked by name and shape and read when asked for.
 
     Attributes:
@@ -73,17 +72,6 @@ class LoadedPianist:
     info: Mapping[str, Any] = field(default_factory=dict)
     kind = KIND
     tokenizer = "pianist"
-
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the tensor file."""
-        return store.file_sha256(self.path)
-
-    @property
-    def card(self) -> str | None:
-        """Text of the model card, or None."""
-        path = self.path.with_name(store.CARD)
-        return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def unused_tensors(config: PianistConfig) -> dict[str, str]:

@@ -13,6 +13,7 @@ from arietta.errors import CheckpointError, OutputError
 from arietta.paths import assets_dir, cache_dir
 
 if TYPE_CHECKING:
+    from arietta.checkpoints.performer import LoadedPerformer
     from arietta.checkpoints.pianist import LoadedPianist
     from arietta.checkpoints.store import LoadedCheckpoint
     from arietta.checkpoints.tensors import StoredType
@@ -347,7 +348,7 @@ def convert(
         CheckpointError: the source is unusable or cannot have that form.
         OutputError: the destination exists or cannot be written.
     """
-    from arietta.checkpoints import pianist, store
+    from arietta.checkpoints import performer, pianist, store
     from arietta.checkpoints.convert import write_public
     from arietta.checkpoints.tensors import stored_type
 
@@ -367,6 +368,8 @@ def convert(
                     f"{target.parent}: cannot be created ({error.strerror})"
                 ) from None
         plain: StoredType = "float32" if how == "int8" else how
+        if isinstance(found, performer.LoadedPerformer):
+            raise CheckpointError(f"{found.name}: its architecture is ours; it has no public form")
         if isinstance(found, pianist.LoadedPianist):
             pianist.write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
         else:
@@ -385,20 +388,24 @@ def convert(
     }
     if isinstance(found, pianist.LoadedPianist):
         return pianist.save(folder, found.config, found.tensors, **options)
+    if isinstance(found, performer.LoadedPerformer):
+        return performer.save(folder, found.config, found.tensors, found.levels, **options)
     return store.save(folder, found.config, found.tensors, **options)
 
 
 def _load_any(
     name_or_path: str | PathLike[str], *, offline: bool
-) -> LoadedCheckpoint | LoadedPianist:
+) -> LoadedCheckpoint | LoadedPianist | LoadedPerformer:
     """A checkpoint of whichever architecture.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
     """
-    from arietta.checkpoints import pianist, store
+    from arietta.checkpoints import performer, pianist, store
 
     path, _ = locate(name_or_path, offline=offline)
+    if performer.is_performer(path):
+        return performer.load_folder(path)
     if pianist.is_pianist(path):
         return pianist.load(name_or_path, offline=offline)
     return store.load(name_or_path, offline=offline)

@@ -35,27 +35,18 @@ CONFIG = "config.json"
 CARD = "README.md"
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedCheckpoint:
-    """A checkpoint whose tensors are checked by name and shape and read when asked for.
+class OnDisk:
+    """What checkpoints of every architecture know of themselves.
 
     Attributes:
         name: how it was asked for, or what its folder calls it.
         path: the file that holds the tensors.
-        config: architecture settings.
-        tokenizer: name of the ``AriaTokenizer`` vocabulary.
-        kind: ``lm``, ``conditioned``, ``embedding`` or ``classifier``.
-        tensors: name -> float32 array, lazy.
-        info: everything else the folder's ``config.json`` says (version, licence, figures).
+        kind: what it is for.
     """
 
     name: str
     path: Path
-    config: AriaConfig
-    tokenizer: str
     kind: str
-    tensors: CheckpointTensors
-    info: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
@@ -78,6 +69,29 @@ class LoadedCheckpoint:
             raise CheckpointError(
                 f"{self.name} is a checkpoint of kind {self.kind}; this needs {' or '.join(kinds)}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCheckpoint(OnDisk):
+    """A checkpoint whose tensors are checked by name and shape and read when asked for.
+
+    Attributes:
+        name: how it was asked for, or what its folder calls it.
+        path: the file that holds the tensors.
+        config: architecture settings.
+        tokenizer: name of the ``AriaTokenizer`` vocabulary.
+        kind: ``lm``, ``conditioned``, ``embedding`` or ``classifier``.
+        tensors: name -> float32 array, lazy.
+        info: everything else the folder's ``config.json`` says (version, licence, figures).
+    """
+
+    name: str
+    path: Path
+    config: AriaConfig
+    tokenizer: str
+    kind: str
+    tensors: CheckpointTensors
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(name_or_path: str | PathLike[str], *, offline: bool = False) -> LoadedCheckpoint:

@@ -179,7 +179,7 @@ def adapt_condition(adapter: Floats, vectors: Floats, lengths: NDArray[np.int64]
         )
     # One by one: a product of several rows may round differently from that of one.
     adapted = np.stack([adapter @ vector for vector in vectors])
-    return np.array(np.broadcast_to(adapted, (rows, len(adapter)))[:, None])
+    return np.repeat(adapted, rows // len(adapted), axis=0)[:, None]
 
 
 def cpu_backend(

@@ -1,0 +1,153 @@
+"""Does ``--like`` steer, and how far?
+
+    python -m benchmarks.steering DATASET [--model small-conditioned] [--pairs 48]
+
+Prompts are 15 s out of performances of the test split, references whole performances of other
+works there. Each prompt is continued by 20 s at several strengths of guidance, with the same seed,
+and compared with what it gives at strength 0. Reported with bootstrap intervals over the pairs:
+
+* cosine between the embeddings of continuation and reference, and between continuation and another
+  pair's reference, which guidance should not bring nearer;
+* the distance of notes per second, mean pitch and mean velocity from the reference's, and by how
+  much it is less or more than at strength 0;
+* bits per note of the continuation under the plain model, which says whether it is still music.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import arietta
+from arietta.data.grid import grid_of
+from arietta.data.loader import tokenizer_named
+from arietta.evaluation.continuations import Description, describe
+from arietta.evaluation.recordings import recordings_of_dataset
+from arietta.evaluation.surprise import surprise
+from arietta.midi.notes import Piece
+from benchmarks.common import file_result
+from benchmarks.continuations import FOLLOW_MS, draw_excerpts
+
+STRENGTHS = (0.0, 1.0, 1.5, 2.5, 4.0)
+STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
+Floats = npt.NDArray[np.float64]
+
+
+def draw_references(dataset: Path, count: int, seed: int) -> list[Piece]:
+    """``count`` whole performances of the test split, each of another work."""
+    pieces = list(recordings_of_dataset(dataset, "test"))
+    found: list[Piece] = []
+    used: set[str] = set()
+    for i in np.random.default_rng(seed).permutation(len(pieces)):
+        notes = pieces[i].notes
+        if pieces[i].group in used or len(notes.onset_ms) < 200:
+            continue
+        used.add(pieces[i].group)
+        found.append(Piece.from_ms(notes.onset_ms, notes.duration_ms, notes.pitch, notes.velocity))
+        if len(found) == count:
+            return found
+    raise SystemExit(f"only {len(found)} of {count} references found in {dataset}")
+
+
+def description(piece: Piece, length_ms: float | None = None) -> Description:
+    """Statistics of a piece."""
+    onset = piece.onset_ms - piece.onset_ms.min()
+    found = describe(
+        onset,
+        piece.duration_ms,
+        piece.notes.pitch,
+        piece.notes.velocity,
+        float(onset.max()) if length_ms is None else length_ms,
+    )
+    assert found is not None
+    return found
+
+
+def interval(values: Floats) -> list[float]:
+    """Mean and 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return [round(float(x), 4) for x in (values.mean(), low, high)]
+
+
+def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Cosine of the angle between two vectors."""
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--model", default="small-conditioned")
+    parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--name", default="steering")
+    arguments = parser.parse_args()
+    model, plain = arietta.load(arguments.model), arietta.load()
+    tokenizer = tokenizer_named(plain.checkpoint.tokenizer)
+    excerpts = draw_excerpts(arguments.dataset, "test", arguments.pairs, seed=5)
+    references = draw_references(arguments.dataset, arguments.pairs, seed=6)
+    embedder = model.likeness
+    goals = [embedder.embed(piece).vector for piece in references]
+    centre = np.mean(goals, axis=0)  # all embeddings share a direction that says nothing
+    wanted = [description(piece) for piece in references]
+    figures: dict[str, Any] = {
+        "model_sha256": model.checkpoint.sha256,
+        "pairs": len(excerpts),
+        "strengths": {},
+    }
+    rows: dict[float, dict[str, Floats]] = {}
+    for strength in STRENGTHS:
+        found: dict[str, list[float]] = {
+            k: [] for k in ("cosine", "cosine_other", "bits_per_note", *STATISTICS)
+        }
+        silent = 0
+        for i, excerpt in enumerate(excerpts):
+            out = model.generate(
+                excerpt.prompt,
+                seconds=FOLLOW_MS / 1000,
+                seed=i,
+                guidance_vector=goals[i],
+                guidance=strength,
+            )
+            if not len(out.new):
+                silent += 1
+                for values in found.values():
+                    values.append(float("nan"))
+                continue
+            vector = embedder.embed(out.new).vector - centre
+            found["cosine"].append(cosine(vector, goals[i] - centre))
+            other = goals[(i + 1) % len(goals)] - centre
+            found["cosine_other"].append(cosine(vector, other))
+            whole = surprise(
+                grid_of(out.piece).columns(), plain.backend, tokenizer, removal=False
+            ).total
+            found["bits_per_note"].append(float(whole[-len(out.new) :].mean()))
+            got = description(out.new, FOLLOW_MS)
+            for name in STATISTICS:
+                found[name].append(abs(getattr(got, name) - getattr(wanted[i], name)))
+        rows[strength] = {name: np.array(values) for name, values in found.items()}
+        base = rows[0.0]
+        both = ~np.isnan(rows[strength]["cosine"]) & ~np.isnan(base["cosine"])
+        line: dict[str, Any] = {"silent": silent}
+        for name in ("cosine", "cosine_other", "bits_per_note"):
+            line[name] = interval(rows[strength][name][both])
+            line[f"{name}_gain"] = interval(rows[strength][name][both] - base[name][both])
+        line["nearer_share"] = round(
+            float((rows[strength]["cosine"][both] > base["cosine"][both]).mean()), 3
+        )
+        for name in STATISTICS:
+            line[f"{name}_distance"] = interval(rows[strength][name][both])
+            line[f"{name}_gain"] = interval(rows[strength][name][both] - base[name][both])
+        figures["strengths"][f"{strength:g}"] = line
+        print(strength, line, flush=True)
+    file_result(arguments.name, figures)
+
+
+if __name__ == "__main__":
+    main()
