@@ -22,6 +22,7 @@ ARGUMENTS = {
     "continuations": ["test", "{dataset}"],
     "dataset_build": ["--data", "{data}"],
     "dedup_quality": ["--data", "{data}"],
+    "few_label": ["asap-composer", "--data", "{data}", "--no-finetune"],
     "finetune_folder": ["{data}"],
     "likelihood": ["{dataset}"],
     "loader_speed": ["{dataset}"],
