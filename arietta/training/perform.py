@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arietta.checkpoints.performer import save
+from arietta.checkpoints.performer import load_folder, save
+from arietta.data.loader import chosen
 from arietta.data.pairs import read_pairs
+from arietta.data.shards import open_dataset, read_grid
 from arietta.errors import InputError, UsageError
+from arietta.evaluation.recordings import is_dataset
 from arietta.evaluation.rendering import correlation
 from arietta.models.performer import Performer, initialise
 from arietta.models.performer_config import OUTPUTS, PerformerConfig
@@ -21,7 +24,7 @@ from arietta.rendering.features import FEATURES, HAND_COLUMNS, TEMPO_COLUMNS, VE
 from arietta.training.config import Perform, Recipe
 from arietta.training.distributed import Processes
 from arietta.training.pair_split import split_pairs
-from arietta.training.takes import ScoreTargets, fit_levels, score_targets
+from arietta.training.takes import ScoreTargets, fit_levels, heard_targets, score_targets
 from arietta.training.tasks import Task
 
 _FIXED = 2  # columns in front of the features: pitch, quarter
@@ -47,6 +50,19 @@ def table(score: ScoreTargets) -> Rows:
         ),
         axis=1,
     )
+
+
+def heard(dataset: Path, split: str, recipe: Recipe) -> list[ScoreTargets]:
+    """What performances of a dataset say without a score, see ``takes.heard_targets``."""
+    found = open_dataset(dataset)
+    if split not in found.splits:
+        return []
+    targets = (
+        heard_targets(row.id, notes)
+        for row, notes in read_grid(found, split)
+        if chosen(row.id, recipe.data.share)
+    )
+    return [target for target in targets if target is not None]
 
 
 class WindowStream:
@@ -168,7 +184,9 @@ class MeanOfTakes(nn.Module):
 
 
 class PerformTask(Task):
-    """Scores and takes -> a renderer."""
+    """Scores and takes -> a renderer; performances alone -> one that knows how loud notes are, to
+    start from.
+    """
 
     measures = ("loss", "velocity", "tempo", "articulation")
 
@@ -177,18 +195,26 @@ class PerformTask(Task):
         options = recipe.perform
         assert options is not None
         self._options: Perform = options
-        if not isinstance(recipe.model, PerformerConfig):
-            raise UsageError(f"{recipe.name}: perform needs a model of its own in the recipe")
-        if recipe.model.n_features != len(FEATURES):
+        before = None if recipe.init is None else load_folder(Path(recipe.init))
+        config = recipe.model if before is None else before.config
+        if not isinstance(config, PerformerConfig) or recipe.model not in (None, config):
+            raise UsageError(f"{recipe.name}: perform needs a model of its own kind")
+        if config.n_features != len(FEATURES):
             raise UsageError(f"{recipe.name}: model.n_features has to be {len(FEATURES)}")
-        self.config = recipe.model
-        learned, held = split_pairs(read_pairs(data), options.where, options.valid)
-        self._train, self._valid = score_targets(learned), score_targets(held)
+        self.config = config
+        if is_dataset(data):
+            self._train, self._valid = (heard(data, split, recipe) for split in ("train", "valid"))
+        else:
+            learned, held = split_pairs(read_pairs(data), options.where, options.valid)
+            self._train, self._valid = score_targets(learned), score_targets(held)
         if not self._train:
             raise InputError(f"{data}: no pair to learn from")
         self._tables = [table(score) for score in self._train]
         performer = Performer(self.config, options.dropout)
         initialise(performer, recipe.seed)
+        if before is not None:
+            weights = {n: torch.from_numpy(before.tensors[n].copy()) for n in before.tensors}
+            performer.load_state_dict(weights)
         self.module = MeanOfTakes(performer, recipe.precision)
 
     def epoch_tokens(self) -> int:
@@ -245,12 +271,13 @@ class PerformTask(Task):
                 known = weight[mine][..., i] > 0
                 x, y = found[mine][..., i][known], target[mine][..., i][known]
                 of_scores.append(correlation(x.astype(np.float64), y.astype(np.float64)))
-            agreed.append(float(np.nanmean(of_scores)))
+            there = [r for r in of_scores if np.isfinite(r)]
+            agreed.append(float(np.mean(there)) if there else float("nan"))
         return [sum(losses) / len(rows), *agreed]
 
     def merit(self, measured: list[float]) -> list[float]:
         """The best is the one that agrees best with the held-out takes."""
-        return [sum(measured[1:])]
+        return [float(np.nansum(measured[1:]))]
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave the weights and how loud, fast and long people play."""

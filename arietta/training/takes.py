@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from arietta.data.grid import GridNotes
 from arietta.data.pairs import Pair
 from arietta.evaluation.rendering import MIN_GAP_MS
 from arietta.midi.flat import flatten
+from arietta.midi.notes import Piece
 from arietta.midi.score import ScoreNotes
 from arietta.models.performer_config import OUTPUTS
-from arietta.rendering.features import score_features
+from arietta.rendering.features import FEATURES, score_features
 from arietta.rendering.performer import PEDAL_PLACES, SPREAD_MS, summary
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +30,27 @@ Float32Array = npt.NDArray[np.float32]
 
 _FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
 _MIN_ROWS = 32
+_QUARTER_MS = 500.0  # of a performance that is taken as its own score
+_CHORD_MS = 30  # keys that go down within this time are one chord
+_HEARD = (
+    "gap before",
+    "gap behind",
+    "gap behind the next",
+    "gap behind to before",
+    "chord size",
+    "top",
+    "bottom",
+    "below top",
+    "above bottom",
+    "pitch",
+    "top came from",
+    "top goes to",
+    "bottom came from",
+    "gap behind in time",
+    "density",
+    "place in piece",
+)
+"""What can be heard of a performance without its score; all else of ``FEATURES`` is notation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +158,33 @@ def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
             readings.append(reading)
     flush()
     return found
+
+
+def heard_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
+    """A performance without a score: how loud its notes are, as something to learn from first.
+
+    Keys that go down together are taken as chords written at that time, at 120 quarters a minute;
+    features of notation and all outputs but velocity are left empty. None where there is too little
+    to learn from.
+    """
+    onset_ms = notes.columns().onset_ms
+    first = np.concatenate(([True], np.diff(onset_ms) > _CHORD_MS))
+    start = onset_ms[np.maximum.accumulate(np.where(first, np.arange(len(onset_ms)), 0))]
+    columns = notes.columns()
+    piece = Piece.from_ms(start, columns.duration_ms, columns.pitch, columns.velocity)
+    score = ScoreNotes.from_piece(piece)
+    velocity = score.velocity.astype(np.float64)
+    spread = velocity.std()
+    if len(score) < _MIN_ROWS or not spread > 0:
+        return None
+    features = score_features(score)
+    features[:, [i for i, column in enumerate(FEATURES) if column not in _HEARD]] = 0
+    outputs = np.zeros((len(score), len(OUTPUTS)), np.float32)
+    outputs[:, 0] = np.clip((velocity - velocity.mean()) / spread, -_FARTHEST, _FARTHEST)
+    takes = np.zeros_like(outputs)
+    takes[:, 0] = 1
+    level = np.array([[velocity.mean(), spread, np.log(_QUARTER_MS), 0.0, 0.0, 0.0]])
+    return ScoreTargets(name, score, features, outputs, takes, level)
 
 
 def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> Floats:

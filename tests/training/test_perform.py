@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from arietta.checkpoints.performer import LoadedPerformer, is_performer, load_folder, save
 from arietta.data.pairs import Pair, write_pairs
+from arietta.data.shards import Row, ShardWriter
 from arietta.errors import CheckpointError, InputError, UsageError
 from arietta.evaluation.rendering import correlation
 from arietta.midi.notes import Piece
@@ -24,8 +25,9 @@ from arietta.rendering.performer import PerformerModel, PerformerPlayer, summary
 from arietta.training.config import Recipe, recipe_from
 from arietta.training.loop import train
 from arietta.training.perform import PerformTask
-from arietta.training.takes import reading_of, score_targets
+from arietta.training.takes import heard_targets, reading_of, score_targets
 from tests.rendering.scores import score_of, scores
+from tests.training.conftest import some_notes
 from tests.training.test_loop import column
 
 SMALL = PerformerConfig(
@@ -66,6 +68,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found.append(a_pair("hidden", a_score(99), 1, piece_id="x", pt_test="1"))
     write_pairs(path, found)
     return path
+
+
+SLOW = {"kind": "muon", "lr": 1e-4, "weight_decay": 0.0, "decay_all": False}
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -130,6 +135,52 @@ def test_nothing_of_the_test_pieces_is_learned_from(pairs: Path) -> None:
         assert next(stream).dtype == np.float32
         seen.add(stream.names[0].split("-")[0])
     assert seen == set("012345")
+
+
+@pytest.fixture(scope="module")
+def performances(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Performances in which high notes are loud, without scores; chords are spread a little."""
+    folder = tmp_path_factory.mktemp("heard") / "set"
+    with ShardWriter(folder, "grid", rows_per_group=4) as writer:
+        for i in range(10):
+            notes = some_notes(150, i)
+            notes.velocity[:] = 3 + (notes.pitch.astype(int) - 55) // 4
+            writer.add(Row(f"h{i}", "valid" if i > 7 else "train", str(i), "made"), notes)
+    return folder
+
+
+def test_performances_alone_teach_loudness(performances: Path, pairs: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    first = recipe(perform={"hide": 0.0, "transpose": 0})
+    train(first, performances, tmp_path / "pre", cpu=True)
+    assert column(tmp_path / "pre", "velocity", "valid.csv")[-1] > 0.8
+    assert np.isnan(column(tmp_path / "pre", "tempo", "valid.csv")[-1])
+    model = load_folder(tmp_path / "pre" / "model")
+    short = {"seq_len": 64, "rows": 4, "until_epochs": 1}
+    after = recipe(stages=[short], init=str(model.path.parent), model=None, optimiser=SLOW)
+    train(after, pairs, tmp_path / "run", cpu=True)
+    fresh_start = recipe(stages=[short], optimiser=SLOW)
+    train(fresh_start, pairs, tmp_path / "fresh", cpu=True)
+    with_first, without = (
+        column(tmp_path / run, "velocity", "valid.csv")[-1] for run in ("run", "fresh")
+    )
+    assert with_first > without + 0.1  # high notes are loud in the pairs as well
+    with pytest.raises(UsageError, match="a model of its own kind"):
+        PerformTask(
+            recipe(init=str(model.path.parent), model={**SMALL.to_dict(), "n_layers": 1}), pairs
+        )
+
+
+def test_notation_is_hidden_where_there_is_no_score() -> None:
+    notes = some_notes(100, 3)
+    target = heard_targets("x", notes)
+    assert target is not None and len(target.features) == len(target.score)
+    named = dict(zip(FEATURES, target.features.T, strict=True))
+    for name in ("right hand", "on the bar", "tempo", "velocity", "length"):
+        assert not named[name].any()
+    assert named["chord size"].any() and named["pitch"].std() > 0
+    assert not target.takes[:, 1:].any() and target.takes[:, 0].all()
+    assert heard_targets("short", some_notes(5, 1)) is None
 
 
 @pytest.fixture(scope="module")
