@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arietta.api import Model, load
+    from arietta.api import Model, Renderer, load, load_renderer
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError
     from arietta.inference.continuation import Continuation
@@ -29,9 +29,11 @@ _PLACES = {
     "Continuation": ("arietta.inference.continuation", "Continuation"),
     "Model": ("arietta.api", "Model"),
     "Piece": ("arietta.midi.notes", "Piece"),
+    "Renderer": ("arietta.api", "Renderer"),
     "SamplingSettings": ("arietta.inference.sampling", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),
     "load": ("arietta.api", "load"),
+    "load_renderer": ("arietta.api", "load_renderer"),
     "read": ("arietta.midi.reader", "read"),
 }
 
@@ -40,10 +42,12 @@ __all__ = [
     "Continuation",
     "Model",
     "Piece",
+    "Renderer",
     "SamplingSettings",
     "__version__",
     "list_models",
     "load",
+    "load_renderer",
     "read",
 ]
 

@@ -3,6 +3,8 @@
 model = arietta.load("small")
 out = model.generate(arietta.read("a.mid"), seconds=30, seed=0)
 out.save("b.mid")
+
+arietta.load_renderer().render("sonata.mid").save("played.mid", editable=True)
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from arietta.inference.engine import Engine, Progress
     from arietta.inference.speculative import Draft
     from arietta.midi.notes import Piece
+    from arietta.rendering.blocks import Progress as Step
+    from arietta.rendering.controls import Controls
+    from arietta.rendering.render import Player, Rendering
 
 Device = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
@@ -279,6 +284,81 @@ class Model:
         )
 
 
+class Renderer:
+    """Somebody who plays scores with expression; made by ``load_renderer``.
+
+    Attributes:
+        player: who plays.
+    """
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+
+    def render(
+        self,
+        score: Piece | str | PathLike[str],
+        *,
+        variation: int = 0,
+        controls: Controls | None = None,
+        report: Callable[[Step], None] | None = None,
+    ) -> Rendering:
+        """Play a score; ``save`` of the result writes it, on the score's own bars if wanted.
+
+        Args:
+            score: a piece, or the path of a MIDI file, MusicXML, MXL, MEI, kern or ABC.
+            variation: each is another performance.
+            controls: how much of dynamics, rubato and pedal to take; bars to keep steady.
+            report: told as it goes on.
+
+        Raises:
+            InputError: the score cannot be read or has no notes for a piano.
+            UsageError: a control names something that the score does not have.
+        """
+        from arietta.midi.scores import read_score
+        from arietta.rendering.render import render
+
+        piece = read_score(Path(score)) if isinstance(score, str | PathLike) else score
+        (made,) = render(
+            piece, self.player, variations=(variation,), controls=controls, report=report
+        )
+        return made
+
+
+def load_renderer(
+    name: str | PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    device: Device = "cpu",
+    precision: Precision = "int8",
+    threads: int | None = None,
+    offline: bool = False,
+) -> Renderer:
+    """Load somebody who plays scores.
+
+    Args:
+        name: ``rules``, or a rendering model: a registered name, a folder or a public file; what
+            ships with arietta by default.
+        seed: of what is drawn at random.
+        device, precision, threads, offline: as for ``load``.
+
+    Raises:
+        CheckpointError: there is no such model, or it renders nothing.
+    """
+    from arietta.rendering.blocks import BlockSettings
+    from arietta.rendering.render import default_model, open_player
+
+    return Renderer(
+        open_player(
+            default_model() if name is None else name,
+            BlockSettings(seed=seed),
+            device=device,
+            precision=precision,
+            threads=threads,
+            offline=offline,
+        )
+    )
+
+
 def _piece(given: Piece | str | PathLike[str]) -> Piece:
     """A piece, read if it is a path."""
     if not isinstance(given, str | PathLike):
@@ -311,10 +391,13 @@ def load(
         CheckpointError: there is no such model, or it is damaged or of another kind.
         MissingExtraError: the device needs torch.
     """
+    from arietta.checkpoints.registry import renders
     from arietta.checkpoints.store import load as load_checkpoint
     from arietta.inference.speculative import Draft
     from arietta.tokenizers.aria import AriaTokenizer
 
+    if renders(name, offline=offline):
+        raise CheckpointError(f"{name} plays scores: arietta.load_renderer, arietta render --model")
     checkpoint = load_checkpoint(name, offline=offline)
     provenance: dict[str, Any] = {
         "device": device,

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.checkpoints import store
+from arietta.checkpoints import performer, store
 from arietta.errors import AriettaError, CheckpointError, UsageError
 from arietta.models.config import AriaConfig
+from arietta.models.performer_config import PerformerConfig
+from arietta.rendering.features import FEATURES
+from arietta.rendering.performer import SUMMARY
 
 
 def folder(place: Path, name: str, info=None, **changes) -> Path:
@@ -157,3 +160,28 @@ def test_steering_needs_the_right_models(model, tmp_path: Path, prompts_dir: Pat
     place = folder(tmp_path, "steered", {"embeddings": made}, conditioned=True, embedding_size=8)
     with pytest.raises(CheckpointError, match="taught with other vectors"):
         arietta.load(place, threads=1).generate(notes=4, like=reference)
+
+
+def test_a_score_is_played(tmp_path: Path, prompts_dir: Path) -> None:
+    score = sorted(prompts_dir.glob("*.mid"))[0]
+    someone = arietta.load_renderer("rules", seed=2)
+    played = someone.render(score)
+    played.save(tmp_path / "played.mid", editable=True)
+    assert len(arietta.read(tmp_path / "played.mid")) == len(played.score)
+    again = someone.render(arietta.read(score), variation=1)
+    assert not np.array_equal(played.performed.velocity, again.performed.velocity)
+    config = PerformerConfig(
+        d_model=32, n_heads=2, n_layers=1, n_features=len(FEATURES), max_notes=64
+    )
+    rng = np.random.default_rng(0)
+    tensors = {
+        n: 0.1 * rng.standard_normal(shape).astype(np.float32)
+        for n, shape in config.tensor_shapes().items()
+    }
+    levels = np.zeros((len(SUMMARY) + 1, 6))
+    levels[-1] = [64, 15, 6.2, 0.3, -0.3, 0.7]
+    place = performer.save(tmp_path / "player", config, tensors, levels, name="player")
+    learned = arietta.load_renderer(place, threads=1).render(score)
+    assert learned.provenance["model"] == "player"
+    with pytest.raises(CheckpointError, match="plays scores: arietta"):
+        arietta.load(place)

@@ -393,6 +393,18 @@ def convert(
     return store.save(folder, found.config, found.tensors, **options)
 
 
+def renders(name_or_path: str | PathLike[str], *, offline: bool = False) -> bool:
+    """Whether a checkpoint is a rendering model.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    from arietta.checkpoints import performer, pianist
+
+    path, _ = locate(name_or_path, offline=offline)
+    return performer.is_performer(path) or pianist.is_pianist(path)
+
+
 def _load_any(
     name_or_path: str | PathLike[str], *, offline: bool
 ) -> LoadedCheckpoint | LoadedPianist | LoadedPerformer:
