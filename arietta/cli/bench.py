@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from arietta.cli.console import JsonFlag, Progress, emit, new_app, print_pairs, print_table
+from arietta.cli.options import ThreadsOption
 from arietta.errors import UsageError
 
 app = new_app()
@@ -53,9 +54,7 @@ def decode(
     tokens: Annotated[
         int, typer.Option(metavar="N", min=1, help="Tokens to decode for each figure.")
     ] = 64,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processor threads. [default: all cores]")
-    ] = None,
+    threads: ThreadsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Tokens a second of a model, beside what the memory of this machine allows.

@@ -23,6 +23,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
 from arietta.errors import InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -74,12 +75,8 @@ def classify(
     top: Annotated[
         int, typer.Option(metavar="N", min=1, help="How many classes to show of each piece.")
     ] = 3,
-    any_program: Annotated[
-        bool, typer.Option("--any-program", help="Take every instrument but drums as a piano.")
-    ] = False,
-    precision: Annotated[
-        str, typer.Option(metavar="NAME", help="int8, int4 or f32 weights.")
-    ] = "int8",
+    any_program: AnyProgramFlag = False,
+    precision: PrecisionOption = Precision.int8,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -97,7 +94,6 @@ def classify(
     """
     from arietta.checkpoints.store import load
     from arietta.evaluation.labels import label_finder
-    from arietta.graphs.packing import PRECISIONS
     from arietta.inference.classification import Classifier
     from arietta.midi.notes import Piece
     from arietta.output import check_output, whole_file
@@ -114,10 +110,7 @@ def classify(
             check_output(report.with_suffix(suffix), force=force)
         _need_plot()
     label_of = None if labels is None else label_finder(labels)
-    known = next((name for name in PRECISIONS if name == precision), None)
-    if known is None:
-        raise UsageError(f"--precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    classifier = Classifier(load(model), precision=known)
+    classifier = Classifier(load(model), precision=precision.value)
     refused: list[dict[str, str]] = []
     items: dict[str, Item] = {}
 

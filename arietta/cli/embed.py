@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -21,23 +22,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option(metavar="NAME|PATH", help="What embeds. [default: the shipped model for it]"),
 ]
-PrecisionOption = Annotated[str, typer.Option(metavar="TYPE", help="int8, int4 or f32.")]
-AnyProgramFlag = Annotated[
-    bool,
-    typer.Option("--any-program", help="Take every instrument as a piano instead of refusing it."),
-]
 
 
-def open_embedder(model: str | None, precision: str = "int8") -> Embedder:
+def open_embedder(model: str | None, precision: Precision = Precision.int8) -> Embedder:
     """The embedder that ``--model`` and ``--precision`` name."""
     from arietta.checkpoints.store import load
-    from arietta.graphs.packing import PRECISIONS
     from arietta.inference.embedding import Embedder, default_model
 
-    for known in PRECISIONS:
-        if precision == known:
-            return Embedder(load(model or default_model()), precision=known)
-    raise UsageError(f"--precision {precision!r} is none of {', '.join(PRECISIONS)}")
+    return Embedder(load(model or default_model()), precision=precision.value)
 
 
 @app.command()
@@ -62,7 +54,7 @@ def embed(
         ),
     ] = None,
     any_program: AnyProgramFlag = False,
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = Precision.int8,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -21,6 +21,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.options import Device, DeviceOption, Precision, PrecisionOption
 from arietta.cli.probe import probe
 from arietta.cli.rendering import rendering
 from arietta.errors import InputError, UsageError
@@ -94,10 +95,8 @@ def likelihood(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Decides the windows.")] = 0,
-    precision: Annotated[
-        str, typer.Option(metavar="TYPE", help="On the CPU: int8, int4 or f32.")
-    ] = "int8",
-    device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda or mps.")] = "cpu",
+    precision: PrecisionOption = Precision.int8,
+    device: DeviceOption = Device.cpu,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
@@ -130,7 +129,6 @@ def likelihood(
     from arietta.evaluation.recordings import is_dataset, recordings
     from arietta.output import check_output, whole_file
 
-    where, how = _device(device), _precision(precision)
     labels = [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
     if output is not None:
         check_output(output, force=force)
@@ -163,7 +161,7 @@ def likelihood(
         vocabularies: dict[str, str] = {}
         described: dict[str, dict[str, Any]] = {}
         for name, checkpoint in checkpoints.items():
-            backend = open_backend(checkpoint, where, how)
+            backend = open_backend(checkpoint, device.value, precision.value)
             scored[name] = _score(
                 name,
                 stretches,
@@ -175,7 +173,7 @@ def likelihood(
             described[name] = {
                 "sha256": checkpoint.sha256,
                 "parameters": checkpoint.config.parameter_count(),
-                "precision": precision if device == "cpu" else "float32",
+                "precision": precision.value if device is Device.cpu else "float32",
             }
         if ngram is not None:
             name = f"{NGRAM_ORDER}-gram"
@@ -250,24 +248,6 @@ def _ngram(music: Path, progress: Progress) -> Any:
         raise InputError(f"{music}: nothing to count: no recording with piano notes")
     progress.show(f"counting {NGRAM_ORDER}-grams")
     return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size).nats
-
-
-def _device(name: str) -> Device:
-    from arietta.api import DEVICES
-
-    for known in DEVICES:
-        if name == known:
-            return known
-    raise UsageError(f"--device {name!r} is none of {', '.join(DEVICES)}")
-
-
-def _precision(name: str) -> Precision:
-    from arietta.graphs.packing import PRECISIONS
-
-    for known in PRECISIONS:
-        if name == known:
-            return known
-    raise UsageError(f"--precision {name!r} is none of {', '.join(PRECISIONS)}")
 
 
 def _print(figures: dict[str, Any], labels: Sequence[str]) -> None:

@@ -25,6 +25,14 @@ from arietta.cli.console import (
     print_pairs,
     say,
 )
+from arietta.cli.options import (
+    Device,
+    DeviceOption,
+    Precision,
+    PrecisionOption,
+    ThreadsOption,
+    WavFlag,
+)
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,22 +48,6 @@ class Preset(StrEnum):
     faithful = "faithful"
     balanced = "balanced"
     adventurous = "adventurous"
-
-
-class Precision(StrEnum):
-    """Choices of ``--precision``."""
-
-    int8 = "int8"
-    int4 = "int4"
-    f32 = "f32"
-
-
-class Device(StrEnum):
-    """Choices of ``--device``."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
 
 
 class RequestOptions(TypedDict):
@@ -135,7 +127,7 @@ def generate(
     only_new: Annotated[
         bool, typer.Option("--only-new", help="Write the continuation without the prompt.")
     ] = False,
-    wav: Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")] = False,
+    wav: WavFlag = False,
     preset: Annotated[
         Preset,
         typer.Option(
@@ -195,17 +187,9 @@ def generate(
             help="A small model to draft for a big one: faster, the same kind of music.",
         ),
     ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(metavar="TYPE", help="Of the weights: int8, int4 (smaller, faster) or f32."),
-    ] = Precision.int8,
-    device: Annotated[
-        Device,
-        typer.Option(metavar="NAME", help="cpu; or cuda or mps, which need arietta[gpu]."),
-    ] = Device.cpu,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Processor threads. [default: all cores]")
-    ] = None,
+    precision: PrecisionOption = Precision.int8,
+    device: DeviceOption = Device.cpu,
+    threads: ThreadsOption = None,
     no_grammar: Annotated[
         bool,
         typer.Option(
@@ -253,8 +237,6 @@ def generate(
     }
     Request(**request, variations=variations)
     settings_from(preset.value, **settings)
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
     if prompt is None and prompt_seconds is not None:
         raise UsageError("--prompt-seconds needs a PROMPT")
     if prompt is None and bars is not None:

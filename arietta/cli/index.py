@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from arietta.cli.console import JsonFlag, Progress, clock, emit, new_app, note, say
-from arietta.cli.embed import AnyProgramFlag, ModelOption, open_embedder
+from arietta.cli.embed import ModelOption, open_embedder
+from arietta.cli.options import AnyProgramFlag
 from arietta.errors import UsageError
 
 app = new_app()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
-from arietta.cli.embed import AnyProgramFlag, ModelOption, open_embedder
+from arietta.cli.embed import ModelOption, open_embedder
+from arietta.cli.options import AnyProgramFlag
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:

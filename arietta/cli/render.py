@@ -19,7 +19,15 @@ from arietta.cli.console import (
     print_pairs,
     say,
 )
-from arietta.cli.generate import Device, Precision, Target, name_targets, stopped_by_ctrl_c
+from arietta.cli.generate import Target, name_targets, stopped_by_ctrl_c
+from arietta.cli.options import (
+    Device,
+    DeviceOption,
+    Precision,
+    PrecisionOption,
+    ThreadsOption,
+    WavFlag,
+)
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +89,7 @@ def render(
         str | None,
         typer.Option(metavar="BARS", help="Bars that keep the score's tempo, as 1-4,9."),
     ] = None,
-    wav: Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")] = False,
+    wav: WavFlag = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -101,17 +109,9 @@ def render(
         int | None,
         typer.Option(metavar="K", help="Of a model: the K likeliest; 0 for all. [default: 50]"),
     ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(metavar="TYPE", help="Of a model's weights: int8, int4 or f32."),
-    ] = Precision.int8,
-    device: Annotated[
-        Device,
-        typer.Option(metavar="NAME", help="cpu; or cuda or mps, which need arietta[gpu]."),
-    ] = Device.cpu,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Processor threads. [default: all cores]")
-    ] = None,
+    precision: PrecisionOption = Precision.int8,
+    device: DeviceOption = Device.cpu,
+    threads: ThreadsOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
