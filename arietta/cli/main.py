@@ -120,7 +120,8 @@ def _report(name: str, error: Exception) -> int:
     if usage is not None:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else f"arietta {name}"
-        return _fail(f"{usage()} (see `{path} --help`)", 2)
+        said = usage().replace("Value error, ", "")  # its name for the reason that follows
+        return _fail(f"{said} (see `{path} --help`)", 2)
     what = f"{type(error).__name__}: {error}"
     return _fail(f"a fault of ours, please report it: {what} (--debug shows where)", 1)
 

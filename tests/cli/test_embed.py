@@ -140,7 +140,7 @@ BAD = [
     ("embed music -o a.txt", 2, ".npz"),
     ("embed music -o there.npz", 1, "--force"),
     ("embed music -o a.npz --update there.npz", 1, "not a collection"),
-    ("embed music -o a.npz --precision int2", 2, "int8, int4"),
+    ("embed music -o a.npz --precision int2", 2, "'int8', 'int4'"),
     ("embed music -o a.npz --model nobody", 1, "nobody"),
     ("index music", 2, "-o INDEX"),
     ("index -o i", 2, "nothing to do"),
