@@ -149,7 +149,7 @@ class Model:
             CheckpointError: the model is not conditioned, or its embedding model is another by now.
         """
         from arietta.checkpoints.store import load as load_checkpoint
-        from arietta.inference.embedding import CHUNK_NOTES, Embedder
+        from arietta.inference.embedding import Embedder
 
         if not self.checkpoint.config.conditioned:
             raise CheckpointError(
@@ -163,7 +163,7 @@ class Model:
                 f"{self.name} was taught with other vectors than {found.name} makes now (sha256"
                 f" {found.sha256[:12]}…, expected {made['model_sha256'][:12]}…)"
             )
-        return Embedder(found, chunk_notes=made.get("chunk_notes", CHUNK_NOTES))
+        return Embedder(found, chunk_notes=made.get("chunk_notes"))
 
     @cached_property
     def classifier(self) -> Classifier:

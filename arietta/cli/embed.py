@@ -45,7 +45,7 @@ def embed(
     ],
     model: ModelOption = None,
     chunks: Annotated[
-        bool, typer.Option("--chunks", help="Also the vector of every chunk of 300 notes.")
+        bool, typer.Option("--chunks", help="Also the vector of every chunk (300 notes or fewer).")
     ] = False,
     update: Annotated[
         Path | None,

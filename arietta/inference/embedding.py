@@ -1,8 +1,9 @@
 """Pieces as vectors (specification E.7, arXiv 2506.23869 section 3.3).
 
-A piece is cut into chunks of 300 notes, a chunk becomes one vector, the piece the plain mean of
-them. A checkpoint with an embedding head gives its output at ``<E>``; any other decoder gives the
-mean of its last hidden states over the chunk's tokens. Vectors are not normalised.
+A piece is cut into chunks of 300 notes (fewer where a checkpoint says so), a chunk becomes one
+vector, the piece the plain mean of them. A checkpoint with an embedding head gives its output at
+``<E>``; any other decoder gives the mean of its last hidden states over the chunk's tokens. Vectors
+are not normalised.
 
 Passages, windows of some seconds, get vectors in the same way, for search.
 
@@ -120,7 +121,7 @@ class Embedder:
         checkpoint: of kind ``embedding``, or a language model.
         precision: of the weights on the CPU: ``int8``, ``int4`` or ``f32``.
         threads: processor threads; all physical cores by default.
-        chunk_notes: notes of a chunk.
+        chunk_notes: notes of a chunk; by default what the checkpoint was trained on, else 300.
         backend: runs the model; by default what is fastest on this processor.
 
     Raises:
@@ -136,10 +137,12 @@ class Embedder:
         *,
         precision: Precision = "int8",
         threads: int | None = None,
-        chunk_notes: int = CHUNK_NOTES,
+        chunk_notes: int | None = None,
         backend: Backend | None = None,
     ) -> None:
         checkpoint.require(*self.kinds)
+        if chunk_notes is None:
+            chunk_notes = int(checkpoint.info.get("chunk_notes", CHUNK_NOTES))
         if chunk_notes < 1:
             raise UsageError(f"a chunk needs at least one note, not {chunk_notes}")
         self.checkpoint = checkpoint

@@ -47,6 +47,9 @@ SUMMARY = (
 )
 """Features whose mean over a score tells its usual loudness, speed and touch."""
 
+_OWN = 0.15
+"""What is drawn, beside what is read from the score, in standard deviations at temperature 1."""
+
 _BATCH = 8
 _MIN_GAP_MS, _MAX_GAP_MS = 12.0, 20_000.0
 
@@ -140,7 +143,7 @@ class PerformerPlayer:
     Attributes:
         model: what is asked.
         seed: of everything random.
-        temperature: how much of what pianists do not agree on is drawn: 0 none, 1 as they differ.
+        temperature: how much is drawn at random: 0 nothing, 1 enough to tell two takes apart.
         origin: what else provenance says.
 
     Raises:
@@ -208,7 +211,7 @@ class PerformerPlayer:
         quarters = np.append(np.diff(score.chord_tick) / score.division, 0.0)
         quarters[-1] = float(score.duration_quarter[chord == k - 1].max())
         tempo = _spread_out(of_chords(outputs[:, 1]))
-        tempo = _mixed(tempo, _swell(score.chord_tick / score.division, rng), 0.3 * heat)
+        tempo = _mixed(tempo, _swell(score.chord_tick / score.division, rng), _OWN * heat)
         gap = np.exp(slow + slow_spread * tempo) * quarters
         gap = np.clip(gap, _MIN_GAP_MS, _MAX_GAP_MS)
         start = min(float(score.onset_ms[0]), 5_000.0)
@@ -222,11 +225,11 @@ class PerformerPlayer:
 
         velocity = _spread_out(outputs[:, 0])
         wave = _swell(score.onset_quarter, rng) + 0.5 * rng.normal(size=len(score))
-        velocity = _mixed(velocity, wave, 0.3 * heat)
+        velocity = _mixed(velocity, wave, _OWN * heat)
         velocity = np.clip(np.rint(loud + loud_spread * velocity), 1, 127)
 
         length = _spread_out(outputs[:, 2])
-        length = _mixed(length, rng.normal(size=len(score)), 0.3 * heat)
+        length = _mixed(length, rng.normal(size=len(score)), _OWN * heat)
         duration = np.exp(touch + touch_spread * length) * gap[chord]
         pedal_ms, pedal_value = _pedal(chord_ms, gap, outputs[:, 4:], of_chords, rng, heat)
         return PerformedNotes(

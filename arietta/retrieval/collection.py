@@ -25,8 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arietta.data.shards import DESCRIPTION
-from arietta.data.sources import MANIFEST, MIDI_SUFFIXES, Item, find_sources, read_source
+from arietta.data.shards import DESCRIPTION, open_dataset, read_grid
+from arietta.data.sources import (
+    MANIFEST,
+    MIDI_SUFFIXES,
+    Item,
+    Source,
+    find_sources,
+    read_source,
+)
 from arietta.errors import InputError
 from arietta.inference.embedding import Embedder, Embedding, Passages, Stretches
 from arietta.midi.notes import Piece
@@ -203,8 +210,9 @@ def music_items(paths: Sequence[Path]) -> Iterator[Item]:
         plain = path.is_dir() and not any(
             (path / name).is_file() for name in (MANIFEST, DESCRIPTION)
         )
+        on_grid = (path / DESCRIPTION).is_file() and open_dataset(path).form == "grid"
         single = path.is_file() and path.name.lower().endswith(MIDI_SUFFIXES)
-        for item in read_source(source):
+        for item in _grid_items(source) if on_grid else read_source(source):
             empty = False
             name = str(path / item.path) if plain else str(path) if single else item.id
             if name not in seen:
@@ -212,6 +220,21 @@ def music_items(paths: Sequence[Path]) -> Iterator[Item]:
                 yield Item(**{**item.__dict__, "id": name})
         if empty:
             raise InputError(f"{path}: no MIDI files in it")
+
+
+def _grid_items(source: Source) -> Iterator[Item]:
+    """Pieces of a dataset on the token grid: all that a token model sees of them is there."""
+    for row, notes in read_grid(open_dataset(source.path)):
+        columns = notes.columns()
+        yield Item(
+            f"{source.label}:{row.id}" if source.renamed else row.id,
+            row.source or source.label,
+            row.id,
+            piece=Piece.from_ms(
+                columns.onset_ms, columns.duration_ms, columns.pitch, columns.velocity
+            ),
+            known={**row.metadata, "split": row.split, "group": row.group},
+        )
 
 
 def read_item(item: Item) -> tuple[Piece, str]:

@@ -9,12 +9,14 @@ so does not hang on memory.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.data.views import ViewSettings, ViewStream
+from arietta.inference.embedding import CHUNK_NOTES
 from arietta.models.aria import AriaDecoder
 from arietta.models.config import AriaConfig
 from arietta.tokenizers.vocabulary import EOS, PAD
@@ -107,6 +109,11 @@ class ContrastiveTask(DecoderTask):
             min_notes=options.min_notes,
             max_notes=options.max_notes,
         )
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Notes of a chunk: no more than it was trained on."""
+        return {"chunk_notes": min(CHUNK_NOTES, self._options.max_notes)}
 
     def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
         """Gradients of one optimiser step over the pairs of all streams and processes."""

@@ -145,6 +145,16 @@ def test_bytes_cost_little(golden_dir: Path, pieces: list[Piece]) -> None:
     assert cosine > 0.995
 
 
+def test_a_checkpoint_may_name_its_chunks(small: Embedder, tmp_path: Path) -> None:
+    found = small.checkpoint
+    folder = store.save(
+        tmp_path / "m", found.config, found.tensors, name="m", info={"chunk_notes": 120}
+    )
+    assert Embedder(store.load(folder), threads=1).chunk_notes == 120
+    assert Embedder(store.load(folder), threads=1, chunk_notes=7).chunk_notes == 7
+    assert small.chunk_notes == 300
+
+
 def test_the_default_is_there() -> None:
     assert store.load(default_model()).kind in ("embedding", "lm")
 

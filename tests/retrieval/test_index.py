@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from arietta.checkpoints import store
+from arietta.data.grid import grid_of
+from arietta.data.shards import Row as DatasetRow
+from arietta.data.shards import ShardWriter
 from arietta.errors import InputError, UsageError
 from arietta.inference.embedding import Embedder, Passages
 from arietta.midi.notes import Piece
@@ -310,3 +313,21 @@ def test_what_points_can_be_coloured_by(embedder: Embedder, music: Path) -> None
     assert len(set(found["folder"])) == 2
     few = Collection({"pooling": "end"}, {e.path: e for e in entries[:2]})
     assert layout(few).shape == (2, 2) and np.isfinite(layout(few)).all()
+
+
+def test_a_dataset_on_the_grid_gives_the_same_vectors(embedder: Embedder, tmp_path: Path) -> None:
+    assets = Path(__file__).resolve().parents[2] / "arietta" / "assets" / "prompts"
+    files = sorted(assets.glob("*.mid"))
+    with ShardWriter(tmp_path / "set", "grid", rows_per_group=2) as writer:
+        for file in files:
+            row = DatasetRow(file.stem, "train", f"g-{file.stem}", "prompts", {"composer": "x"})
+            writer.add(row, grid_of(read(file)))
+    from_files = build(files, embedder)
+    from_grid = build([tmp_path / "set"], embedder)
+    assert set(from_grid.entries) == {file.stem for file in files}
+    for file in files:
+        found = from_grid.entries[file.stem]
+        # The pedal lies in the durations of the one and beside the notes of the other.
+        wanted = from_files.entries[str(file)].embedding.vector
+        np.testing.assert_allclose(found.embedding.vector, wanted, atol=1e-5)
+        assert found.metadata["split"] == "train" and found.metadata["composer"] == "x"
