@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
 DEFAULT_MODEL = "small"
+DEFAULT_RENDERER = "performer"
 CONDITIONED_MODEL = "small-conditioned"
 DEFAULT_GUIDANCE = 1.5
 _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
@@ -325,7 +326,7 @@ class Renderer:
 
 
 def load_renderer(
-    name: str | PathLike[str] | None = None,
+    name: str | PathLike[str] = DEFAULT_RENDERER,
     *,
     seed: int = 0,
     device: Device = "cpu",
@@ -336,8 +337,7 @@ def load_renderer(
     """Load somebody who plays scores.
 
     Args:
-        name: ``rules``, or a rendering model: a registered name, a folder or a public file; what
-            ships with arietta by default.
+        name: a rendering model: a registered name, a folder or a public file; or ``rules``.
         seed: of what is drawn at random.
         device, precision, threads, offline: as for ``load``.
 
@@ -345,11 +345,11 @@ def load_renderer(
         CheckpointError: there is no such model, or it renders nothing.
     """
     from arietta.rendering.blocks import BlockSettings
-    from arietta.rendering.render import default_model, open_player
+    from arietta.rendering.render import open_player
 
     return Renderer(
         open_player(
-            default_model() if name is None else name,
+            name,
             BlockSettings(seed=seed),
             device=device,
             precision=precision,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from arietta.checkpoints import store
 from arietta.checkpoints.convert import check_shapes
 from arietta.checkpoints.tensors import CheckpointTensors, Float32Array, StoredType, TensorFile
 from arietta.errors import CheckpointError
-from arietta.models.performer_config import PerformerConfig
+from arietta.models.performer_config import PerformerConfig, member_prefix
 
 ARCHITECTURE = "performer"
 KIND = "renderer"
@@ -85,6 +85,38 @@ def load_folder(folder: Path) -> LoadedPerformer:
         promise = f"{store.CONFIG} was written for"
         store.check_hash(weights, found.sha256, str(values["sha256"]), promise)
     return found
+
+
+def join(
+    folders: Sequence[Path], folder: Path, *, name: str, stored: StoredType = "float32"
+) -> Path:
+    """Write a model of several that answers with the mean of their answers.
+
+    Args:
+        folders: of models of one size.
+        folder: created when it is missing.
+        name: what it is called in provenance.
+        stored: how matrices are stored.
+
+    Raises:
+        CheckpointError: a model cannot be loaded, or they are not of one size.
+        OutputError: something exists or cannot be written.
+    """
+    models = [load_folder(place) for place in folders]
+    alone = {replace(model.config, members=1) for model in models}
+    if len(alone) != 1:
+        raise CheckpointError(f"{name}: models that answer together are of one size")
+    names = list(alone.pop().tensor_shapes())
+    tensors: dict[str, Float32Array] = {}
+    member = 0
+    for model in models:
+        for own in range(model.config.members):
+            for tensor in names:
+                tensors[member_prefix(member) + tensor] = model.tensors[member_prefix(own) + tensor]
+            member += 1
+    levels = np.mean([model.levels for model in models], axis=0)
+    config = replace(models[0].config, members=member)
+    return save(folder, config, tensors, levels, name=name, stored=stored)
 
 
 def save(

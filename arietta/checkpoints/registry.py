@@ -125,6 +125,8 @@ _SHIPPED = (
         "continues piano performances on a laptop; trained on the corpus named in its card",
         "lm",
     ),
+    ("small-embedding", "pieces as vectors: arietta search, map, embed", "embedding"),
+    ("performer", "plays scores with expression: arietta render", "renderer"),
 )
 
 
@@ -135,30 +137,30 @@ def models_dir() -> Path:
 
 def entries() -> list[ModelEntry]:
     """Every checkpoint known by name: shipped, added by the user, on the hub."""
-    found = []
-    for name, summary, kind in _SHIPPED:
-        folder = assets_dir() / name
-        licence = _folder_value(folder, "licence", "see its model card")
-        found.append(ModelEntry(name, summary, kind, licence, folder=folder))
+    found = [
+        _on_disk(assets_dir() / name, summary, kind, "see its model card")
+        for name, summary, kind in _SHIPPED
+    ]
     if models_dir().is_dir():
-        for folder in sorted(models_dir().iterdir()):
-            if (folder / "config.json").is_file():
-                licence = _folder_value(folder, "licence", "not stated")
-                found.append(
-                    ModelEntry(folder.name, "added on this machine", "", licence, folder=folder)
-                )
+        found += [
+            _on_disk(folder, "added on this machine", "", "not stated")
+            for folder in sorted(models_dir().iterdir())
+            if (folder / "config.json").is_file()
+        ]
     return [*found, *_HUB]
 
 
-def _folder_value(folder: Path, key: str, default: str) -> str:
-    """One value of a folder's ``config.json``; a list must not fail over one bad folder."""
+def _on_disk(folder: Path, summary: str, kind: str, licence: str) -> ModelEntry:
+    """The entry of a folder; a list must not fail over one that is bad."""
     import json
 
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(values.get(key, default))
-    except (OSError, ValueError, AttributeError):
-        return default
+        licence = str(values.get("licence", licence))
+        parameters = int(values.get("parameters", 0)) or None
+    except (OSError, ValueError, TypeError, AttributeError):
+        parameters = None
+    return ModelEntry(folder.name, summary, kind, licence, folder=folder, parameters=parameters)
 
 
 def find(name: str) -> ModelEntry | None:

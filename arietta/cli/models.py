@@ -183,6 +183,32 @@ def convert(
         say(str(path))
 
 
+@app.command("join")
+def join(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL MODEL…", help="Folders of rendering models.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.")],
+    stored: Annotated[
+        Stored, typer.Option(metavar="TYPE", help="float32, bfloat16, float16 or int8.")
+    ] = Stored.float32,
+    as_json: JsonFlag = False,
+) -> None:
+    """Several small rendering models into one that answers with the mean of their answers.
+
+    \b
+    Example:
+      arietta models join run-1/model run-2/model -o performer
+    """
+    from arietta.checkpoints.performer import join as join_models
+
+    path = join_models(models, output, name=output.name, stored=stored.value)
+    if as_json:
+        emit({"output": str(path)})
+    else:
+        say(str(path))
+
+
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{k}: {v}" for k, v in value.items())

@@ -91,23 +91,30 @@ def render(
     ] = None,
     wav: WavFlag = False,
     model: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="NAME",
-            help="Who plays: rules, or a rendering model by name, file or folder. [default: rules]",
+            help="Who plays: a rendering model by name, file or folder; or rules.",
         ),
-    ] = None,
+    ] = "performer",
     temperature: Annotated[
         float | None,
-        typer.Option(metavar="T", help="Of a model: 0..2; 0 always takes the top. [default: 1]"),
+        typer.Option(
+            metavar="T", help="Of a model: 0..2; 0 leaves nothing to chance. [default: 1]"
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(metavar="P", help="Of a model: the likeliest that make up P. [default: 0.95]"),
+        typer.Option(
+            metavar="P",
+            help="Of a Pianist Transformer: the likeliest that make up P. [default: 0.95]",
+        ),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Of a model: the K likeliest; 0 for all. [default: 50]"),
+        typer.Option(
+            metavar="K", help="Of a Pianist Transformer: the K likeliest; 0 for all. [default: 50]"
+        ),
     ] = None,
     precision: PrecisionOption = Precision.int8,
     device: DeviceOption = Device.cpu,
@@ -117,9 +124,9 @@ def render(
 ) -> None:
     """Play a score with expression: timing, dynamics, articulation, pedal.
 
-    Every note of the score is played exactly once. Without a model the performance follows rules
-    of musicians' practice. Ctrl-C stops and keeps what was performed so far; the rest stays as
-    written. Every file carries what made it in a text event.
+    Every note of the score is played exactly once. With --model rules the performance follows rules
+    of musicians' practice instead of a model. Ctrl-C stops and keeps what was performed so far; the
+    rest stays as written. Every file carries what made it in a text event.
 
     \b
     Examples:
@@ -133,7 +140,8 @@ def render(
     from arietta.midi.scores import read_score
     from arietta.output import check_output
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
-    from arietta.rendering.render import RULES, default_model, open_player
+    from arietta.rendering.performer import PerformerPlayer
+    from arietta.rendering.render import RULES, open_player
 
     # Everything that can be refused is refused before the work.
     if variations < 1:
@@ -141,9 +149,8 @@ def render(
     settings = settings_from(
         randbits(31) if seed is None else seed, temperature=temperature, top_p=top_p, top_k=top_k
     )
-    who = default_model() if model is None else model
-    if who == RULES and not (temperature is None and top_p is None and top_k is None):
-        raise UsageError("--temperature, --top-p and --top-k are a model's; name one by --model")
+    if model == RULES and not (temperature is None and top_p is None and top_k is None):
+        raise UsageError("--temperature, --top-p and --top-k are a model's; rules have none")
     controls = Controls(
         parse_scale(dynamics, "dynamics"),
         parse_scale(rubato, "rubato"),
@@ -160,13 +167,13 @@ def render(
         if target.wav is not None:
             check_output(target.wav, force=force)
     rows = ScoreNotes.from_piece(read_score(score))
-    if model is None and who == RULES:
-        note("no rendering model ships yet: played by rules (--model NAME for a model)")
     for remark in rows.remarks:
         note(f"{score}: {remark}")
     player = open_player(
-        who, settings, device=device.value, precision=precision.value, threads=threads
+        model, settings, device=device.value, precision=precision.value, threads=threads
     )
+    if isinstance(player, PerformerPlayer) and not (top_p is None and top_k is None):
+        raise UsageError(f"--top-p and --top-k do nothing to {model}; it takes --temperature")
     began = time.perf_counter()
     made, interrupted = perform(rows, player, variations, controls, as_json=as_json)
     seconds = time.perf_counter() - began

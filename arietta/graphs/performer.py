@@ -17,7 +17,7 @@ from arietta.graphs.aria import graph_input
 from arietta.graphs.layers import constant, integers, layer_norm, linear, rotate
 from arietta.graphs.packing import Packed
 from arietta.models.config import NORM_EPS, ROPE_BASE
-from arietta.models.performer_config import TIME_SCALE, PerformerConfig
+from arietta.models.performer_config import TIME_SCALE, PerformerConfig, member_prefix
 
 Vector = Callable[[str], npt.NDArray[np.float32]]
 
@@ -33,12 +33,39 @@ def performer_graph(config: PerformerConfig, tensor: Vector) -> ov.Model:
         A graph of ``pitch`` (B, T) int64, ``features`` (B, T, F), ``cos`` and ``sin`` (B, H, T, K)
         and ``mask`` (B, 1, 1, T), added to the scores; its result is (B, T, len(OUTPUTS)).
     """
-    d, heads, k = config.d_model, config.n_heads, config.head_dim
+    heads, k = config.n_heads, config.head_dim
     pitch = graph_input("pitch", [-1, -1], ov.Type.i64)
     features = graph_input("features", [-1, -1, config.n_features], ov.Type.f32)
     cos = graph_input("cos", [-1, heads, -1, k], ov.Type.f32)
     sin = graph_input("sin", [-1, heads, -1, k], ov.Type.f32)
     mask = graph_input("mask", [-1, 1, 1, -1], ov.Type.f32)
+    inputs = (pitch, features, cos, sin, mask)
+    found = [
+        _member(config, _behind(tensor, member_prefix(member)), *inputs)
+        for member in range(config.members)
+    ]
+    out = found[0]
+    for other in found[1:]:
+        out = op.add(out, other)
+    out = op.multiply(out, op.constant(np.float32(1 / config.members)))
+    return ov.Model([op.result(out)], list(inputs), "performer")
+
+
+def _behind(tensor: Vector, prefix: str) -> Vector:
+    return lambda name: tensor(prefix + name)
+
+
+def _member(
+    config: PerformerConfig,
+    tensor: Vector,
+    pitch: Any,
+    features: Any,
+    cos: Any,
+    sin: Any,
+    mask: Any,
+) -> Any:
+    """What one member answers, (B, T, len(OUTPUTS))."""
+    d, heads, k = config.d_model, config.n_heads, config.head_dim
     scale = op.constant(np.float32(k**-0.5))
 
     def times(x: Any, name: str) -> Any:
@@ -69,7 +96,7 @@ def performer_graph(config: PerformerConfig, tensor: Vector) -> ov.Model:
         y = op.multiply(op.swish(times(y, f"{layer}.gate")), times(y, f"{layer}.up"))
         x = op.add(x, times(y, f"{layer}.down"))
     out = op.add(times(norm(x, "norm"), "head"), constant(tensor("head.bias")))
-    return ov.Model([op.result(out)], [pitch, features, cos, sin, mask], "performer")
+    return out
 
 
 def rotary_tables(

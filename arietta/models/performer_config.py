@@ -37,6 +37,7 @@ class PerformerConfig:
         ff_mult: inner width of the SwiGLU block = ff_mult * d_model.
         n_features: numbers that describe a row, see ``rendering.features``.
         max_notes: rows of a window.
+        members: models of this size whose answers are averaged.
     """
 
     d_model: int = 192
@@ -45,6 +46,7 @@ class PerformerConfig:
     ff_mult: int = 3
     n_features: int = 36
     max_notes: int = 512
+    members: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -62,7 +64,14 @@ class PerformerConfig:
         return self.d_model // self.n_heads
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor."""
+        """Name -> shape of every tensor; those of each member behind ``member_prefix``."""
+        return {
+            member_prefix(member) + name: shape
+            for member in range(self.members)
+            for name, shape in self._member_shapes().items()
+        }
+
+    def _member_shapes(self) -> dict[str, tuple[int, ...]]:
         d, inner = self.d_model, self.ff_mult * self.d_model
         shapes: dict[str, tuple[int, ...]] = {
             "pitch.weight": (128, d),
@@ -100,9 +109,15 @@ class PerformerConfig:
         Raises:
             CheckpointError: unknown or missing settings.
         """
+        values = {"members": 1, **values}  # older files have one
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             raise CheckpointError(
                 f"model settings {sorted(set(values) ^ known)}: unknown or missing"
             )
         return cls(**values)
+
+
+def member_prefix(member: int) -> str:
+    """What stands before the names of a member's tensors; nothing before the first one's."""
+    return f"member.{member}." if member else ""

@@ -23,7 +23,6 @@ from arietta.midi.flat import FlatNotes, pedal_of
 from arietta.midi.notes import Int32Array, Piece
 from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import IntArray
-from arietta.paths import assets_dir
 from arietta.rendering.blocks import BlockRender, BlockSettings, Progress
 from arietta.rendering.controls import Controls, apply_controls
 from arietta.rendering.rules import RuleRenderer, Strengths
@@ -328,13 +327,8 @@ def render(
     ]
 
 
-def default_model() -> str:
-    """Who plays unless somebody else is named: the shipped model, or the rules where none ships."""
-    return SHIPPED if (assets_dir() / SHIPPED).is_dir() else RULES
-
-
 def open_player(
-    model: str | PathLike[str] = RULES,
+    model: str | PathLike[str] = SHIPPED,
     settings: BlockSettings | None = None,
     *,
     device: str = "cpu",

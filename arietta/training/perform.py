@@ -199,6 +199,8 @@ class PerformTask(Task):
         config = recipe.model if before is None else before.config
         if not isinstance(config, PerformerConfig) or recipe.model not in (None, config):
             raise UsageError(f"{recipe.name}: perform needs a model of its own kind")
+        if config.members > 1:
+            raise UsageError(f"{recipe.name}: models learn one by one; join them afterwards")
         if config.n_features != len(FEATURES):
             raise UsageError(f"{recipe.name}: model.n_features has to be {len(FEATURES)}")
         self.config = config

@@ -37,13 +37,24 @@ def said(path: Path) -> dict:
 
 def test_by_rule(arietta: Command, score: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    done = arietta("render", score, "--seed", 4)
-    assert done.code == 0 and "played by rules" in done.err
+    done = arietta("render", score, "--seed", 4, "--model", "rules")
+    assert done.code == 0, done.err
     assert "score-played.mid: 24 notes" in done.out and "seed 4" in done.out
     assert pitches(tmp_path / "score-played.mid") == pitches(score)
     assert said(tmp_path / "score-played.mid")["model"] == "rules"
     again = arietta("render", score)
     assert again.code == 1 and "--force" in again.err
+
+
+def test_by_the_model_that_ships(arietta: Command, score: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.mid"
+    done = arietta("render", score, "-o", out, "--seed", 4, "--editable")
+    assert done.code == 0, done.err
+    assert said(out)["model"] == "performer" and pitches(out) == pitches(score)
+    velocity = read(out).notes.velocity.astype(float)
+    assert velocity.std() > 3 and 30 < velocity.mean() < 100
+    refused = arietta("render", score, "-o", tmp_path / "b.mid", "--top-k", 3)
+    assert refused.code == 2 and "it takes --temperature" in refused.err
 
 
 def test_by_model(arietta: Command, score: Path, tmp_path: Path) -> None:
@@ -111,8 +122,8 @@ def test_what_is_stopped_is_kept(
         ("none.mid", 1, "cannot be read"),
         ("score.mid -o out.wav", 2, "call it out.mid"),
         ("score.mid --variations 0", 2, "--variations"),
-        ("score.mid --temperature 0.5", 2, "name one by --model"),
-        ("score.mid --model rules --top-k 3", 2, "name one by --model"),
+        ("score.mid --model rules --temperature 0.5", 2, "rules have none"),
+        ("score.mid --model rules --top-k 3", 2, "rules have none"),
         ("score.mid --model x.safetensors", 1, "no such checkpoint"),
         ("score.mid --model small", 1, "a pianist model is needed"),
         ("score.mid --dynamics loud", 2, "--dynamics"),

@@ -20,6 +20,7 @@ from arietta.midi.score import ScoreNotes
 from arietta.midi.tempo import TempoMap
 from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls
+from arietta.rendering.performer import PerformerPlayer
 from arietta.rendering.render import (
     PianistPlayer,
     RulePlayer,
@@ -188,7 +189,8 @@ def test_random_scores_keep_all_their_notes(rows, seed: int) -> None:
 
 
 def test_players_by_name() -> None:
-    assert isinstance(open_player(), RulePlayer)
+    assert isinstance(open_player(), PerformerPlayer)
+    assert isinstance(open_player("rules"), RulePlayer)
     found = open_player(GOLDEN / "model", BlockSettings(seed=4), precision="f32", threads=1)
     assert isinstance(found, PianistPlayer)
     assert found.provenance["seed"] == 4 and len(found.provenance["model_sha256"]) == 64

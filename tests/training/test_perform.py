@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.checkpoints.performer import LoadedPerformer, is_performer, load_folder, save
+from arietta.checkpoints.performer import LoadedPerformer, is_performer, join, load_folder, save
 from arietta.data.pairs import Pair, write_pairs
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import CheckpointError, InputError, UsageError
@@ -212,6 +213,35 @@ def test_the_graph_is_the_module(player: PerformerPlayer) -> None:
         )[0]
     found = player.model.outputs(score, features)
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)
+
+
+def test_models_answer_together(player: PerformerPlayer, tmp_path: Path) -> None:
+    one = player.model.checkpoint
+    other = Performer(SMALL)
+    initialise(other, 2)
+    tensors = {name: value.detach().numpy() for name, value in other.state_dict().items()}
+    save(tmp_path / "2", SMALL, tensors, one.levels + 1, name="2")
+    folders = [one.path.parent, tmp_path / "2"]
+    both = load_folder(join(folders, tmp_path / "both", name="both"))
+    assert both.config.members == 2
+    assert both.config.parameter_count() == 2 * SMALL.parameter_count()
+    np.testing.assert_allclose(both.levels, one.levels + 0.5, atol=1e-6)
+    three = load_folder(join([*folders[:1], both.path.parent], tmp_path / "three", name="three"))
+    score = a_score(3, 60)
+    features = score_features(score)
+    a, b = (PerformerModel(load_folder(f), 1).outputs(score, features) for f in folders)
+    assert np.abs(a - b).max() > 0.01
+    found = PerformerModel(both, 1).outputs(score, features)
+    np.testing.assert_allclose(found, (a + b) / 2, atol=1e-4)
+    found = PerformerModel(three, 1).outputs(score, features)
+    np.testing.assert_allclose(found, (2 * a + b) / 3, atol=1e-4)
+    odd = replace(SMALL, n_layers=1)
+    rest = {name: value for name, value in tensors.items() if name in odd.tensor_shapes()}
+    save(tmp_path / "odd", odd, rest, one.levels, name="odd")
+    with pytest.raises(CheckpointError, match="of one size"):
+        join([*folders, tmp_path / "odd"], tmp_path / "no", name="no")
+    with pytest.raises(UsageError, match="one by one"):
+        PerformTask(recipe(init=str(both.path.parent), model=None), tmp_path / "pairs")
 
 
 @settings(max_examples=40, deadline=None)
