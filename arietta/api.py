@@ -40,7 +40,7 @@ DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
 DEFAULT_MODEL = "small"
 DEFAULT_RENDERER = "performer"
 CONDITIONED_MODEL = "small-conditioned"
-DEFAULT_GUIDANCE = 1.5
+DEFAULT_GUIDANCE = 2.5
 _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
 
 

@@ -125,6 +125,7 @@ _SHIPPED = (
         "continues piano performances on a laptop; trained on the corpus named in its card",
         "lm",
     ),
+    ("small-conditioned", "goes on towards an example: arietta generate --like", "conditioned"),
     ("small-embedding", "pieces as vectors: arietta search, map, embed", "embedding"),
     ("performer", "plays scores with expression: arietta render", "renderer"),
 )

@@ -169,7 +169,7 @@ def generate(
         float | None,
         typer.Option(
             metavar="G",
-            help="0..10, with --like: 0 ignores it, 1 follows it, more exaggerates. [default: 1.5]",
+            help="0..10, with --like: 0 ignores it, 1 follows it, more exaggerates. [default: 2.5]",
         ),
     ] = None,
     model: Annotated[
@@ -209,7 +209,7 @@ def generate(
       arietta generate
       arietta generate prompt.mid -o out.mid --seconds 30 --variations 4 --seed 7 --wav
       arietta generate prompt.mid -o out.mid --prompt-seconds 15 --bars 8 --only-new
-      arietta generate prompt.mid -o out.mid --like reference.mid --guidance 1.5
+      arietta generate prompt.mid -o out.mid --like reference.mid --guidance 2.5
       arietta generate --style chopin --style nocturne --seconds 60 --end
     """
     from secrets import randbits

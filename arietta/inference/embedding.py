@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from arietta.errors import InputError, UsageError
 from arietta.inference.backends import Backend, Floats, Ids, cpu_backend
 from arietta.midi.notes import DRUM_CHANNEL, Piece, program_table
-from arietta.paths import assets_dir
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.excerpts import chunks_of_notes
 from arietta.tokenizers.relative import RelativeTokenizer
@@ -38,7 +37,7 @@ Key = TypeVar("Key", bound=Hashable)
 CHUNK_NOTES = 300
 MAX_TOKENS = 2048
 """Tokens of a chunk; more are cut, and ``<E>`` takes the place of the last one kept."""
-_SHIPPED = ("small-embedding", "small")
+SHIPPED = "small-embedding"
 _BATCH_TOKENS = 8_192
 _BATCH_ROWS = 16
 _CACHE_BYTES = 128 << 20  # of keys and values of a batch; big models have enough to do with less
@@ -109,9 +108,8 @@ class Passages:
 
 
 def default_model() -> str:
-    """Name of the shipped model that embeds best: one with an embedding head, once there is one."""
-    names = [name for name in _SHIPPED if (assets_dir() / name).is_dir()]
-    return names[0] if names else _SHIPPED[-1]
+    """Name of the shipped model that embeds."""
+    return SHIPPED
 
 
 class Embedder:

@@ -79,6 +79,24 @@ def test_only_new_bars_and_default_name(arietta: Command, desk: Path) -> None:
     assert done.json["music_seconds"] < 2 + 10  # one bar of 4/4 at 120, and a note's length
 
 
+def test_like_another_file(arietta: Command, desk: Path) -> None:
+    words = ["generate", "waltz.mid", "--prompt-seconds", 4, "--seconds", 2, "--seed", 1, "--json"]
+    nocturne, jazz = (f"arietta/assets/prompts/{n}.mid" for n in ("nocturne", "smooth_jazz"))
+    made = {}
+    for name, reference in (("a", nocturne), ("b", jazz), ("c", jazz)):
+        file = Path(__file__).resolve().parents[2] / reference
+        done = arietta(*words, "-o", f"{name}.mid", "--like", file, "--guidance", 6)
+        assert done.code == 0, done.err
+        used = done.json["provenance"]
+        assert used["model"] == "small-conditioned" and used["guidance"] == 6
+        assert used["like"] == file.name
+        made[name] = read(desk / f"{name}.mid").notes.pitch.tolist()
+    assert made["a"] != made["b"] == made["c"]
+    assert arietta(*words, "-o", "d.mid", "--guidance", 2).code == 2
+    refused = arietta(*words, "-o", "d.mid", "--like", "waltz.mid", "--model", "small")
+    assert refused.code == 1 and "has not learned to resemble" in refused.err
+
+
 def test_from_scratch(arietta: Command, desk: Path) -> None:
     done = arietta(*"generate --seconds 1 --style chopin --temperature 0.5 --seed 5".split())
     assert done.code == 0 and (desk / "arietta-5.mid").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import zipfile
 from dataclasses import replace
 from importlib import import_module
@@ -62,7 +63,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ARIETTA_PLAYER", "true")
-    names = "my prompt nocturne more more-1 another transcription"
+    names = "my prompt nocturne more more-1 another transcription reference"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
     hands = note_table(
@@ -157,6 +158,9 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
         assert run("data build my-midi -o dataset --preset none".split()) == 0
     if "my-classifier/model" in words:
         classifier(desk / "my-classifier" / "model")
+    if "run-1/model" in words:
+        for run_name in ("run-1", "run-2"):
+            shutil.copytree(ROOT / "arietta/assets/performer", desk / run_name / "model")
     if "pairs.parquet" in words and words[:2] != ["data", "pairs"]:
         assert run("data pairs my-takes -o pairs.parquet".split()) == 0
     for at, word in enumerate(words):
