@@ -84,7 +84,7 @@ def draw(path: Path, runs: dict[str, dict[str, Any]], unit: str) -> None:
         axis.set_xscale("log")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-        axis.set_ylim(min(lowest) - 0.05, min(lowest) + 1.2)
+        axis.set_ylim(min(lowest) - 0.05, max(min(lowest) + 1.2, max(lowest) + 0.2))
     axes[0].set_ylabel(f"validation, nats per token{unit}")
     axes[1].legend(fontsize=8)
     figure.tight_layout()
