@@ -10,6 +10,7 @@ import pytest
 
 from arietta.midi.notes import Piece, note_table
 from arietta.midi.reader import read
+from arietta.midi.scores import read_score
 from arietta.midi.tempo import TempoMap
 
 from .conftest import Command
@@ -55,6 +56,19 @@ def test_by_the_model_that_ships(arietta: Command, score: Path, tmp_path: Path) 
     assert velocity.std() > 3 and 30 < velocity.mean() < 100
     refused = arietta("render", score, "-o", tmp_path / "b.mid", "--top-k", 3)
     assert refused.code == 2 and "it takes --temperature" in refused.err
+
+
+def test_a_score_in_notation(arietta: Command, golden_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("verovio")
+    out = tmp_path / "a.mid"
+    score = golden_dir / "scores" / "small.musicxml"
+    done = arietta("render", score, "-o", out, "--editable", "--seed", 1, "--json")
+    assert done.code == 0, done.err
+    played = read(out)
+    assert len(played) == done.json["notes"] > 12  # the repeat is played, the trill played out
+    assert played.time_signatures[0][1:] == read_score(score).time_signatures[0][1:]
+    assert len(set(played.tempo.us_per_quarter.tolist())) > 2
+    assert len(set(played.notes.velocity.tolist())) > 2
 
 
 def test_by_model(arietta: Command, score: Path, tmp_path: Path) -> None:
