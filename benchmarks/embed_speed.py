@@ -81,6 +81,7 @@ def _big(repeats: int, with_torch: bool) -> dict[str, Any]:
         tensors=_RandomTensors(config, 0),
         tokenizer="full",
         require=lambda *kinds: None,
+        info={},
     )
     piece = _excerpt(NOTES)
     began = time.perf_counter()
