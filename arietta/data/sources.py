@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ from arietta.data.shards import DESCRIPTION, Dataset, Shard, open_dataset, read_
 from arietta.errors import InputError, MissingExtraError, UsageError
 from arietta.midi.notes import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES
+from arietta.midi.zips import open_zip, read_member
 
 MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 TAR_SUFFIXES = (".tar", ".tar.zst", ".tzst", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -235,9 +238,23 @@ def _open_tar(path: Path, raw: IO[bytes]) -> tarfile.TarFile:
     return tarfile.open(fileobj=raw, mode="r|*")
 
 
-# zipfile says RuntimeError of a file with a password, and NotImplementedError of a compression that
-# it does not know.
-_MEMBER_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+def _archive_errors() -> tuple[type[Exception], ...]:
+    """What reading an archive raises when it is damaged; zstandard's own only if it is there."""
+    try:
+        from zstandard import ZstdError
+    except ImportError:
+        return _DAMAGED
+    return (*_DAMAGED, ZstdError)
+
+
+_DAMAGED: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def _archive(
@@ -263,14 +280,9 @@ def _archive(
                 continue
             try:
                 yield name, load(), "", stamp, consumed
-            except _MEMBER_ERRORS as error:
+            except zipfile.BadZipFile as error:
                 yield name, b"", f"cannot be read from {path.name}: {error}", stamp, consumed
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
-        yield "", b"", f"{path.name} is damaged from here on: {error}", stamp, stat.st_size
-    except Exception as error:
-        # The decompressors have exception classes of their own.
-        if type(error).__module__.split(".")[0] not in ("zstandard", "zstd", "backend_c", "lzma"):
-            raise
+    except _archive_errors() as error:
         yield "", b"", f"{path.name} is damaged from here on: {error}", stamp, stat.st_size
 
 
@@ -286,7 +298,7 @@ def read_members(archive: Path, suffixes: str | tuple[str, ...]) -> Iterator[tup
         for name, _, load, _ in files:
             if name.lower().endswith(suffixes):
                 yield name, load()
-    except (OSError, EOFError, tarfile.TarError, *_MEMBER_ERRORS) as error:
+    except _archive_errors() as error:
         raise InputError(f"{archive}: damaged, or cannot be unpacked: {error}") from None
 
 
@@ -303,12 +315,12 @@ def _tar_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:
 
 
 def _zip_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         consumed = 0
         for info in archive.infolist():
             consumed += info.compress_size
             if not info.is_dir():
-                yield info.filename, info.file_size, lambda info=info: archive.read(info), consumed
+                yield info.filename, info.file_size, partial(read_member, archive, info), consumed
 
 
 def _is_midi(name: str) -> bool:

@@ -27,6 +27,7 @@ from arietta.midi.notes import Piece
 from arietta.midi.ornaments import Ornament, play_out
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.strokes import read_strokes
+from arietta.midi.zips import open_zip
 
 NOTATION = frozenset({".musicxml", ".xml", ".mxl", ".mei", ".krn", ".kern", ".abc"})
 """Suffixes that are read through verovio; everything else is taken as MIDI."""
@@ -92,7 +93,7 @@ def _check_size(file: Path) -> None:
     try:
         size = file.stat().st_size
         if file.suffix.lower() == ".mxl":
-            with zipfile.ZipFile(file) as archive:
+            with open_zip(file) as archive:
                 size = sum(item.file_size for item in archive.infolist())
         file.open("rb").close()
     except OSError as error:
