@@ -5,8 +5,8 @@
 CORPUS is a folder with ``manifest.csv`` that holds ASAP. Queries are its scores as MIDI, the
 gallery its performances; right is any performance of the same piece. Four tasks: the whole score
 or 20 seconds of it drawn at random, as written or transposed by one to six semitones up or down.
-Beside the model stands the histogram of pitches, which all but solves the first task by itself, and
-the same tried in every key within a tritone.
+Beside the model stands the histogram of keys, which all but solves the first task by itself, and
+the same tried in every transposition within a tritone, as ``arietta search --by notes`` does.
 
 Whole scores are compared with whole performances, excerpts with passages of 20 seconds every 10, a
 performance counting as its best passage.
@@ -28,10 +28,10 @@ from arietta.checkpoints.store import load
 from arietta.data.sources import find_sources, read_source
 from arietta.data.splits import hashed
 from arietta.errors import InputError
-from arietta.inference.embedding import Embedder, Passages, default_model
+from arietta.inference.embedding import Embedder, Passages, default_model, keys_struck
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read_bytes
-from arietta.retrieval.index import Space
+from arietta.retrieval.index import EVERY_KEY, Space, transposed
 from benchmarks.common import file_result
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,7 @@ WINDOWS = Passages(20.0, 10.0)
 Vectors = tuple[Floats, list[Floats]]
 """Of whole pieces (n, D), and of each piece's passages."""
 Embed = Callable[[Sequence[Piece]], Vectors]
-ANY_KEY = "pitch histogram, any key"
+FLOOR, ANY_KEY = "pitch histogram", "pitch histogram, any key"
 
 
 def main() -> None:
@@ -65,12 +65,10 @@ def main() -> None:
         "by": {},
     }
     models = [default_model()] if arguments.model is None else arguments.model
-    for name in ["pitch histogram", ANY_KEY, *models]:
+    for name in [FLOOR, ANY_KEY, *models]:
         embed: Embed = _histograms
-        pooling, shifts = "end", [0]
-        if name == ANY_KEY:
-            shifts = list(range(-6, 7))
-        elif name != "pitch histogram":
+        pooling, shifts = "end", EVERY_KEY if name == ANY_KEY else [0]
+        if name not in (FLOOR, ANY_KEY):
             embedder = Embedder(load(name))
             embed, pooling = _embed(embedder), embedder.pooling
         known = embed(pieces)
@@ -79,8 +77,9 @@ def main() -> None:
         windows = [parts.place(rows) for rows in known[1]]
         for task, asked in queries.items():
             likeness = np.full(right.shape, -np.inf, np.float32)
+            given, _ = embed(asked)
             for shift in shifts:
-                vectors, _ = embed([_transposed(piece, shift) for piece in asked])
+                vectors = transposed(given, shift)
                 if "20 s" in task:
                     near = parts.place(vectors)
                     found = np.stack([(near @ rows.T).max(axis=1) for rows in windows], axis=1)
@@ -162,11 +161,9 @@ def _embed(embedder: Embedder) -> Embed:
 
 
 def _histograms(pieces: Sequence[Piece]) -> Vectors:
-    def one(piece: Piece) -> Floats:
-        return np.bincount(piece.notes.pitch, minlength=128).astype(np.float32)
-
-    wholes = np.stack([one(piece) for piece in pieces])
-    return wholes, [np.stack([one(part) for part in WINDOWS.cut(piece)]) for piece in pieces]
+    wholes = np.stack([keys_struck(piece) for piece in pieces])
+    parts = [[keys_struck(part) for part in WINDOWS.cut(piece)] for piece in pieces]
+    return wholes, [np.stack(rows) for rows in parts]
 
 
 def _figures(likeness: Floats, right: NDArray[np.bool_]) -> dict[str, float]:

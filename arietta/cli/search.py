@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arietta.cli.console import JsonFlag, emit, new_app, print_table, say
+
+if TYPE_CHECKING:
+    from arietta.retrieval.stores import Kind, Sense
 
 app = new_app()
 
@@ -20,6 +23,7 @@ class By(StrEnum):
 
     piece = "piece"
     passage = "passage"
+    notes = "notes"
 
 
 @app.command()
@@ -32,6 +36,7 @@ def search(
         typer.Option(
             metavar="WHAT",
             help="piece: what is alike as a whole. passage: what holds passages like the query's."
+            " notes: the same work, in any key and however played."
             " [default: passage for queries under 45 s, else piece]",
         ),
     ] = None,
@@ -42,12 +47,15 @@ def search(
 ) -> None:
     """Find music that is like a file.
 
-    Beside each piece stand the passages that are most alike: where in it, and where in the query.
+    By piece or passage the model compares: it finds the same style. By notes the keys struck are
+    compared, in every transposition: that finds the same work. Beside each piece stand the passages
+    that are most alike: where in it, and where in the query.
 
     \b
     Examples:
       arietta search my.mid --in my-index
       arietta search my.mid --in my-index --by passage -n 3 --json
+      arietta search twenty-seconds.mid --in my-index --by notes
     """
     from dataclasses import asdict
 
@@ -67,14 +75,19 @@ def search(
                 f"{where}: made by another version of {made['model']}; build the index again"
             )
         found = embedder.embed(piece, any_program=True, passages=index.passages())
-        if by is None:
-            short = piece.end_ms - float(piece.onset_ms.min()) < _SHORT_MS
-            by = By.passage if short and index.passages() else By.piece
-        hits = index.search(found, count, by=by.value, without=None if itself else sha256)
+        short = piece.end_ms - float(piece.onset_ms.min()) < _SHORT_MS
+        part: Kind = "passage" if short and index.passages() else "piece"
+        sense: Sense = "likeness"
+        if by is By.notes:
+            sense = "notes"
+        elif by is not None:
+            part = "piece" if by is By.piece else "passage"
+        hits = index.search(found, count, by=part, sense=sense, without=None if itself else sha256)
     finally:
         index.close()
     if as_json:
-        emit({"query": str(query), "by": by.value, "hits": [asdict(hit) for hit in hits]})
+        told = {"query": str(query), "by": part, "sense": sense}
+        emit({**told, "hits": [asdict(hit) for hit in hits]})
         return
     rows = []
     for rank, hit in enumerate(hits, start=1):
@@ -84,12 +97,15 @@ def search(
                 _span(hit.match.start_ms, hit.match.end_ms),
                 _span(hit.match.query_start_ms, hit.match.query_end_ms),
             ]
-        rows.append([*[*row, "", ""][:6], hit.path])
+        row = [*row, "", ""][:6]
+        if sense == "notes":
+            row.append(f"{hit.semitones:+d}" if hit.semitones else "")
+        rows.append([*row, hit.path])
     if not rows:
         say("nothing found: the index holds no other piece")
         return
-    head: list[Any] = ["", "likeness", "title", "length", "like there", "as here", "path"]
-    print_table(head, rows)
+    head = ["", "likeness", "title", "length", "like there", "as here"]
+    print_table([*head, *(["semitones"] if sense == "notes" else []), "path"], rows)
 
 
 def _clock(seconds: float) -> str:

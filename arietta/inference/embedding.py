@@ -7,6 +7,8 @@ are not normalised.
 
 Passages, windows of some seconds, get vectors in the same way, for search.
 
+Beside each vector stand the keys that were struck, which tell a work where vectors tell a style.
+
 Shapes: C chunks or passages, T tokens, D width of the vector.
 """
 
@@ -38,6 +40,8 @@ CHUNK_NOTES = 300
 MAX_TOKENS = 2048
 """Tokens of a chunk; more are cut, and ``<E>`` takes the place of the last one kept."""
 SHIPPED = "small-embedding"
+KEYS = 88
+LOWEST_KEY = 21
 _BATCH_TOKENS = 8_192
 _BATCH_ROWS = 16
 _CACHE_BYTES = 128 << 20  # of keys and values of a batch; big models have enough to do with less
@@ -50,11 +54,14 @@ class Stretches:
     Attributes:
         vectors: (C, D) float32.
         start_ms, end_ms: (C,) float64, first key down and last key up of each, from tick 0.
+        keys: (C, 88) float32, how often each key of the piano is struck; empty when read from a
+            file.
     """
 
     vectors: Floats
     start_ms: NDArray[np.float64]
     end_ms: NDArray[np.float64]
+    keys: Floats = field(default_factory=lambda: np.zeros((0, KEYS), np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +112,12 @@ class Passages:
             inside = (onset >= start) & (onset < start + self.seconds * 1000)
             if inside.any():
                 yield replace(piece, notes=piece.notes.take(inside))
+
+
+def keys_struck(piece: Piece) -> Floats:
+    """(88,) float32: how often each key of the piano is struck; other pitches are left out."""
+    counts = np.bincount(piece.notes.pitch, minlength=128)
+    return counts[LOWEST_KEY : LOWEST_KEY + KEYS].astype(np.float32)
 
 
 def default_model() -> str:
@@ -220,13 +233,14 @@ class Embedder:
         return [chunks, self._read(passages.cut(piece) if passages else ())]
 
     def _read(self, parts: Iterable[Piece]) -> _Rows:
-        found = _Rows([], [], [])
+        found = _Rows([], [], [], [])
         for part in parts:
             ids = self._tokenizer.encode(part)[: self._max_tokens]
             ids[-1] = EOS
             found.ids.append(ids)
             found.start_ms.append(float(part.onset_ms.min()))
             found.end_ms.append(part.end_ms)
+            found.keys.append(keys_struck(part))
         return found
 
     def _run(
@@ -268,6 +282,7 @@ class _Rows(NamedTuple):
     ids: list[Ids]
     start_ms: list[float]
     end_ms: list[float]
+    keys: list[Floats]
 
 
 class _Waiting(Generic[Key]):
@@ -284,7 +299,8 @@ class _Waiting(Generic[Key]):
         parts, at = [], 0
         for part in self._rows:
             vectors = self.vectors[at : at + len(part.ids)]
-            parts.append(Stretches(vectors, np.array(part.start_ms), np.array(part.end_ms)))
+            keys = np.stack(part.keys) if part.keys else np.zeros((0, KEYS), np.float32)
+            parts.append(Stretches(vectors, np.array(part.start_ms), np.array(part.end_ms), keys))
             at += len(part.ids)
         mean = parts[0].vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         tokens = np.array([len(ids) for ids in self._rows[0].ids], np.int64)

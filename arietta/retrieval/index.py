@@ -1,14 +1,20 @@
 """Find similar music: an index of pieces and passages, kept up to date by the content of files.
 
-Vectors are compared by cosine. Those of an embedding head were trained for that; mean hidden states
-of a language model have a large part in common, so they are standardised first, by what the pieces
-of the first build have in common (``Space``).
+Vectors are compared by cosine, in one of two senses. Likeness is what the model makes of the music:
+it finds the same style. Notes are how often each key is struck, in every transposition of the
+query: they find the same work, in whatever key and however played (``benchmarks.retrieval_quality``
+shows both).
+
+Vectors of an embedding head were trained for cosines; mean hidden states of a language model have a
+large part in common, so they are standardised first, by what the pieces of the first build have in
+common (``Space``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arietta.errors import InputError, UsageError
-from arietta.inference.embedding import Embedder, Embedding, Passages
+from arietta.inference.embedding import KEYS, Embedder, Embedding, Passages
 from arietta.retrieval.collection import Entry, about, embed_items, music_items, read_item
-from arietta.retrieval.stores import Found, Kind, Row, Store, open_store
+from arietta.retrieval.stores import KINDS, Found, Kind, Row, Sense, Store, open_store
 
 Floats = NDArray[np.float32]
 
 _SPACE_ROWS = 50  # fewer say too little about what all have in common
 _WIDE = 200  # passages looked at for each passage of a query
 _PUT = 64  # pieces put into the store at once
+EVERY_KEY = sorted(range(-6, 7), key=abs)
+"""Semitones that a search by notes tries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +95,7 @@ class Hit:
         score: cosine of the pieces, or the mean over the query's passages of their best cosine.
         notes, seconds, metadata, sha256: of the piece.
         match: the passages most alike, if any are kept.
+        semitones: how far the query was transposed to be so near, upwards; -6..6.
     """
 
     path: str
@@ -96,6 +105,7 @@ class Hit:
     metadata: Mapping[str, str]
     sha256: str
     match: Match | None = None
+    semitones: int = 0
 
 
 @dataclass
@@ -227,6 +237,7 @@ class Index:
                 self._about = {
                     **wanted,
                     "source": source or wanted["model"],
+                    "sizes": {"likeness": wanted["size"], "notes": KEYS},
                     "space": space.to_dict(),
                 }
                 self._store.create(self._about)
@@ -252,7 +263,7 @@ class Index:
     def _put(self, entries: Sequence[Entry], before: Mapping[str, str]) -> None:
         space = Space.from_dict(self.about.get("space"))
         self._store.remove(entry.path for entry in entries if entry.path in before)
-        pieces, windows = [], []
+        rows: dict[Kind, list[Row]] = {kind: [] for kind in KINDS}
         for entry in entries:
             shown = {
                 "path": entry.path,
@@ -261,16 +272,14 @@ class Index:
                 "seconds": entry.seconds,
                 "metadata": {**entry.metadata, "title": entry.title},
             }
-            found = entry.embedding
-            pieces.append(Row(space.place(found.vector[None])[0], shown))
-            if len(found.passages.vectors):
-                placed = space.place(found.passages.vectors)
-                for vector, start, end in zip(
-                    placed, found.passages.start_ms, found.passages.end_ms, strict=True
-                ):
-                    times = {"start_ms": round(float(start), 1), "end_ms": round(float(end), 1)}
-                    windows.append(Row(vector, {**shown, **times}))
-        self._store.put(pieces, windows)
+            whole, windows = _placed(entry.embedding, space)
+            rows["piece"].append(Row({sense: v[0] for sense, v in whole.items()}, shown))
+            passages = entry.embedding.passages
+            for i, (start, end) in enumerate(zip(passages.start_ms, passages.end_ms, strict=True)):
+                times = {"start_ms": round(float(start), 1), "end_ms": round(float(end), 1)}
+                row = Row({sense: v[i] for sense, v in windows.items()}, {**shown, **times})
+                rows["passage"].append(row)
+        self._store.put(rows)
 
     def passages(self) -> Passages | None:
         """The windows that the index was made with."""
@@ -278,7 +287,13 @@ class Index:
         return Passages(*made) if made else None
 
     def search(
-        self, query: Embedding, count: int = 10, *, by: Kind = "piece", without: str | None = None
+        self,
+        query: Embedding,
+        count: int = 10,
+        *,
+        by: Kind = "piece",
+        sense: Sense = "likeness",
+        without: str | None = None,
     ) -> list[Hit]:
         """Pieces like the query.
 
@@ -287,24 +302,38 @@ class Index:
             count: how many.
             by: compare whole pieces, or passages: then a piece counts as much as its best passage
                 for each of the query's, on average.
+            sense: what to compare: ``likeness`` finds the same style, ``notes`` the same work in
+                any key.
             without: SHA-256 of a piece to leave out, usually the query itself.
 
         Raises:
             UsageError: passages are asked for and the index has none.
         """
-        space = Space.from_dict(self.about.get("space"))
-        windows = self.passages()
-        near: list[list[Found]] = []
-        if windows is not None and len(query.passages.vectors):
-            near = self._store.search("passage", space.place(query.passages.vectors), _WIDE)
-        elif by == "passage":
+        if by == "passage" and self.passages() is None:
             raise UsageError(f"{self.where}: keeps no passages; build it with --passages")
-        matches = _matches(near, query, without)
-        if by == "piece":
-            (found,) = self._store.search("piece", space.place(query.vector[None]), count + 1)
-            ranked = [(f.score, f.shown) for f in found if f.shown["sha256"] != without]
-        else:
-            ranked = _by_passages(near, without)
+        whole, windows = _placed(query, Space.from_dict(self.about.get("space")))
+        shifts = EVERY_KEY if sense == "notes" else [0]
+
+        @lru_cache
+        def near(shift: int) -> list[list[Found]]:
+            """Passages near each of the query's."""
+            vectors = transposed(windows[sense], shift)
+            return self._store.search("passage", sense, vectors, _WIDE) if len(vectors) else []
+
+        best: dict[str, tuple[float, int, Mapping[str, Any]]] = {}
+        for shift in shifts:
+            if by == "piece":
+                vectors = transposed(whole[sense], shift)
+                (found,) = self._store.search("piece", sense, vectors, count + 1)
+                ranked = [(f.score, f.shown) for f in found if f.shown["sha256"] != without]
+            else:
+                ranked = _by_passages(near(shift), without)
+            for score, shown in ranked:
+                path = shown["path"]
+                if path not in best or score > best[path][0]:
+                    best[path] = score, shift, shown
+        # Equal scores in the order they were found.
+        hits = sorted(best.values(), key=lambda row: -row[0])[:count]
         return [
             Hit(
                 shown["path"],
@@ -313,32 +342,52 @@ class Index:
                 shown["seconds"],
                 shown["metadata"],
                 shown["sha256"],
-                matches.get(shown["path"]),
+                _match(near(shift), query, shown["path"]),
+                shift,
             )
-            for score, shown in ranked[:count]
+            for score, shift, shown in hits
         ]
 
 
-def _matches(
-    near: Sequence[Sequence[Found]], query: Embedding, without: str | None
-) -> dict[str, Match]:
-    """Path -> the two passages most alike."""
-    best: dict[str, Match] = {}
+def _placed(embedding: Embedding, space: Space) -> tuple[dict[Sense, Floats], dict[Sense, Floats]]:
+    """Unit vectors (1, D) of a piece and (n, D) of its passages, in every sense."""
+    keys = embedding.chunks.keys.sum(axis=0, keepdims=True)
+    passages = embedding.passages
+    return (
+        {"likeness": space.place(embedding.vector[None]), "notes": Space().place(keys)},
+        {"likeness": space.place(passages.vectors), "notes": Space().place(passages.keys)},
+    )
+
+
+def transposed(keys: Floats, semitones: int) -> Floats:
+    """Counts of keys (n, 88), so far up; what leaves the keyboard is lost."""
+    moved = np.roll(keys, semitones, axis=1)
+    if semitones > 0:
+        moved[:, :semitones] = 0
+    elif semitones < 0:
+        moved[:, semitones:] = 0
+    return moved
+
+
+def _match(near: Sequence[Sequence[Found]], query: Embedding, path: str) -> Match | None:
+    """The passages of the query and of a piece that are most alike."""
+    pairs = [
+        (found.score, -i, found)
+        for i, row in enumerate(near)
+        for found in row
+        if found.shown["path"] == path
+    ]
+    if not pairs:
+        return None
+    score, i, found = max(pairs, key=lambda pair: pair[:2])
     windows = query.passages
-    for i, found in enumerate(near):
-        for one in found:
-            path = one.shown["path"]
-            if one.shown["sha256"] == without:
-                continue
-            if path not in best or one.score > best[path].score:
-                best[path] = Match(
-                    one.score,
-                    float(windows.start_ms[i]),
-                    float(windows.end_ms[i]),
-                    one.shown["start_ms"],
-                    one.shown["end_ms"],
-                )
-    return best
+    return Match(
+        score,
+        float(windows.start_ms[-i]),
+        float(windows.end_ms[-i]),
+        found.shown["start_ms"],
+        found.shown["end_ms"],
+    )
 
 
 def _by_passages(

@@ -1,8 +1,9 @@
 """Where the vectors of an index lie and are compared: a folder of files, or a Qdrant database.
 
-Both hold the same: pieces and passages as unit vectors, each with what is to be shown of it. Small
-collections are searched exactly; a folder with more rows than ``EXACT_ROWS`` keeps an approximate
-graph (usearch, HNSW) beside them. A database is for what outgrows one machine.
+Both hold the same: pieces and passages, each with a unit vector to compare it by in each of two
+senses, and with what is to be shown of it. Small collections are searched exactly; a folder with
+more rows than ``EXACT_ROWS`` keeps an approximate graph (usearch, HNSW) beside them. A database is
+for what outgrows one machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,25 +27,29 @@ from arietta.output import whole_file
 Floats = NDArray[np.float32]
 Kind = Literal["piece", "passage"]
 KINDS: tuple[Kind, ...] = ("piece", "passage")
+Sense = Literal["likeness", "notes"]
+SENSES: tuple[Sense, ...] = ("likeness", "notes")
+"""What two rows may have in common: what the model makes of them, or the keys struck."""
 
 EXACT_ROWS = 200_000
 """Rows up to which every query is compared with every row: 20 ms for 256 numbers a row."""
-FORMAT = "arietta-index-1"
+_PAIRS: tuple[tuple[Kind, Sense], ...] = tuple(product(KINDS, SENSES))
+FORMAT = "arietta-index-2"
 _ABOUT, _ROWS = "index.json", "rows.npz"
 _SHOWN = ("path", "sha256", "notes", "seconds", "metadata")
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One vector with what is shown of it.
+    """A piece or passage.
 
     Attributes:
-        vector: (D,) float32 of length 1.
+        vectors: float32 of length 1, one for each sense.
         shown: ``path``, ``sha256``, ``notes``, ``seconds``, ``metadata``; of a passage also
             ``start_ms`` and ``end_ms``.
     """
 
-    vector: Floats
+    vectors: Mapping[Sense, Floats]
     shown: Mapping[str, Any]
 
 
@@ -68,18 +74,18 @@ class Store(Protocol):
         """What ``create`` was given; None where nothing has been created."""
 
     def create(self, about: dict[str, Any]) -> None:
-        """Begin, with what has to be remembered about the vectors; ``about["size"]`` is D."""
+        """Begin, with what has to be remembered; ``about["sizes"]`` has a width for each sense."""
 
     def contents(self) -> dict[str, str]:
         """Path -> SHA-256 of every piece."""
 
-    def put(self, pieces: Sequence[Row], passages: Sequence[Row]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
         """Add rows of pieces that are not in it."""
 
     def remove(self, paths: Iterable[str]) -> None:
         """Take out pieces with their passages."""
 
-    def search(self, kind: Kind, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
         """The ``count`` nearest rows of each of the vectors (q, D), nearest first."""
 
     def save(self) -> None:
@@ -124,8 +130,8 @@ class FolderStore:
         self.path = path
         self._about: dict[str, Any] | None = None
         self._rows: dict[Kind, list[dict[str, Any]]] = {"piece": [], "passage": []}
-        self._vectors: dict[Kind, Floats] = {k: np.zeros((0, 0), np.float32) for k in KINDS}
-        self._graphs: dict[Kind, Any] = {}
+        self._vectors: dict[tuple[Kind, Sense], Floats] = {}
+        self._graphs: dict[tuple[Kind, Sense], Any] = {}
         if path.is_dir() and (path / _ABOUT).is_file():
             self._load()
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -141,7 +147,8 @@ class FolderStore:
                 np.load(file, allow_pickle=False) as arrays,
             ):
                 for kind in KINDS:
-                    self._vectors[kind] = arrays[f"{kind}_vectors"]
+                    for sense in SENSES:
+                        self._vectors[kind, sense] = arrays[f"{kind}_{sense}"]
                     self._rows[kind] = json.loads(bytes(arrays[f"{kind}_shown"]))
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.path}: a damaged index ({error}); build it again") from None
@@ -158,19 +165,23 @@ class FolderStore:
     def create(self, about: dict[str, Any]) -> None:
         """Begin."""
         self._about = about
-        self._vectors = {kind: np.zeros((0, int(about["size"])), np.float32) for kind in KINDS}
+        self._vectors = {
+            (kind, sense): np.zeros((0, int(about["sizes"][sense])), np.float32)
+            for kind, sense in _PAIRS
+        }
 
     def contents(self) -> dict[str, str]:
         """Path -> SHA-256 of every piece."""
         return {row["path"]: row["sha256"] for row in self._rows["piece"]}
 
-    def put(self, pieces: Sequence[Row], passages: Sequence[Row]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
         """Add rows of pieces that are not in it."""
-        for kind, rows in zip(KINDS, (pieces, passages), strict=True):
-            if rows:
-                new = np.stack([row.vector for row in rows]).astype(np.float32)
-                self._vectors[kind] = np.concatenate([self._vectors[kind], new])
-                self._rows[kind] += [dict(row.shown) for row in rows]
+        for kind, sense in _PAIRS:
+            if rows[kind]:
+                new = np.stack([row.vectors[sense] for row in rows[kind]]).astype(np.float32)
+                self._vectors[kind, sense] = np.concatenate([self._vectors[kind, sense], new])
+        for kind in KINDS:
+            self._rows[kind] += [dict(row.shown) for row in rows[kind]]
         self._graphs.clear()
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -178,20 +189,21 @@ class FolderStore:
         gone = set(paths)
         for kind in KINDS:
             keep = np.array([row["path"] not in gone for row in self._rows[kind]], np.bool_)
-            self._vectors[kind] = self._vectors[kind][keep]
+            for sense in SENSES:
+                self._vectors[kind, sense] = self._vectors[kind, sense][keep]
             self._rows[kind] = [
                 row for row, kept in zip(self._rows[kind], keep, strict=True) if kept
             ]
         self._graphs.clear()
 
-    def search(self, kind: Kind, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
         """The nearest rows: all compared, or by the graph where there are many."""
-        rows, known = self._rows[kind], self._vectors[kind]
+        rows, known = self._rows[kind], self._vectors[kind, sense]
         count = min(count, len(rows))
         if not count:
             return [[] for _ in vectors]
         if len(rows) > EXACT_ROWS:
-            matches = self._graph(kind).search(vectors, count)
+            matches = self._graph(kind, sense).search(vectors, count)
             keys = np.asarray(matches.keys).reshape(len(vectors), -1).astype(np.int64)
             near = 1 - np.asarray(matches.distances, np.float64).reshape(keys.shape)
         else:
@@ -209,29 +221,30 @@ class FolderStore:
             for line, scores_of in zip(keys, near, strict=True)
         ]
 
-    def _graph(self, kind: Kind) -> Any:
-        if kind not in self._graphs:
-            graph, place = self._new_graph(kind), self._graph_file(kind)
+    def _graph(self, kind: Kind, sense: Sense) -> Any:
+        if (kind, sense) not in self._graphs:
+            vectors, place = self._vectors[kind, sense], self._graph_file(kind, sense)
+            graph = self._new_graph(vectors.shape[1])
             if place.is_file():
                 graph.load(str(place))
             else:
-                graph.add(np.arange(len(self._vectors[kind])), self._vectors[kind])
-            self._graphs[kind] = graph
-        return self._graphs[kind]
+                graph.add(np.arange(len(vectors)), vectors)
+            self._graphs[kind, sense] = graph
+        return self._graphs[kind, sense]
 
-    def _new_graph(self, kind: Kind) -> Any:
+    def _new_graph(self, size: int) -> Any:
         try:
             from usearch.index import Index
         except ImportError:
             raise MissingExtraError(
                 f"an index of more than {EXACT_ROWS:,} rows", "search"
             ) from None
-        return Index(ndim=self._vectors[kind].shape[1], metric="cos", dtype="f16")
+        return Index(ndim=size, metric="cos", dtype="f16")
 
-    def _graph_file(self, kind: Kind) -> Path:
+    def _graph_file(self, kind: Kind, sense: Sense) -> Path:
         """Named by what is in it, so that a graph of other rows is never taken."""
-        digest = hashlib.blake2b(self._vectors[kind].tobytes(), digest_size=8).hexdigest()
-        return self.path / f"{kind}-{digest}.usearch"
+        digest = hashlib.blake2b(self._vectors[kind, sense].tobytes(), digest_size=8).hexdigest()
+        return self.path / f"{kind}-{sense}-{digest}.usearch"
 
     def save(self) -> None:
         """Write the rows under a new name, then the description that names them."""
@@ -255,19 +268,20 @@ class FolderStore:
         arrays: dict[str, NDArray[Any]] = {}
         for kind in KINDS:
             text = json.dumps(shown[kind], ensure_ascii=False).encode()
-            arrays[f"{kind}_vectors"] = self._vectors[kind]
             arrays[f"{kind}_shown"] = np.frombuffer(text, np.uint8)
+            for sense in SENSES:
+                arrays[f"{kind}_{sense}"] = self._vectors[kind, sense]
         digest = hashlib.blake2b(digest_size=8)
         for array in arrays.values():
             digest.update(array.tobytes())
         keep = {_ABOUT, name := _ROWS.replace(".", f"-{digest.hexdigest()}.")}
         with whole_file(self.path / name, force=True) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        for kind in KINDS:
+        for kind, sense in _PAIRS:
             if len(self._rows[kind]) > EXACT_ROWS:
-                place = self._graph_file(kind)
+                place = self._graph_file(kind, sense)
                 if not place.is_file():
-                    graph = self._graph(kind)
+                    graph = self._graph(kind, sense)
                     with whole_file(place, force=True) as part:
                         graph.save(str(part))
                 keep.add(place.name)
@@ -339,9 +353,11 @@ class QdrantStore:
     def create(self, about: dict[str, Any]) -> None:
         """Begin."""
         models = self._models
-        size = int(about["size"])
+        config = {
+            sense: models.VectorParams(size=size, distance=models.Distance.COSINE)
+            for sense, size in about["sizes"].items()
+        }
         for kind in KINDS:
-            config = models.VectorParams(size=size, distance=models.Distance.COSINE)
             self._ask("create_collection", self._collection(kind), vectors_config=config)
         name = self._collection("about")
         one = models.VectorParams(size=1, distance=models.Distance.DOT)
@@ -365,16 +381,18 @@ class QdrantStore:
             if offset is None:
                 return found
 
-    def put(self, pieces: Sequence[Row], passages: Sequence[Row]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
         """Add rows of pieces that are not in it."""
         # Passages first: a piece that is there has all of its own.
-        for kind, rows in (("passage", passages), ("piece", pieces)):
-            for at in range(0, len(rows), self._BATCH):
+        for kind in KINDS[::-1]:
+            for at in range(0, len(rows[kind]), self._BATCH):
                 points = [
                     self._models.PointStruct(
-                        id=_point_id(row.shown), vector=row.vector.tolist(), payload=dict(row.shown)
+                        id=_point_id(row.shown),
+                        vector={sense: vector.tolist() for sense, vector in row.vectors.items()},
+                        payload=dict(row.shown),
                     )
-                    for row in rows[at : at + self._BATCH]
+                    for row in rows[kind][at : at + self._BATCH]
                 ]
                 self._ask("upsert", self._collection(kind), points, wait=True)
 
@@ -388,7 +406,7 @@ class QdrantStore:
                 chosen = models.FilterSelector(filter=where)
                 self._ask("delete", self._collection(kind), chosen, wait=True)
 
-    def search(self, kind: Kind, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
         """The nearest rows, as the database finds them."""
         found = []
         for vector in vectors:
@@ -396,6 +414,7 @@ class QdrantStore:
                 "query_points",
                 self._collection(kind),
                 query=vector.tolist(),
+                using=sense,
                 limit=count,
                 with_payload=True,
             )

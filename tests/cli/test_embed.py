@@ -93,7 +93,11 @@ def test_index_and_search(arietta: Command, desk: Path) -> None:
     assert first["match"]["start_ms"] == first["match"]["query_start_ms"]
     done = arietta("search", "music/waltz.mid", "--in", "i", "-n", 1)
     head, row = done.out.splitlines()
-    assert "like there" in head and "waltz" not in row
+    assert "like there" in head and "waltz" not in row and "semitones" not in head
+    done = arietta("search", "music/waltz.mid", "--in", "i", "--by", "notes", "--itself", "--json")
+    assert done.json["sense"] == "notes" and done.json["hits"][0]["path"] == "music/waltz.mid"
+    done = arietta("search", "music/waltz.mid", "--in", "i", "--by", "notes", "--itself")
+    assert "semitones" in done.out.splitlines()[0]
     (desk / "music" / "waltz.mid").unlink()
     done = arietta("index", "-o", "i", "--prune", "--json")
     assert done.json["removed"] == ["music/waltz.mid"] and done.json["pieces"] == 2

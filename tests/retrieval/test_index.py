@@ -201,6 +201,39 @@ def test_passages_say_where(embedder: Embedder, music: Path, where: str) -> None
     index.close()
 
 
+def test_notes_find_the_work_in_any_key(embedder: Embedder, music: Path, where: str) -> None:
+    stray = Piece.from_ms([0, 500], [100, 100], [5, 120], [60, 60])  # no key of a piano
+    stray.save(music / "stray.mid")
+    update(where, embedder, music)
+    whole = read(music / "p3.mid")
+    rng = np.random.default_rng(1)
+    played = Piece.from_ms(  # faster, louder, five semitones down
+        whole.onset_ms * 0.7 + rng.uniform(0, 30, len(whole)),
+        whole.duration_ms * 0.5,
+        whole.notes.pitch.astype(np.int64) - 5,
+        rng.integers(90, 127, len(whole)),
+    )
+    index = Index(where)
+    hits = index.search(embedder.embed(played, passages=index.passages()), 3, sense="notes")
+    assert Path(hits[0].path).stem == "p3" and hits[0].semitones == 5
+    assert hits[0].score == pytest.approx(1, abs=1e-5) and hits[1].score < 0.99
+    assert hits[0].match is not None
+    late = (whole.onset_ms >= 12_000) & (whole.onset_ms < 18_000)
+    part = Piece.from_ms(
+        whole.onset_ms[late] - 12_000,
+        whole.duration_ms[late],
+        whole.notes.pitch[late].astype(np.int64) + 6,
+        whole.notes.velocity[late],
+    )
+    found = embedder.embed(part, passages=index.passages())
+    (hit,) = index.search(found, 1, by="passage", sense="notes")
+    assert Path(hit.path).stem == "p3" and hit.semitones == -6
+    assert hit.match is not None and abs(hit.match.start_ms - 12_000) < 1_500
+    (first,) = index.search(embedder.embed(stray), 1, sense="notes")
+    assert first.score == 0  # nothing is like nothing
+    index.close()
+
+
 def test_the_graph_finds_what_comparing_all_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,19 +241,22 @@ def test_the_graph_finds_what_comparing_all_finds(
     rng = np.random.default_rng(0)
     vectors = Space().place(rng.standard_normal((500, 16)).astype(np.float32))
     rows = [
-        Row(v, {"path": str(i), "sha256": str(i), "notes": 1, "seconds": 1.0, "metadata": {}})
+        Row(
+            {"likeness": v, "notes": -v},
+            {"path": str(i), "sha256": str(i), "notes": 1, "seconds": 1.0, "metadata": {}},
+        )
         for i, v in enumerate(vectors)
     ]
     exact = FolderStore(tmp_path / "i")
-    exact.create({"size": 16})
-    exact.put(rows, [])
+    exact.create({"sizes": {"likeness": 16, "notes": 16}})
+    exact.put({"piece": rows, "passage": []})
     exact.save()
-    near = exact.search("piece", vectors[:20], 5)
+    near = exact.search("piece", "likeness", vectors[:20], 5)
     monkeypatch.setattr(stores, "EXACT_ROWS", 100)
     large = FolderStore(tmp_path / "i")
     large.save()
-    assert len(list((tmp_path / "i").glob("piece-*.usearch"))) == 1
-    again = FolderStore(tmp_path / "i").search("piece", vectors[:20], 5)
+    assert len(list((tmp_path / "i").glob("piece-*.usearch"))) == 2
+    again = FolderStore(tmp_path / "i").search("piece", "likeness", vectors[:20], 5)
     same = [
         len({f.shown["path"] for f in a} & {f.shown["path"] for f in b})
         for a, b in zip(near, again, strict=True)
@@ -231,8 +267,8 @@ def test_the_graph_finds_what_comparing_all_finds(
     # A graph of other rows is not taken.
     large.remove(["0"])
     large.save()
-    assert len(list((tmp_path / "i").glob("piece-*.usearch"))) == 1
-    first = FolderStore(tmp_path / "i").search("piece", vectors[:1], 3)[0]
+    assert len(list((tmp_path / "i").glob("piece-*.usearch"))) == 2
+    first = FolderStore(tmp_path / "i").search("piece", "likeness", vectors[:1], 3)[0]
     assert "0" not in {f.shown["path"] for f in first}
 
 
