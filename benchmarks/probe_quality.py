@@ -14,7 +14,7 @@ from typing import Any
 
 from arietta.checkpoints.store import load
 from arietta.evaluation.labels import named
-from arietta.evaluation.probe import Vectors, evaluate, markdown
+from arietta.evaluation.probe import compared, evaluate, markdown
 from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
 from arietta.inference.embedding import Embedder, default_model
 from benchmarks.common import file_result
@@ -41,11 +41,8 @@ def main() -> None:
         benchmark = named(name)
         examples = limited(benchmark.gather(arguments.corpus), arguments.limit)
         examples, floor, refused = floor_vectors(examples)
-        vectors = [Vectors("floor", floor, paper=False)]
-        for embedder in embedders:
-            x = model_vectors(examples, embedder, arguments.cache)
-            vectors.append(Vectors(embedder.checkpoint.name, x))
-        found = evaluate(benchmark, examples, vectors, splits=arguments.splits)
+        models = {e.checkpoint.name: model_vectors(examples, e, arguments.cache) for e in embedders}
+        found = evaluate(benchmark, examples, compared(floor, models), splits=arguments.splits)
         figures[name] = {**found, "refused": len(refused)}
         print(markdown(found), flush=True)
     if not arguments.no_file:

@@ -72,9 +72,9 @@ def probe(
 ) -> None:
     """Teach a linear classifier on embeddings; ask it about files it has not seen.
 
-    Beside each figure stand the floor (100 shares of pitches, times and velocities) and what was
-    published. No work is in two parts of a split. Intervals resample works. Files that cannot be
-    read are named and left out.
+    Beside each figure stand the floor (100 shares of pitches, times and velocities), the model and
+    the floor together, and what was published. No work is in two parts of a split. Intervals
+    resample works. Files that cannot be read are named and left out.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def probe(
       arietta evaluate probe labels.csv --model none --splits 5 -o report.md
     """
     from arietta.evaluation.labels import gather_table, named
-    from arietta.evaluation.probe import HEAD, Vectors, evaluate, markdown, table_rows
+    from arietta.evaluation.probe import HEAD, compared, evaluate, markdown, table_rows
     from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
     from arietta.output import check_output, whole_file
 
@@ -107,16 +107,16 @@ def probe(
         )
         for one in refused if not as_json else []:
             note(f"left out: {one['reason']}")
-        vectors = [Vectors("floor: 101 histogram numbers", floor, paper=False)]
+        vectors = {}
         for name in dict.fromkeys(model or [""]):
             if name != "none":
                 embedder = open_embedder(name or None)
                 x = model_vectors(examples, embedder, cache, _embedding(progress))
-                vectors.append(Vectors(embedder.checkpoint.name, x))
+                vectors[embedder.checkpoint.name] = x
         figures = evaluate(
             known or Path(benchmark).stem,
             examples,
-            vectors,
+            compared(floor, vectors),
             splits=splits,
             seed=seed,
             report=lambda what: progress.show(f"teaching: {what}"),

@@ -174,10 +174,12 @@ def logistic_answers(
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError:
         raise MissingExtraError("logistic regression", "train") from None
     answers = []
-    with warnings.catch_warnings():
+    # Products this small are slower on several threads, on a busy machine ten times.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for number, (train, test) in enumerate(splits):
             strength = _best_strength(x, labels, groups, train, number)
@@ -341,6 +343,22 @@ class Vectors:
     name: str
     x: Floats
     paper: bool = True
+
+
+def compared(floor: Floats, models: Mapping[str, Floats]) -> list[Vectors]:
+    """The floor, each model's vectors, and each model's with the floor behind them.
+
+    The last says whether a model knows what counting does not, and the other way round.
+
+    Args:
+        floor: (n, F).
+        models: name -> (n, D).
+    """
+    found = [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
+    for name, x in models.items():
+        found.append(Vectors(name, x))
+        found.append(Vectors(f"{name} and floor", np.concatenate((x, floor), axis=1), paper=False))
+    return found
 
 
 def evaluate(

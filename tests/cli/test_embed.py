@@ -130,6 +130,7 @@ def test_probe_of_a_table(arietta: Command, desk: Path, prompts_dir: Path) -> No
     assert done.code == 0, done.err
     assert done.json["files"] == 10 and done.json["refused"][0]["file"] == "music/broken.mid"
     figures = {(r["vectors"], r["probe"]): r["accuracy"]["mean"] for r in done.json["rows"]}
+    assert figures["tiny and floor", "logistic"] == 1
     assert figures["tiny", "logistic"] == figures["floor: 101 histogram numbers", "logistic"] == 1
     assert json.loads((desk / "r.json").read_text()) == done.json
     assert "| tiny | logistic |" in (desk / "r.md").read_text()
