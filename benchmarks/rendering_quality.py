@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["rules"])
     parser.add_argument("--renderings", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--variations", type=int, default=1)
+    parser.add_argument("--result", default="rendering_quality", help="name of the result")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
     words = ["evaluate", "rendering", str(arguments.testset), "--pairs", str(arguments.pairs)]
@@ -87,7 +88,7 @@ def main() -> None:
         print(f"{name:32} {row}")
     print(figures["tempo_map"])
     if not arguments.no_file:
-        print(file_result("rendering_quality", rounded(figures)))
+        print(file_result(arguments.result, rounded(figures)))
 
 
 def tempo_map_errors(testset: Path) -> dict[str, Any]:
