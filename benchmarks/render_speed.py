@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="file no result")
     args = parser.parse_args()
     if args.shipped:
-        figures = shipped(args.notes)
+        measured = shipped(args.notes)
         if not args.dry:
-            file_result("render_speed_shipped", figures)
+            file_result("render_speed_shipped", measured)
         return
     config = PIANIST_PRESETS[args.preset]
     checkpoint = random_checkpoint(config)
