@@ -7,6 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -283,28 +284,20 @@ def task_of(recipe: Recipe, data: Path) -> Task:
         InputError: ``data`` is not what the task learns from.
         UsageError: the recipe does not fit it.
     """
-    if recipe.task == "contrastive":
-        from arietta.training.contrastive import ContrastiveTask
+    module, name = _TASKS[recipe.task]
+    kind: Callable[[Recipe, Path], Task] = getattr(
+        import_module(f"arietta.training.{module}"), name
+    )
+    return kind(recipe, data)
 
-        return ContrastiveTask(recipe, data)
-    if recipe.task == "classify":
-        from arietta.training.classify import ClassifyTask
 
-        return ClassifyTask(recipe, data)
-    if recipe.task == "perform":
-        from arietta.training.perform import PerformTask
-
-        return PerformTask(recipe, data)
-    if recipe.task == "conditioned":
-        from arietta.training.conditioned import ConditionedTask
-
-        return ConditionedTask(recipe, data)
-    if recipe.task == "denoise":
-        from arietta.training.pianist import DenoiseTask
-
-        return DenoiseTask(recipe, data)
-    if recipe.task == "play":
-        from arietta.training.pianist import PlayTask
-
-        return PlayTask(recipe, data)
-    return DecoderTask(recipe, data)
+# Modules are opened when they are needed: some of them build on this one.
+_TASKS = {
+    "next-token": ("tasks", "DecoderTask"),
+    "contrastive": ("contrastive", "ContrastiveTask"),
+    "classify": ("classify", "ClassifyTask"),
+    "perform": ("perform", "PerformTask"),
+    "conditioned": ("conditioned", "ConditionedTask"),
+    "denoise": ("pianist", "DenoiseTask"),
+    "play": ("pianist", "PlayTask"),
+}
