@@ -55,7 +55,7 @@ def search(
     Examples:
       arietta search my.mid --in my-index
       arietta search my.mid --in my-index --by passage -n 3 --json
-      arietta search twenty-seconds.mid --in my-index --by notes
+      arietta search my.mid --in my-index --by notes
     """
     from dataclasses import asdict
 
