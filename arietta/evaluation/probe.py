@@ -178,7 +178,7 @@ def logistic_answers(
     except ImportError:
         raise MissingExtraError("logistic regression", "train") from None
     answers = []
-    # Products this small are slower on several threads, on a busy machine ten times.
+    # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for number, (train, test) in enumerate(splits):

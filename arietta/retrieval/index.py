@@ -307,23 +307,27 @@ class Index:
             without: SHA-256 of a piece to leave out, usually the query itself.
 
         Raises:
-            UsageError: passages are asked for and the index has none.
+            UsageError: the index or the query lacks the passages or notes that are asked for.
         """
         if by == "passage" and self.passages() is None:
             raise UsageError(f"{self.where}: keeps no passages; build it with --passages")
+        if by == "passage" and not len(query.passages.vectors):
+            raise UsageError("the query has no passages; embed it with the index's passages()")
+        if sense == "notes" and not len(query.chunks.keys):
+            raise UsageError("the query was read from a file, without its notes; embed its MIDI")
         whole, windows = _placed(query, Space.from_dict(self.about.get("space")))
         shifts = EVERY_KEY if sense == "notes" else [0]
 
         @lru_cache
         def near(shift: int) -> list[list[Found]]:
             """Passages near each of the query's."""
-            vectors = transposed(windows[sense], shift)
+            vectors = Space().place(transposed(windows[sense], shift))
             return self._store.search("passage", sense, vectors, _WIDE) if len(vectors) else []
 
         best: dict[str, tuple[float, int, Mapping[str, Any]]] = {}
         for shift in shifts:
             if by == "piece":
-                vectors = transposed(whole[sense], shift)
+                vectors = Space().place(transposed(whole[sense], shift))
                 (found,) = self._store.search("piece", sense, vectors, count + 1)
                 ranked = [(f.score, f.shown) for f in found if f.shown["sha256"] != without]
             else:

@@ -141,7 +141,9 @@ class FolderStore:
         try:
             about = json.loads((self.path / _ABOUT).read_text(encoding="utf-8"))
             if about.pop("format", None) != FORMAT:
-                raise InputError(f"{self.path}: not an index of this version of arietta")
+                raise InputError(
+                    f"{self.path}: an index of another version of arietta; build it again"
+                )
             with (
                 (self.path / about.pop("rows")).open("rb") as file,
                 np.load(file, allow_pickle=False) as arrays,

@@ -202,3 +202,22 @@ def test_players_by_name() -> None:
         open_player("rules", BlockSettings(seed=-1))
     with pytest.raises(UsageError, match="--variations"):
         render(SIMPLE, RulePlayer(), variations=())
+
+
+def test_chords_are_as_uneven_as_peoples() -> None:
+    """People: a standard deviation of 16 ms with long tails; nothing is drawn at temperature 0."""
+    rows = [(960 * i, 900, 48 + 4 * k + i % 5) for i in range(200) for k in range(4)]
+    score = ScoreNotes.from_piece(a_score(rows))
+    shipped = open_player()
+    assert isinstance(shipped, PerformerPlayer)
+
+    def off_ms(temperature: float) -> np.ndarray:
+        played = replace(shipped, seed=1, temperature=temperature).perform(score)
+        mean = np.bincount(score.chord, played.onset_ms) / np.bincount(score.chord)
+        return played.onset_ms - mean[score.chord]
+
+    still, warm = off_ms(0.0), off_ms(1.0)
+    assert still.std() < 10
+    assert 11 < warm.std() < 20
+    drawn = warm - still
+    assert (drawn**4).mean() / (drawn**2).mean() ** 2 > 3.5  # 3 would be a normal distribution

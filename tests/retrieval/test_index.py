@@ -229,6 +229,13 @@ def test_notes_find_the_work_in_any_key(embedder: Embedder, music: Path, where: 
     (hit,) = index.search(found, 1, by="passage", sense="notes")
     assert Path(hit.path).stem == "p3" and hit.semitones == -6
     assert hit.match is not None and abs(hit.match.start_ms - 12_000) < 1_500
+    with pytest.raises(UsageError, match="query has no passages"):
+        index.search(embedder.embed(part), 1, by="passage", sense="notes")
+    kept = build([music], embedder)
+    kept.save(where_kept := music.parent / "kept.npz")
+    read_back = Collection.load(where_kept).entries[str(music / "p3.mid")].embedding
+    with pytest.raises(UsageError, match="without its notes"):
+        index.search(read_back, 1, sense="notes")
     (first,) = index.search(embedder.embed(stray), 1, sense="notes")
     assert first.score == 0  # nothing is like nothing
     index.close()
@@ -278,6 +285,12 @@ def test_damage_and_strangers(embedder: Embedder, music: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="is no index"):
         Index(music)
     update(str(tmp_path / "i"), embedder, music / "p0.mid")
+    about = tmp_path / "i" / "index.json"
+    text = about.read_text()
+    about.write_text(text.replace(stores.FORMAT, "arietta-index-1"))
+    with pytest.raises(InputError, match="another version of arietta; build it again"):
+        Index(tmp_path / "i")
+    about.write_text(text)
     (rows,) = (tmp_path / "i").glob("rows-*.npz")
     rows.write_bytes(rows.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged index"):
