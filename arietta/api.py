@@ -164,7 +164,9 @@ class Model:
                 f"{self.name} was taught with other vectors than {found.name} makes now (sha256"
                 f" {found.sha256[:12]}…, expected {made['model_sha256'][:12]}…)"
             )
-        return Embedder(found, chunk_notes=made.get("chunk_notes"))
+        return Embedder(
+            found, chunk_notes=made.get("chunk_notes"), full=made.get("pooling") == "full"
+        )
 
     @cached_property
     def classifier(self) -> Classifier:

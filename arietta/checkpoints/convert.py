@@ -143,10 +143,12 @@ def infer_config(
         n_heads = d_model // _HEAD_DIM
     adapter = shapes.get("embedding_adapter.weight")
     embedding_size = class_size = None
+    pooling = "end"
     if heads == ["emb_head.weight"]:
         embedding_size = shapes["emb_head.weight"][0]
     elif heads == ["class_head.weight"]:
-        class_size = shapes["class_head.weight"][0]
+        class_size, head_inputs = shapes["class_head.weight"]
+        pooling = "full" if head_inputs == 3 * d_model else "end"
     elif adapter is not None:
         embedding_size = adapter[-1]
     config = AriaConfig(
@@ -159,6 +161,7 @@ def infer_config(
         embedding_size=embedding_size,
         class_size=class_size,
         conditioned=heads == ["lm_head.weight"] and adapter is not None,
+        pooling=pooling,
         resid_dropout=float(hints.get("resid_dropout", 0.0)),
     )
     check_tensors(config, shapes, source=source)

@@ -24,12 +24,24 @@ ModelOption = Annotated[
 ]
 
 
-def open_embedder(model: str | None, precision: Precision = Precision.int8) -> Embedder:
-    """The embedder that ``--model`` and ``--precision`` name."""
+FullFlag = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        help="Longer vectors, which tell classes better: also the mean and the deviation of what"
+        " the model holds of each note. For distances the short ones are better.",
+    ),
+]
+
+
+def open_embedder(
+    model: str | None, precision: Precision = Precision.int8, *, full: bool = False
+) -> Embedder:
+    """The embedder that ``--model``, ``--precision`` and ``--full`` name."""
     from arietta.checkpoints.store import load
     from arietta.inference.embedding import Embedder, default_model
 
-    return Embedder(load(model or default_model()), precision=precision.value)
+    return Embedder(load(model or default_model()), precision=precision.value, full=full)
 
 
 @app.command()
@@ -47,6 +59,7 @@ def embed(
     chunks: Annotated[
         bool, typer.Option("--chunks", help="Also the vector of every chunk (300 notes or fewer).")
     ] = False,
+    full: FullFlag = False,
     update: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +90,7 @@ def embed(
         raise UsageError(f"-o {output}: vectors are written as .npz")
     if update is None or update.resolve() != output.resolve():
         check_output(output, force=force)
-    embedder = open_embedder(model, precision)
+    embedder = open_embedder(model, precision, full=full)
     known = {}
     if update is not None:
         old = Collection.load(update)

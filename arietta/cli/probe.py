@@ -20,7 +20,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.embed import open_embedder
+from arietta.cli.embed import FullFlag, open_embedder
 from arietta.errors import UsageError
 
 
@@ -46,6 +46,7 @@ def probe(
             " shipped model for it]",
         ),
     ] = None,
+    full: FullFlag = False,
     splits: Annotated[
         int, typer.Option(metavar="N", min=1, help="Random splits: five folds, dealt anew.")
     ] = 20,
@@ -110,9 +111,9 @@ def probe(
         vectors = {}
         for name in dict.fromkeys(model or [""]):
             if name != "none":
-                embedder = open_embedder(name or None)
+                embedder = open_embedder(name or None, full=full)
                 x = model_vectors(examples, embedder, cache, _embedding(progress))
-                vectors[embedder.checkpoint.name] = x
+                vectors[embedder.checkpoint.name + ", full" * full] = x
         figures = evaluate(
             known or Path(benchmark).stem,
             examples,

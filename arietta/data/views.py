@@ -176,13 +176,19 @@ class LabelStream(SliceRows):
 
 
 def labelled_slices(
-    dataset: Dataset, split: str, settings: LabelSettings, pieces: int | None = None
+    dataset: Dataset,
+    split: str,
+    settings: LabelSettings,
+    *,
+    pieces: int | None = None,
+    each: int | None = None,
 ) -> Ids:
-    """All slices of ``max_notes`` of the labelled pieces of a split, unchanged, to judge by.
+    """Slices of ``max_notes`` of the labelled pieces of a split, unchanged.
 
     Args:
         dataset, split, settings: as of a ``LabelStream``.
         pieces: no more than these.
+        each: so many of a piece at most, evenly spread; None for all.
 
     Returns:
         (n, seq_len + 2) int32: a slice, its class, the number of its piece.
@@ -196,12 +202,18 @@ def labelled_slices(
         label = row.metadata.get(settings.label, "")
         if label not in settings.classes:
             continue
+        number = settings.classes.index(label)
+        if settings.shares and not chosen(row.id, settings.shares[number]):
+            continue
         if pieces is not None and count == pieces:
             break
-        for start in range(0, len(notes), settings.max_notes):
+        starts = np.arange(0, len(notes), settings.max_notes)
+        if each is not None and len(starts) > each:
+            starts = starts[np.linspace(0, len(starts) - 1, each).round().astype(int)]
+        for start in starts.tolist():
             ids = stream.slice_ids(sliced(notes, start, start + settings.max_notes), rng)
             if ids is not None:
-                found.append(np.append(ids, (settings.classes.index(label), count)))
+                found.append(np.append(ids, (number, count)))
         count += 1
     return np.array(found, np.int32).reshape(-1, settings.seq_len + 2)
 

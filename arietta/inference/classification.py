@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import CheckpointError, InputError
-from arietta.inference.backends import Backend
+from arietta.inference.backends import Backend, Floats, Ids
 from arietta.inference.embedding import CHUNK_NOTES, Embedder
 from arietta.midi.notes import Piece
 
@@ -108,9 +108,13 @@ class Classifier:
 
 
 class _Logits(Embedder):
-    """The head's output at <E> of every chunk, whatever the head."""
+    """What the head says of every chunk."""
 
     kinds = ("classifier",)
+
+    def _pooled(self, rows: list[Ids]) -> Floats:
+        session, states = self._states(rows, last=self.checkpoint.config.pooling == "end")
+        return session.head(states)
 
 
 def vote(

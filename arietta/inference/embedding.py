@@ -2,8 +2,9 @@
 
 A piece is cut into chunks of 300 notes (fewer where a checkpoint says so), a chunk becomes one
 vector, the piece the plain mean of them. A checkpoint with an embedding head gives its output at
-``<E>``; any other decoder gives the mean of its last hidden states over the chunk's tokens. Vectors
-are not normalised.
+``<E>``; any other decoder gives the mean of its last hidden states over the chunk's tokens. Full
+vectors hold more, for classifiers and conditions rather than for distances: behind the output at
+``<E>`` stand the mean and the standard deviation of the hidden states. Vectors are not normalised.
 
 Passages, windows of some seconds, get vectors in the same way, for search.
 
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arietta.errors import InputError, UsageError
-from arietta.inference.backends import Backend, Floats, Ids, cpu_backend
+from arietta.inference.backends import Backend, Floats, Ids, Session, cpu_backend
 from arietta.midi.notes import DRUM_CHANNEL, Piece, program_table
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.excerpts import chunks_of_notes
@@ -133,6 +134,7 @@ class Embedder:
         precision: of the weights on the CPU: ``int8``, ``int4`` or ``f32``.
         threads: processor threads; all physical cores by default.
         chunk_notes: notes of a chunk; by default what the checkpoint was trained on, else 300.
+        full: give full vectors.
         backend: runs the model; by default what is fastest on this processor.
 
     Raises:
@@ -149,6 +151,7 @@ class Embedder:
         precision: Precision = "int8",
         threads: int | None = None,
         chunk_notes: int | None = None,
+        full: bool = False,
         backend: Backend | None = None,
     ) -> None:
         checkpoint.require(*self.kinds)
@@ -158,7 +161,8 @@ class Embedder:
             raise UsageError(f"a chunk needs at least one note, not {chunk_notes}")
         self.checkpoint = checkpoint
         self.chunk_notes = chunk_notes
-        self.pooling = "mean" if checkpoint.config.head == "lm_head" else "end"
+        without_head = checkpoint.config.head == "lm_head"
+        self.pooling = "full" if full else "mean" if without_head else "end"
         self._backend = backend or cpu_backend(checkpoint, precision, threads)
         name = checkpoint.tokenizer
         self._tokenizer = RelativeTokenizer(name) if name in RELATIVE_NAMES else AriaTokenizer(name)
@@ -168,8 +172,10 @@ class Embedder:
     def size(self) -> int:
         """D."""
         config = self.checkpoint.config
-        rows: int = config.tensor_shapes()[f"{config.head}.weight"][0]
-        return rows if self.pooling == "end" else config.d_model
+        rows = 0 if config.head == "lm_head" else config.tensor_shapes()[f"{config.head}.weight"][0]
+        return {"end": rows, "mean": config.d_model, "full": rows + 2 * config.d_model}[
+            self.pooling
+        ]
 
     def embed(
         self, piece: Piece, *, any_program: bool = False, passages: Passages | None = None
@@ -263,17 +269,38 @@ class Embedder:
 
     def _pooled(self, rows: list[Ids]) -> Floats:
         """(B, D) of B chunks."""
+        if self.pooling == "end":
+            session, last = self._states(rows, last=True)
+            return session.head(last)
+        session, states = self._states(rows)
+        width = self.checkpoint.config.d_model
+        if self.pooling == "mean":
+            return states[:, width : 2 * width]
+        if self.checkpoint.config.head == "lm_head":
+            return states[:, width:]
+        return np.concatenate((session.head(states[:, :width]), states[:, width:]), axis=1)
+
+    def _states(self, rows: list[Ids], *, last: bool = False) -> tuple[Session, Floats]:
+        """What the model makes of B chunks: the session, and ``summaries`` of its states, or the
+        last states alone.
+        """
         counts = np.array([len(row) for row in rows])
         ids = np.full((len(rows), int(counts.max())), EOS, np.int64)
         for row, line in zip(rows, ids, strict=True):
             line[: len(row)] = row
         session = self._backend.new_session(len(rows))
-        if self.pooling == "end":
-            return session.head(session.append(ids, counts=counts, last=True))
-        hidden = session.append(ids, counts=counts)
-        return np.stack(
-            [states[:count].mean(axis=0) for states, count in zip(hidden, counts, strict=True)]
-        )
+        if last:
+            return session, session.append(ids, counts=counts, last=True)
+        return session, summaries(session.append(ids, counts=counts), counts)
+
+
+def summaries(hidden: Floats, counts: NDArray[np.int64]) -> Floats:
+    """(B, 3 D): the last of the hidden states (B, T, D) that count, their mean and deviation."""
+    found = [
+        np.concatenate((states[count - 1], states[:count].mean(axis=0), states[:count].std(axis=0)))
+        for states, count in zip(hidden, counts, strict=True)
+    ]
+    return np.stack(found)
 
 
 class _Rows(NamedTuple):

@@ -163,7 +163,7 @@ class NativeBackend:
                 for kind in ("weight", "bias"):
                     values = self.weights.vector(f"model.encode_layers.{i}.{norm}.{kind}")
                     setattr(layer, f"{norm}_{kind}", address(values))
-        self._head = self._matrix("head", self.weights.head_rows, d)
+        self._head = self._matrix("head", self.weights.head_rows, config.head_inputs)
         self._model = _Model(
             d,
             config.n_heads,

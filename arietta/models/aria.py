@@ -148,7 +148,7 @@ class AriaDecoder(nn.Module):
         self.config = config
         self.model = AriaTrunk(config)
         rows = config.tensor_shapes()[f"{config.head}.weight"][0]
-        setattr(self, config.head, nn.Linear(config.d_model, rows, bias=False))
+        setattr(self, config.head, nn.Linear(config.head_inputs, rows, bias=False))
         if config.conditioned:
             self.embedding_adapter = nn.Linear(
                 config.embedding_size or 512, config.d_model, bias=False

@@ -25,6 +25,8 @@ class AriaConfig:
         embedding_size: width of a contrastive embedding head, and of the condition vector.
         class_size: classes of a classifier head.
         conditioned: whether an adapter for a condition vector stands before the language model.
+        pooling: what a classifier head reads: ``end``, the hidden state at <E> (the paper), or
+            ``full``, behind it the mean and the standard deviation of all states.
         resid_dropout: dropout of the last layer's residual branches, linear from 0 over the layers.
     """
 
@@ -37,6 +39,7 @@ class AriaConfig:
     embedding_size: int | None = None
     class_size: int | None = None
     conditioned: bool = False
+    pooling: str = "end"
     resid_dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,6 +51,10 @@ class AriaConfig:
                 f"model setting d_model ({self.d_model}) must be a multiple of"
                 f" 2 * n_heads ({2 * self.n_heads})"
             )
+        if self.pooling not in ("end", "full"):
+            raise CheckpointError(f"model setting pooling is end or full, not {self.pooling!r}")
+        if self.pooling == "full" and self.class_size is None:
+            raise CheckpointError("model setting pooling: full is for classifiers")
         if not 0.0 <= self.resid_dropout < 1.0:
             raise CheckpointError("model setting resid_dropout must lie in [0, 1)")
 
@@ -69,6 +76,11 @@ class AriaConfig:
         if self.embedding_size is not None and not self.conditioned:
             return "emb_head"
         return "lm_head"
+
+    @property
+    def head_inputs(self) -> int:
+        """Numbers that the head reads."""
+        return 3 * self.d_model if self.pooling == "full" else self.d_model
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor, under the public names (specification D.3)."""
@@ -92,7 +104,7 @@ class AriaConfig:
             "class_head": self.class_size,
         }[self.head]
         assert rows is not None
-        shapes[f"{self.head}.weight"] = (rows, d)
+        shapes[f"{self.head}.weight"] = (rows, self.head_inputs)
         if self.conditioned:
             shapes["embedding_adapter.weight"] = (d, self.embedding_size or 512)
         return shapes

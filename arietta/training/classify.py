@@ -1,9 +1,10 @@
-"""Classifier finetuning: cross entropy at <E>, pieces judged by a vote of their slices
+"""Classifier finetuning: cross entropy of slices, pieces judged by a vote of their slices
 (specification F).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,23 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arietta.checkpoints.store import LoadedCheckpoint
+from arietta.checkpoints.store import LoadedCheckpoint, load
 from arietta.data.loader import chosen
 from arietta.data.views import LabelSettings, LabelStream, labelled_pieces, labelled_slices
-from arietta.evaluation.probe import scores
-from arietta.inference.classification import vote
+from arietta.errors import UsageError
 from arietta.models.aria import AriaDecoder
 from arietta.models.config import AriaConfig
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Classify
 from arietta.training.contrastive import at_end, cropped
 from arietta.training.distributed import Processes
+from arietta.training.linear_head import PROBED_SLICES, linear_head, piece_scores
 from arietta.training.planning import class_shares
 from arietta.training.tasks import DecoderTask
 
+_LEAST_VARIANCE = 1e-8  # the slope of a root has no end at 0
 
-class EndClass(nn.Module):
-    """The class of a slice, read where it ends.
+
+class SliceClass(nn.Module):
+    """The class of a slice.
 
     Args:
         decoder: with a classifier head of C classes.
@@ -48,13 +51,24 @@ class EndClass(nn.Module):
         """(B, C) of slices (B, T), float32."""
         with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(ids)
-            found: Tensor = self.decoder.head(at_end(hidden, ids))
+            states = at_end(hidden, ids)
+            if self.decoder.config.pooling == "full":
+                states = torch.cat((states, *mean_and_deviation(hidden, ids != PAD)), dim=1)
+            found: Tensor = self.decoder.head(states)
         return found.float()
 
     def forward(self, rows: Tensor, judge: bool = False) -> Tensor:
         """Weighted mean nats of rows (B, T + 1), a slice and its class; or their logits."""
         logits = self.logits(cropped(rows[:, :-1]))
         return logits if judge else F.cross_entropy(logits, rows[:, -1], self.weights)
+
+
+def mean_and_deviation(hidden: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, D) each, over the states (B, T, D) that count (B, T)."""
+    share = (counts / counts.sum(dim=1, keepdim=True))[..., None]
+    mean = (hidden * share).sum(dim=1)
+    variance = ((hidden - mean[:, None]) ** 2 * share).sum(dim=1)
+    return mean, (variance + _LEAST_VARIANCE).sqrt()
 
 
 class ClassifyTask(DecoderTask):
@@ -80,16 +94,35 @@ class ClassifyTask(DecoderTask):
         return tuple(self._shares)
 
     def _head(self, config: AriaConfig) -> AriaConfig:
-        return replace(config, class_size=len(self.classes), embedding_size=None)
+        return replace(
+            config,
+            class_size=len(self.classes),
+            embedding_size=None,
+            pooling=self._options.pooling,
+        )
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
         super()._take_over(decoder, checkpoint)
+        if self._options.head == "probe" and checkpoint.kind != "embedding":
+            raise UsageError(
+                f"{self.recipe.name}: classify.head: probe starts from an embedding model, not from"
+                f" {checkpoint.name}, of kind {checkpoint.kind}"
+            )
+        if checkpoint.kind != "lm":
+            return  # <E> asks for what the piece is already
         # <E> ended pieces; from here on it asks for the class.
         generator = torch.Generator().manual_seed(self.recipe.seed)
         width = decoder.config.d_model
         with torch.no_grad():
             row = torch.randn(width, generator=generator) * 0.02
             decoder.model.tok_embeddings.weight[EOS] = row
+
+    def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
+        """The head of another classifier is of use if it is for the same classes."""
+        if name != "class_head.weight":
+            return True
+        same = list(checkpoint.info.get("classes", ())) == list(self.classes)
+        return same and checkpoint.config.pooling == self._options.pooling
 
     def _module(self) -> nn.Module:
         pieces = labelled_pieces(self.dataset, "train", self._options.label)
@@ -100,7 +133,23 @@ class ClassifyTask(DecoderTask):
         if not self._options.weighted:
             weights[:] = 1
         of_classes = torch.tensor(weights, dtype=torch.float32)
-        return EndClass(self.decoder, of_classes, self.recipe.precision)
+        return SliceClass(self.decoder, of_classes, self.recipe.precision)
+
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Let the head start as the best linear one on what the model says as it is."""
+        if self._options.head != "probe":
+            return
+        settings, valid = self.settings(0), self.validation()
+        say("looking for the best linear head on the model as it is")
+        weights = linear_head(
+            load(self.recipe.init or ""),
+            labelled_slices(self.dataset, "train", settings, each=PROBED_SLICES),
+            None if valid is None else valid.numpy(),
+            pooling=self._options.pooling,
+            weighted=self._options.weighted,
+        )
+        with torch.no_grad():
+            self.decoder.get_parameter("class_head.weight").copy_(torch.from_numpy(weights))
 
     def settings(self, stage_index: int) -> LabelSettings:
         """Settings of the slices of one stage."""
@@ -119,7 +168,12 @@ class ClassifyTask(DecoderTask):
         if "valid" not in self.dataset.splits:
             return None
         settings = self.settings(len(self.recipe.stages) - 1)
-        rows = labelled_slices(self.dataset, "valid", settings, self.recipe.data.valid_rows)
+        rows = labelled_slices(
+            self.dataset,
+            "valid",
+            replace(settings, shares=()),
+            pieces=self.recipe.data.valid_rows,
+        )
         return torch.from_numpy(rows).long()
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
@@ -131,13 +185,7 @@ class ClassifyTask(DecoderTask):
             ]
         )
         loss = float(F.cross_entropy(logits, rows[:, -2]))
-        tokens = (rows[:, :-2] != PAD).sum(dim=1)
-        _, first = np.unique(rows[:, -1].numpy(), return_index=True)
-        truth = rows[:, -2].numpy()[first]
-        said = vote(logits.numpy(), tokens.numpy(), rows[:, -1].numpy()).argmax(axis=1)
-        confusion = np.zeros((len(self.classes),) * 2)
-        np.add.at(confusion, (truth, said), 1)
-        found = scores(confusion)
+        found = piece_scores(logits.numpy(), rows.numpy())
         return [loss, found["accuracy"], found["macro_f1"]]
 
     def merit(self, measured: list[float]) -> list[float]:

@@ -4,6 +4,10 @@
 The vector takes position 0, adapted to the width of the model; tokens start at position 1. Rows
 without a vector have position 0 masked out, so that one model gives both halves of classifier-free
 guidance.
+
+A fresh adapter learns from evened vectors: what all pieces share is taken out, and every number has
+the same variance, because in bare vectors a few numbers drown the others. That is a linear map, and
+the adapter that is left at the end contains it: it takes vectors as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arietta.checkpoints.store import LoadedCheckpoint
 from arietta.data.conditions import ConditionSettings, ConditionStream
 from arietta.data.loader import validation_rows
 from arietta.errors import UsageError
@@ -66,6 +71,17 @@ class ConditionedNextToken(nn.Module):
         return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
 
 
+def evening(vectors: Tensor) -> Tensor:
+    """The matrix (E, E) that takes the direction of the mean out of vectors (n, E), and gives
+    every number of what is left the variance 1.
+    """
+    mean = vectors.double().mean(dim=0)
+    shared = mean / mean.norm().clamp_min(1e-12)
+    without = torch.eye(len(mean), dtype=torch.float64) - torch.outer(shared, shared)
+    deviation = (vectors.double() @ without).std(dim=0, correction=0)
+    return (without / (deviation + 1e-6)[:, None]).float()
+
+
 class ConditionedTask(DecoderTask):
     """Next tokens behind an embedding of the piece they are from."""
 
@@ -87,6 +103,7 @@ class ConditionedTask(DecoderTask):
         collection = Collection.load(path)
         self._about = collection.about
         self._vectors = torch.from_numpy(collection.vectors)
+        self._evening = evening(self._vectors)
         self._numbers = {name: i for i, name in enumerate(collection.entries)}
         self._digest = hashlib.blake2b(collection.vectors.tobytes(), digest_size=8).hexdigest()
         self.stream_kind = partial(ConditionStream, numbers=self._numbers)
@@ -101,8 +118,20 @@ class ConditionedTask(DecoderTask):
     def _head(self, config: AriaConfig) -> AriaConfig:
         return replace(config, conditioned=True, embedding_size=self._vectors.shape[1])
 
+    def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
+        super()._take_over(decoder, checkpoint)
+        if checkpoint.config.conditioned:  # its adapter takes vectors as they are
+            self._evening = torch.eye(self._vectors.shape[1])
+
     def _module(self) -> nn.Module:
-        return ConditionedNextToken(self.decoder, self._vectors, self.recipe.precision)
+        vectors = self._vectors @ self._evening.T
+        return ConditionedNextToken(self.decoder, vectors, self.recipe.precision)
+
+    def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Leave trained weights as a model folder; its adapter takes vectors as they are."""
+        name = "decoder.embedding_adapter.weight"
+        adapter = weights[name].cpu().float() @ self._evening
+        super().export(folder, weights | {name: adapter}, info)
 
     def settings(self, stage_index: int) -> ConditionSettings:
         """Settings of the rows of one stage."""

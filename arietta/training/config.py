@@ -194,6 +194,10 @@ class Classify:
         min_notes, max_notes: of a training slice; a piece is judged by slices of ``max_notes``.
         weighted: whether rare classes count for more, so that all weigh the same together.
         per_class: pieces of each class to learn from at most; None for all.
+        head: ``fresh`` for random weights, as in the paper; ``probe`` for the best linear head on
+            an embedding model as it is.
+        pooling: what the head reads: ``end``, the state at <E>, as in the paper; ``full``, behind
+            it the mean and the standard deviation of all states.
     """
 
     label: str = "label"
@@ -202,8 +206,12 @@ class Classify:
     max_notes: int = 300
     weighted: bool = True
     per_class: int | None = None
+    head: str = "fresh"
+    pooling: str = "end"
 
     def __post_init__(self) -> None:
+        if self.head not in ("fresh", "probe"):
+            raise UsageError(f"recipe: classify.head is fresh or probe, not {self.head!r}")
         if self.classes is not None and len(set(self.classes)) < 2:
             raise UsageError("recipe: classify.classes names two classes at least, or is null")
 
@@ -345,6 +353,8 @@ class Recipe:
                 raise UsageError(f"recipe: task: {table} and a table {table} go together")
         if self.model is None and self.init is None:
             raise UsageError("recipe: give a model (its settings) or an init (a trained model)")
+        if self.classify is not None and self.classify.head == "probe" and self.init is None:
+            raise UsageError("recipe: classify.head: probe needs an embedding model in init")
         if self.lora is not None and self.init is None:
             raise UsageError("recipe: lora adapts a trained model; name it in init")
         if self.precision not in ("bf16", "f32"):
@@ -395,7 +405,9 @@ def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
             else round((stage.until_epochs or 0) * epoch_tokens)
         )
         per_step = recipe.step_tokens(stage)
-        steps = max(1 if not planned else 0, round((end - tokens) / per_step))
+        # A first stage may be of no epochs at all: the model it starts from, and its head.
+        least = 1 if not planned and stage.until_epochs != 0 else 0
+        steps = max(least, round((end - tokens) / per_step))
         if end <= tokens and planned:
             raise UsageError(
                 f"recipe: a stage ends at {end} tokens, where the one before is at {tokens}"

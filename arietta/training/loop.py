@@ -136,6 +136,8 @@ class _Run:
         counted = any(stage.until_epochs is not None for stage in recipe.stages)
         self.planned = plan(recipe, self.task.epoch_tokens() if counted else 0)
         self.steps = self.planned[-1].end_step
+        if not self.resuming:
+            self.task.begin(self.say)
         module = self.task.module
         if recipe.compile and self._can_compile():
             module.compile()
@@ -214,6 +216,8 @@ class _Run:
         started_tokens, started_step = self.tokens, self.step
         flops_done = 0.0
         self.module.train()
+        if valid is not None and recipe.patience is not None and not self.measured:
+            self._look(valid, logs)  # what it starts from may stay the best
         try:
             while self.step < end and not self._no_longer_better():
                 batch = next(batches)
@@ -235,10 +239,7 @@ class _Run:
                 if valid is not None and (
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
-                    self.measured = self._validate(valid)
-                    if logs:
-                        logs.valid(self.step, self.tokens, self.measured, self.seconds)
-                    self._keep_the_best()
+                    self._look(valid, logs)
                 if recipe.samples_every_steps and self.step % recipe.samples_every_steps == 0:
                     self._sample()
                 if logs:
@@ -330,12 +331,14 @@ class _Run:
     # Looking
 
     @torch.no_grad()
-    def _validate(self, rows: Tensor) -> list[float]:
-        """What the task measures on the rows."""
+    def _look(self, rows: Tensor, logs: _Logs | None) -> None:
+        """Measure what the task measures on the rows."""
         self.module.eval()
-        measured = self.task.validate(self.module, rows, self.processes)
+        self.measured = self.task.validate(self.module, rows, self.processes)
         self.module.train()
-        return measured
+        if logs:
+            logs.valid(self.step, self.tokens, self.measured, self.seconds)
+        self._keep_the_best()
 
     def _keep_the_best(self) -> None:
         """With ``patience``, leave the model if it is the best so far."""

@@ -62,6 +62,14 @@ class Task(ABC):
     recipe: Recipe
     module: nn.Module
 
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Before the first step of a new run, not of one that goes on; may change the weights.
+
+        Args:
+            say: told what a person should know, a line at a time.
+        """
+        del say
+
     @abstractmethod
     def epoch_tokens(self) -> int:
         """Tokens of one pass over what it learns from, padding included."""
@@ -192,13 +200,18 @@ class DecoderTask(Task):
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
         """Pretrained weights wherever both have a tensor; a head of another kind stays fresh."""
-        found = checkpoint.tensors
+        found = {n: checkpoint.tensors[n] for n in checkpoint.tensors if self._keeps(n, checkpoint)}
         mine = decoder.state_dict()
         shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
         added = ("_head.weight", "embedding_adapter.weight")
         fresh = [n for n in mine if n not in found and not n.endswith(added)]
         assert not fresh, fresh
         decoder.load_state_dict(shared, strict=False)
+
+    def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
+        """Whether a tensor of the model it starts from is of use."""
+        del name, checkpoint
+        return True
 
     # Data
 

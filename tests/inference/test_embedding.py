@@ -79,6 +79,33 @@ def test_a_language_model_gives_its_mean_hidden_state(small: Embedder, pieces: l
     np.testing.assert_allclose(small.embed(pieces[0]).chunks.vectors[0], expected, atol=1e-5)
 
 
+def test_full_vectors_hold_the_states_behind_the_short_ones(pieces: list[Piece]) -> None:
+    from arietta.inference.backends import cpu_backend
+    from arietta.tokenizers.aria import AriaTokenizer
+    from arietta.tokenizers.vocabulary import EOS
+
+    checkpoint = store.load("small-embedding")
+    short, full = Embedder(checkpoint, threads=1), Embedder(checkpoint, threads=1, full=True)
+    assert full.pooling == "full" and full.size == 512 + 2 * 256
+    found = full.embed(pieces[0])
+    np.testing.assert_allclose(found.vector[:512], short.embed(pieces[0]).vector, atol=1e-5)
+    start = replace(pieces[0], notes=pieces[0].notes.take(slice(0, 160)), metadata={})
+    ids = AriaTokenizer("piano").encode(start)
+    ids[-1] = EOS
+    states = cpu_backend(checkpoint, threads=1).new_session().append(np.asarray(ids)[None])[0]
+    np.testing.assert_allclose(found.chunks.vectors[0, 512:768], states.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.chunks.vectors[0, 768:], states.std(axis=0), atol=1e-5)
+
+
+def test_full_vectors_of_a_language_model_are_its_states(
+    small: Embedder, pieces: list[Piece]
+) -> None:
+    full = Embedder(small.checkpoint, threads=1, full=True)
+    assert full.size == 512
+    found = full.embed(pieces[0]).vector
+    np.testing.assert_allclose(found[:256], small.embed(pieces[0]).vector, atol=1e-5)
+
+
 def test_chunks_and_passages_say_where_they_are(small: Embedder, pieces: list[Piece]) -> None:
     piece = pieces[1]
     found = small.embed(piece, passages=Passages(20, 10))

@@ -13,10 +13,12 @@ from arietta.checkpoints.store import load
 from arietta.data.shards import Row, ShardWriter
 from arietta.data.views import LabelStream
 from arietta.errors import InputError, UsageError
+from arietta.inference.backends import cpu_backend
 from arietta.inference.classification import vote
 from arietta.tokenizers.vocabulary import EOS
 from arietta.training.classify import ClassifyTask
 from arietta.training.config import Recipe, recipe_from
+from arietta.training.linear_head import states_of
 from arietta.training.loop import train
 from tests.training.conftest import TINY, some_notes
 from tests.training.test_loop import column, weights
@@ -133,6 +135,97 @@ def test_what_cannot_be_told_apart(labelled: Path) -> None:
         ClassifyTask(classes(classify=options), labelled)
     with pytest.raises(UsageError, match="go together"):
         recipe_from({**TINY, "task": "classify"})
+
+
+def small_embedding(folder: Path, dataset: Path) -> str:
+    """A contrastive model of a few steps."""
+    values = {
+        **TINY,
+        "task": "contrastive",
+        "contrastive": {"min_notes": 8, "max_notes": 18, "embedding_size": 8},
+        "stages": [{"seq_len": 64, "rows": 4, "until_tokens": 2048}],
+    }
+    return str(train(recipe_from(values), dataset, folder, cpu=True).model)
+
+
+def probed(init: str, pooling: str, **changes: Any) -> Recipe:
+    options = {"label": "register", "min_notes": 8, "max_notes": 18}
+    return classes(
+        **{
+            "init": init,
+            "model": None,
+            "classify": {**options, "head": "probe", "pooling": pooling},
+            "stages": [{"seq_len": 64, "rows": 6, "until_epochs": 0}],
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("pooling", ["end", "full"])
+def test_a_linear_head_needs_no_step(labelled: Path, tmp_path: Path, pooling: str) -> None:
+    torch.set_num_threads(1)
+    init = small_embedding(tmp_path / "embedding", labelled)
+    done = train(probed(init, pooling), labelled, tmp_path / "run", cpu=True)
+    measured = dict(zip(done.measures, done.valid, strict=True))
+    assert done.steps == 0 and measured["accuracy"] > 0.8  # registers are easily told apart
+    # Nothing but the head is new.
+    found, before = load(done.model), load(init)
+    assert found.kind == "classifier" and found.config.pooling == pooling
+    for name in before.tensors:
+        if name.startswith("model."):
+            np.testing.assert_array_equal(found.tensors[name], before.tensors[name])
+    # A run that goes on from it takes it as it is, and torch says what the kernel says.
+    options = {"label": "register", "min_notes": 8, "max_notes": 18, "pooling": pooling}
+    task = ClassifyTask(probed(str(done.model), pooling, classify=options), labelled)
+    rows = task.validation()
+    assert rows is not None
+    with torch.no_grad():
+        expected = task.module.eval()(rows[:, :-1], judge=True).numpy()
+    states = states_of(cpu_backend(found, "f32"), rows.numpy())
+    states = states if pooling == "full" else states[:, : found.config.d_model]
+    np.testing.assert_allclose(states @ found.tensors["class_head.weight"].T, expected, atol=2e-3)
+
+
+def test_finetuning_never_leaves_less_than_it_began_with(labelled: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    init = small_embedding(tmp_path / "embedding", labelled)
+    ruin = {
+        "stages": [{"seq_len": 64, "rows": 6, "until_epochs": 4}],
+        "optimiser": {"kind": "adamw", "lr": 1.0},
+    }
+    done = train(probed(init, "full", **ruin), labelled, tmp_path / "run", cpu=True)
+    steps = column(tmp_path / "run", "step", "valid.csv")
+    merits = column(tmp_path / "run", "macro_f1", "valid.csv")
+    assert steps[0] == 0 and merits[0] > max(merits[1:])
+    assert load(done.model).info["trained_steps"] == 0
+
+
+def test_a_linear_head_needs_a_model_that_embeds(labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not from small, of kind lm"):
+        ClassifyTask(probed("small", "full", tokenizer="piano"), labelled)
+    options = {"label": "register", "head": "probe"}
+    with pytest.raises(UsageError, match="needs an embedding model in init"):
+        classes(classify=options)
+    with pytest.raises(UsageError, match="fresh or probe"):
+        classes(classify={**options, "head": "best"})
+
+
+def test_a_head_for_other_classes_begins_anew(labelled: Path, tmp_path: Path) -> None:
+    init = small_embedding(tmp_path / "embedding", labelled)
+    done = train(probed(init, "full"), labelled, tmp_path / "run", cpu=True)
+    options = {"label": "register", "classes": ["middle", "low", "high"], "pooling": "full"}
+    other = ClassifyTask(probed(str(done.model), "full", classify=options), labelled)
+    head = other.decoder.get_parameter("class_head.weight").detach().numpy()
+    assert not np.allclose(head, load(done.model).tensors["class_head.weight"])
+
+
+def test_two_classes_have_a_row_each(labelled: Path, tmp_path: Path) -> None:
+    init = small_embedding(tmp_path / "embedding", labelled)
+    options = {"label": "register", "min_notes": 8, "max_notes": 18, "classes": ["low", "high"]}
+    recipe = probed(init, "end", classify={**options, "head": "probe"})
+    done = train(recipe, labelled, tmp_path / "run", cpu=True)
+    assert dict(zip(done.measures, done.valid, strict=True))["accuracy"] > 0.8
+    assert load(done.model).tensors["class_head.weight"].shape[0] == 2
 
 
 def test_slices_vote_by_their_tokens() -> None:
