@@ -7,10 +7,13 @@ of its compositions is the test part, the same for everything. Of the rest n pie
 class** (or all that it has) are labelled, with --in-total n pieces of all classes together, as
 evenly as they go; smaller n are subsets of larger ones. From the same pieces learn
 
-    finetuned    the recipe classify-folder from --init; a fifth of the labelled pieces, by
-                 composition, tells when to stop and is not learned from
-    embedding    logistic regression on frozen embeddings (its strength chosen inside these pieces)
-    floor        the same on a hundred histogram numbers
+    finetuned       the recipe classify-folder from --init: a linear head, then all weights; a fifth
+                    of the labelled pieces, by composition, tells when to stop and is not learned
+                    from
+    embedding       logistic regression on frozen embeddings (its strength chosen inside these
+                    pieces)
+    full embedding  the same with mean and deviation of the hidden states
+    floor           the same on a hundred histogram numbers
 
 Intervals (95 %) resample the compositions of the test part. --draws repeats the choice of pieces.
 Every finetuning has a folder under --runs: a stopped one goes on, a finished one is not run again.
@@ -206,9 +209,7 @@ def draw_curves(path: Path, found: dict[str, Any]) -> None:
     figure = Figure(figsize=(10, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     systems = list(dict.fromkeys(row["system"] for row in found["rows"]))
-    colours = dict(zip(systems[::-1], ("#d55e00", "#0072b2", "#8a8a94"), strict=False))
-    if len(systems) < 3:
-        colours = dict(zip(systems, ("#8a8a94", "#0072b2"), strict=False))
+    colours = dict(zip(systems, ("#8a8a94", "#0072b2", "#009e73", "#d55e00"), strict=False))
     for axis, key, label in zip(
         figure.subplots(1, 2, sharey=True),
         ("accuracy", "macro_f1"),
@@ -259,7 +260,7 @@ def main() -> None:
     parser.add_argument("--n", nargs="+", default=["25", "50", "100", "200", "all"])
     parser.add_argument("--in-total", action="store_true", help="n of all classes together")
     parser.add_argument("--draws", type=int, default=1, help="choices of pieces")
-    parser.add_argument("--init", default="small", help="model to finetune")
+    parser.add_argument("--init", default=default_model(), help="model to finetune")
     parser.add_argument("--embedding", help="model to probe; the shipped one by default")
     parser.add_argument("--epochs", type=float, help="of finetuning; the recipe's by default")
     parser.add_argument("--most-tokens", type=float, help="of a finetuning, padding included")
@@ -273,12 +274,12 @@ def main() -> None:
     given = parser.parse_args()
     examples = limited(named(given.name).gather(given.data), given.limit)
     examples, floor, refused = floor_vectors(examples)
-    embedder = Embedder(load(given.embedding or default_model()))
+    embedder = Embedder(load(given.embedding or default_model()), full=True)
+    full, config = model_vectors(examples, embedder, given.cache), embedder.checkpoint.config
     vectors = {
         "floor": floor,
-        f"embedding ({embedder.checkpoint.name}), probe": model_vectors(
-            examples, embedder, given.cache
-        ),
+        "embedding": full[:, : config.embedding_size or config.d_model],
+        "full embedding": full,
     }
     classes, labels = np.unique([e.label for e in examples], return_inverse=True)
     groups = [e.group for e in examples]
@@ -327,7 +328,7 @@ def main() -> None:
                 finetuning.answers(f"{n}-{d}", rows, test) for d, (rows, _) in enumerate(splits)
             ]
             runs = {key: [about[key] for _, about in both] for key in both[0][1]}
-            said[f"finetuned ({given.init})"] = ([answers for answers, _ in both], runs)
+            said["finetuned"] = ([answers for answers, _ in both], runs)
         for system, (answers, about) in said.items():
             row = {
                 "system": system,

@@ -24,7 +24,7 @@ from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Classify
 from arietta.training.contrastive import at_end, cropped
 from arietta.training.distributed import Processes
-from arietta.training.linear_head import PROBED_SLICES, linear_head, piece_scores
+from arietta.training.linear_head import JUDGED_SLICES, linear_head, piece_scores
 from arietta.training.planning import class_shares
 from arietta.training.tasks import DecoderTask
 
@@ -143,7 +143,7 @@ class ClassifyTask(DecoderTask):
         say("looking for the best linear head on the model as it is")
         weights = linear_head(
             load(self.recipe.init or ""),
-            labelled_slices(self.dataset, "train", settings, each=PROBED_SLICES),
+            labelled_slices(self.dataset, "train", settings, each=JUDGED_SLICES),
             None if valid is None else valid.numpy(),
             pooling=self._options.pooling,
             weighted=self._options.weighted,
@@ -173,6 +173,7 @@ class ClassifyTask(DecoderTask):
             "valid",
             replace(settings, shares=()),
             pieces=self.recipe.data.valid_rows,
+            each=JUDGED_SLICES,
         )
         return torch.from_numpy(rows).long()
 

@@ -5,9 +5,8 @@ The vector takes position 0, adapted to the width of the model; tokens start at 
 without a vector have position 0 masked out, so that one model gives both halves of classifier-free
 guidance.
 
-A fresh adapter learns from evened vectors: what all pieces share is taken out, and every number has
-the same variance, because in bare vectors a few numbers drown the others. That is a linear map, and
-the adapter that is left at the end contains it: it takes vectors as they are.
+A fresh adapter learns from evened vectors (``arietta.training.evening``); the one that is left at
+the end takes vectors as they are.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from arietta.retrieval.collection import Collection
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.config import Conditioned, Recipe
 from arietta.training.distributed import Processes
+from arietta.training.evening import evening
 from arietta.training.tasks import DecoderTask
 
 
@@ -71,17 +71,6 @@ class ConditionedNextToken(nn.Module):
         return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
 
 
-def evening(vectors: Tensor) -> Tensor:
-    """The matrix (E, E) that takes the direction of the mean out of vectors (n, E), and gives
-    every number of what is left the variance 1.
-    """
-    mean = vectors.double().mean(dim=0)
-    shared = mean / mean.norm().clamp_min(1e-12)
-    without = torch.eye(len(mean), dtype=torch.float64) - torch.outer(shared, shared)
-    deviation = (vectors.double() @ without).std(dim=0, correction=0)
-    return (without / (deviation + 1e-6)[:, None]).float()
-
-
 class ConditionedTask(DecoderTask):
     """Next tokens behind an embedding of the piece they are from."""
 
@@ -103,7 +92,7 @@ class ConditionedTask(DecoderTask):
         collection = Collection.load(path)
         self._about = collection.about
         self._vectors = torch.from_numpy(collection.vectors)
-        self._evening = evening(self._vectors)
+        self._evening = torch.from_numpy(evening(collection.vectors)[0])
         self._numbers = {name: i for i, name in enumerate(collection.entries)}
         self._digest = hashlib.blake2b(collection.vectors.tobytes(), digest_size=8).hexdigest()
         self.stream_kind = partial(ConditionStream, numbers=self._numbers)

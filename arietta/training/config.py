@@ -191,7 +191,8 @@ class Classify:
     Attributes:
         label: field of the pieces' metadata that holds the class.
         classes: their names in order; all that the train split has, by default.
-        min_notes, max_notes: of a training slice; a piece is judged by slices of ``max_notes``.
+        min_notes, max_notes: of a training slice; a piece is judged by slices of ``max_notes``,
+            eight at most while training.
         weighted: whether rare classes count for more, so that all weigh the same together.
         per_class: pieces of each class to learn from at most; None for all.
         head: ``fresh`` for random weights, as in the paper; ``probe`` for the best linear head on

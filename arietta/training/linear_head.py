@@ -21,17 +21,21 @@ from arietta.inference.backends import Backend, Floats, cpu_backend
 from arietta.inference.classification import vote
 from arietta.inference.embedding import summaries
 from arietta.tokenizers.vocabulary import PAD
+from arietta.training.evening import evening
 
 if TYPE_CHECKING:
     from arietta.checkpoints.store import LoadedCheckpoint
 
 Ints = npt.NDArray[np.integer[Any]]
 
-PROBED_SLICES = 8
-"""Slices of a piece that the head is fitted to: more of the same piece tell little more."""
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+JUDGED_SLICES = 8
+"""Slices of a piece that a head is fitted to or judged by: more of one piece tell little more."""
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates of the inverse regularisation, for pieces that weigh one each on average."""
-_USUAL_STRENGTH = 0.3
+WEIGHTINGS = (0.0, 0.5, 1.0)
+"""Candidates of how much rare classes count for more: none; by the root of their rarity; so that
+all classes weigh the same."""
+_USUAL_STRENGTH, _USUAL_WEIGHTING = 0.3, 0.5
 _BATCH_ROWS = 16
 
 
@@ -40,15 +44,15 @@ def linear_head(
 ) -> Floats:
     """Weights (C, S) of logistic regression without bias on summaries of the hidden states.
 
-    Its strength is the one whose votes have the best macro F1 on the validation pieces; without
-    them it is a usual one.
+    Its strength and the weights of classes are those whose votes have the best macro F1 on the
+    validation pieces; without them they are usual ones.
 
     Args:
         checkpoint: the model; its own head is not used.
         train, valid: (n, T + 2) slices padded with <P>, their classes, the numbers of their pieces;
             as of ``arietta.data.views.labelled_slices``. Every class is in ``train``.
         pooling: what the head reads, as of ``AriaConfig``: S = D for ``end``, 3 D for ``full``.
-        weighted: whether all classes weigh the same together.
+        weighted: whether rare classes may count for more.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -66,17 +70,20 @@ def linear_head(
         return found if pooling == "full" else found[:, : backend.config.d_model]
 
     x, labels = read(train), train[:, -2]
-    scale = x.std(axis=0) + 1e-6
+    matrix, shared = evening(x)
+    # In the place of a bias stands what all slices share, and hardly varies.
+    evened = np.concatenate((x @ matrix.T, (x @ shared)[:, None]), axis=1)
+    fold = np.concatenate((matrix, shared[None]))
     judged = None if valid is None or not len(valid) else (read(valid), valid)
     best: tuple[float, Floats] | None = None
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(fit_intercept=False, max_iter=500, warm_start=True)
-        for strength in STRENGTHS if judged else (_USUAL_STRENGTH,):
+        for weighting, strength in _candidates(weighted, judged is not None):
             model.C = strength
-            model.fit(x / scale, labels, _sample_weights(train, weighted))
-            weights = _of_all_classes(model.coef_) / scale
+            model.fit(evened, labels, _sample_weights(train, weighting))
+            weights = _of_all_classes(model.coef_) @ fold
             merit = piece_scores(judged[0] @ weights.T, judged[1])["macro_f1"] if judged else 0.0
             if best is None or merit > best[0]:
                 best = merit, weights.astype(np.float32)
@@ -97,12 +104,18 @@ def states_of(backend: Backend, slices: Ints) -> Floats:
     return found
 
 
-def _sample_weights(slices: Ints, weighted: bool) -> npt.NDArray[np.float64]:
-    """(n,) of slices: pieces weigh one each on average, and classes the same if so wished."""
+def _candidates(weighted: bool, judged: bool) -> list[tuple[float, float]]:
+    """Weightings and strengths to try, similar ones after each other."""
+    if not judged:
+        return [(_USUAL_WEIGHTING if weighted else 0.0, _USUAL_STRENGTH)]
+    return [(w, s) for w in (WEIGHTINGS if weighted else (0.0,)) for s in STRENGTHS]
+
+
+def _sample_weights(slices: Ints, weighting: float) -> npt.NDArray[np.float64]:
+    """(n,) of slices: pieces weigh one each on average."""
     _, piece, count = np.unique(slices[:, -1], return_inverse=True, return_counts=True)
     weights: npt.NDArray[np.float64] = 1 / count[piece]
-    if weighted:
-        weights /= np.bincount(slices[:, -2], weights)[slices[:, -2]]
+    weights /= np.bincount(slices[:, -2], weights)[slices[:, -2]] ** weighting
     found: npt.NDArray[np.float64] = weights * (len(count) / weights.sum())
     return found
 
@@ -112,7 +125,7 @@ def _of_all_classes(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.fl
     return np.concatenate((-weights, weights)) / 2 if len(weights) == 1 else weights
 
 
-def piece_scores(logits: Floats, slices: Ints) -> dict[str, float]:
+def piece_scores(logits: npt.NDArray[np.floating[Any]], slices: Ints) -> dict[str, float]:
     """Metrics of whole pieces, by the votes (n, C) of their slices (n, T + 2)."""
     _, first = np.unique(slices[:, -1], return_index=True)
     tokens = (slices[:, :-2] != PAD).sum(axis=1)

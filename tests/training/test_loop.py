@@ -273,7 +273,8 @@ def test_adapters_leave_a_plain_model_that_differs(dataset: Path, tmp_path: Path
     again = tiny(model=None, init=str(tmp_path / "tuned" / "model"), resid_dropout=None)
     run = loop._Run(again, dataset, tmp_path / "check", cpu=True, say=lambda _: None)
     run.recipe = recipe
-    assert run._validate(run.task.validation()) == pytest.approx(losses[-1:], abs=1e-4)
+    run._look(run.task.validation(), None)
+    assert run.measured == pytest.approx(losses[-1:], abs=1e-4)
 
 
 def test_samples_are_written_and_heard(dataset: Path, tmp_path: Path) -> None:

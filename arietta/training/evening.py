@@ -1,0 +1,32 @@
+"""Vectors of a model, evened: nothing shared, every number of the same variance.
+
+Hidden states have a large part that all music shares and a few numbers that vary far more than the
+others, and neither is what a classifier or a condition should learn first. Both are taken away by
+one matrix, so what was learned behind it can be folded into weights that read vectors as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+def evening(vectors: npt.NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+    """How to even vectors like these (n, S).
+
+    Returns:
+        matrix (S, S): ``vectors @ matrix.T`` has mean 0 and variance 1 in every column that is not
+        constant; shared (S,): ``vectors @ shared`` has mean 1, the part that was taken away.
+    """
+    x = vectors.astype(np.float64)
+    mean = x.mean(axis=0)
+    length = max(float(np.linalg.norm(mean)), 1e-12)
+    along = mean / length
+    without = np.eye(len(mean)) - np.outer(along, along)
+    deviation = (x @ without).std(axis=0)
+    matrix = without / (deviation + 1e-6)[:, None]
+    return matrix.astype(np.float32), (along / length).astype(np.float32)
