@@ -131,16 +131,28 @@ class Model:
 
         return Embedder(self.checkpoint, backend=self.backend)
 
-    def embed(self, piece: Piece | str | PathLike[str]) -> npt.NDArray[np.float32]:
+    def embed(
+        self, piece: Piece | str | PathLike[str], *, full: bool = False
+    ) -> npt.NDArray[np.float32]:
         """A vector (D,) that lies near those of similar pieces.
 
         From the embedding head where the checkpoint has one, else the mean of the last hidden
         states; see ``inference.embedding``.
 
+        Args:
+            piece: or where it is.
+            full: a longer vector, which tells classes better and distances worse: also the mean
+                and the deviation of the hidden states.
+
         Raises:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
-        return self.embedder.embed(_piece(piece)).vector
+        from arietta.inference.embedding import Embedder
+
+        embedder = (
+            Embedder(self.checkpoint, full=True, backend=self.backend) if full else self.embedder
+        )
+        return embedder.embed(_piece(piece)).vector
 
     @cached_property
     def likeness(self) -> Embedder:

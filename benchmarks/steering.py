@@ -6,8 +6,8 @@ Prompts are 15 s out of performances of the test split, references whole perform
 works there. Each prompt is continued by 20 s at several strengths of guidance, with the same seed,
 and compared with what it gives at strength 0. Reported with bootstrap intervals over the pairs:
 
-* cosine between the embeddings of continuation and reference, and between continuation and another
-  pair's reference, which guidance should not bring nearer;
+* cosine between the embeddings (the short ones) of continuation and reference, and between
+  continuation and another pair's reference, which guidance should not bring nearer;
 * the distance of notes per second, mean pitch and mean velocity from the reference's, and by how
   much it is less or more than at strength 0;
 * bits per note of the continuation under the plain model, which says whether it is still music.
@@ -94,7 +94,9 @@ def main() -> None:
     references = draw_references(arguments.dataset, arguments.pairs, seed=6)
     embedder = model.likeness
     goals = [embedder.embed(piece).vector for piece in references]
-    centre = np.mean(goals, axis=0)  # all embeddings share a direction that says nothing
+    # A full vector begins with the short one, which is for distances.
+    short = slice(embedder.checkpoint.config.embedding_size)
+    centre = np.mean(goals, axis=0)[short]  # all embeddings share a direction that says nothing
     wanted = [description(piece) for piece in references]
     figures: dict[str, Any] = {
         "model_sha256": model.checkpoint.sha256,
@@ -120,9 +122,9 @@ def main() -> None:
                 for values in found.values():
                     values.append(float("nan"))
                 continue
-            vector = embedder.embed(out.new).vector - centre
-            found["cosine"].append(cosine(vector, goals[i] - centre))
-            other = goals[(i + 1) % len(goals)] - centre
+            vector = embedder.embed(out.new).vector[short] - centre
+            found["cosine"].append(cosine(vector, goals[i][short] - centre))
+            other = goals[(i + 1) % len(goals)][short] - centre
             found["cosine_other"].append(cosine(vector, other))
             whole = surprise(
                 grid_of(out.piece).columns(), plain.backend, tokenizer, removal=False

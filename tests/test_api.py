@@ -108,6 +108,7 @@ def test_every_kind_does_what_it_can(model, prompt, prompts_dir: Path, tmp_path:
     assert np.array_equal(model.embed(path), model.embed(str(path)))
     embeds = arietta.load(folder(tmp_path, "e", embedding_size=8), threads=1)
     assert embeds.embed(prompt).shape == (8,)
+    assert embeds.embed(prompt, full=True).shape == (8 + 2 * 64,)
     with pytest.raises(CheckpointError, match="kind embedding"):
         embeds.generate(prompt, notes=1)
     tells = arietta.load(folder(tmp_path, "c", class_size=4), threads=1)

@@ -52,6 +52,16 @@ def test_settings_follow_from_shapes(kind: str) -> None:
     assert found == c and convert.kind_of(found) == kind
 
 
+def test_what_a_head_reads_follows_from_its_width() -> None:
+    c = config(class_size=6, pooling="full")
+    assert c.tensor_shapes()["class_head.weight"] == (6, 3 * c.d_model)
+    assert convert.infer_config(shapes(c), source="x") == c
+    for wrong, words in (({"pooling": "all", "class_size": 6}, "end or full"),
+                         ({"pooling": "full"}, "for classifiers")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=words):
+            config(**wrong)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_every_vocabulary_is_told_by_its_rows(size: int) -> None:
     c = config(vocab_size=size)

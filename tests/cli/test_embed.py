@@ -57,6 +57,14 @@ def test_embed(arietta: Command, desk: Path) -> None:
         assert "chunk_embeddings" not in arrays
     done = arietta("embed", "music/walzer.mid", "-o", "b.npz", "--update", "b.npz", "--json")
     assert done.json["pieces"] == 1
+    done = arietta("embed", "music", "-o", "full.npz", "--full", "--json")
+    assert done.json["size"] == 64 and done.json["pooling"] == "full"
+    with np.load("full.npz") as arrays:
+        # Of a model without a head for it: the mean as before, and the deviation behind it.
+        np.testing.assert_allclose(arrays["embeddings"][:, :32], before, atol=1e-5)
+        assert (arrays["embeddings"][:, 32:] > 0).all()
+    refused = arietta("embed", "music", "-o", "b.npz", "--full", "--update", "a.npz", "--force")
+    assert refused.code == 2 and "in another way" in refused.err
     assert not list(desk.glob(".*"))
 
 
@@ -135,6 +143,8 @@ def test_probe_of_a_table(arietta: Command, desk: Path, prompts_dir: Path) -> No
     assert json.loads((desk / "r.json").read_text()) == done.json
     assert "| tiny | logistic |" in (desk / "r.md").read_text()
     assert len(list((desk / "c").iterdir())) == 1
+    full = arietta(*words[:-2], "--full", "--json")
+    assert {r["vectors"] for r in full.json["rows"]} >= {"tiny, full", "tiny, full and floor"}
     done = arietta(*words[:-2], "--limit", 3)
     assert done.code == 0 and "5 files in 5 groups" in done.out
 

@@ -1,0 +1,29 @@
+"""Vectors without what they share, every number of the same variance."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arietta.training.evening import evening
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.floats(0.1, 100))
+def test_what_is_left_is_even(seed: int, width: int, shared: float) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((200, width)) * rng.uniform(0.01, 10, width)
+    x += shared * rng.standard_normal(width)
+    matrix, along = evening(x)
+    found = x @ matrix.T.astype(np.float64)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-2)
+    np.testing.assert_allclose(found.std(axis=0), 1, atol=1e-2)
+    np.testing.assert_allclose((x @ along).mean(), 1, atol=1e-3)
+
+
+def test_a_constant_number_stays_nothing() -> None:
+    x = np.zeros((50, 3))
+    x[:, 0] = np.linspace(-1, 1, 50)
+    matrix, along = evening(x)
+    assert np.isfinite(matrix).all() and np.isfinite(along).all()
+    np.testing.assert_allclose((x @ matrix.T)[:, 1:], 0)
