@@ -1,4 +1,9 @@
-"""Rows with what they are to resemble: the number of their piece's vector behind the ids."""
+"""Rows with what they are to resemble: the number of their piece's vector behind the ids.
+
+In a row of one piece the vector says what the beginning says already, so a model learns to go on
+from the beginning. In a mixed row another piece comes first, up to the end of a five-second
+segment, and the vector is of what follows: it tells where the music is to go.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from arietta.data.loader import Block, Chunk, LoaderSettings, RowStream
+from arietta.data.loader import Block, Chunk, Ids, LoaderSettings, RowStream
 from arietta.data.shards import Dataset
+from arietta.tokenizers.vocabulary import BOS, PAD, TIME
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,12 @@ class ConditionSettings(LoaderSettings):
     Attributes:
         free_share: share of the rows that are learned without their vector, so that the model can
             go on from a prompt alone as well (classifier-free guidance).
+        mixed_share: share of the rows with a vector that begin with another piece.
         vectors: digest of the vectors; a saved place belongs to them.
     """
 
     free_share: float = 0.15
+    mixed_share: float = 0.0
     vectors: str = ""
 
 
@@ -60,5 +68,27 @@ class ConditionStream(RowStream):
             1 + self._numbers.get(names[0], -1) if len(names) == 1 else 0 for names in plain.names
         ]
         shown = np.array(found, np.uint32) * (rng.random(len(found)) >= self.settings.free_share)
-        rows: Any = np.concatenate((plain.rows, shown[:, None]), axis=1, dtype=np.uint32)
+        ids = plain.rows
+        if self.settings.mixed_share:
+            ids = ids.copy()
+            for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():
+                other = int(rng.integers(len(ids)))
+                if shown[i] and plain.names[other] != plain.names[i]:
+                    ids[i] = mixed(plain.rows[other], plain.rows[i], rng)
+        rows: Any = np.concatenate((ids, shown[:, None]), axis=1, dtype=np.uint32)
         return plain._replace(rows=rows)
+
+
+def mixed(first: Ids, then: Ids, rng: np.random.Generator) -> Ids:
+    """(T,) the beginning of one row, up to a <T> in its first half, then the music of another.
+
+    A row without such a place, or without a beginning, gives the other one as it is.
+    """
+    places = np.flatnonzero(first[: len(first) // 2] == TIME)
+    begins = np.flatnonzero(then == BOS)
+    if not len(places) or not len(begins):
+        return then
+    head = first[: int(rng.choice(places)) + 1]
+    return np.concatenate((head, then[begins[0] + 1 :], np.full(len(then), PAD, then.dtype)))[
+        : len(then)
+    ]

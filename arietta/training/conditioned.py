@@ -127,6 +127,7 @@ class ConditionedTask(DecoderTask):
         return ConditionSettings(
             **self._row_settings(stage_index),
             free_share=self._options.free_share,
+            mixed_share=self._options.mixed_share,
             vectors=self._digest,
         )
 

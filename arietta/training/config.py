@@ -273,14 +273,19 @@ class Conditioned:
     Attributes:
         embeddings: vectors of the dataset's pieces, as ``arietta embed DATASET`` writes them.
         free_share: share of the rows that are learned without a vector.
+        mixed_share: share of the others that begin with another piece than the vector's.
     """
 
     embeddings: str | None = None
     free_share: float = 0.15
+    mixed_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.free_share < 1:
-            raise UsageError(f"recipe: conditioned.free_share lies in 0..1, not {self.free_share}")
+        for name in ("free_share", "mixed_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"recipe: conditioned.{name} lies in 0..1, not {getattr(self, name)}"
+                )
 
 
 _TABLES = ("contrastive", "classify", "conditioned", "perform", "denoise", "play")

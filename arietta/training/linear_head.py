@@ -45,7 +45,8 @@ def linear_head(
     """Weights (C, S) of logistic regression without bias on summaries of the hidden states.
 
     Its strength and the weights of classes are those whose votes have the best macro F1 on the
-    validation pieces; without them they are usual ones.
+    validation pieces; without them, or for the weights without some of the classes among them, they
+    are usual ones.
 
     Args:
         checkpoint: the model; its own head is not used.
@@ -75,12 +76,13 @@ def linear_head(
     evened = np.concatenate((x @ matrix.T, (x @ shared)[:, None]), axis=1)
     fold = np.concatenate((matrix, shared[None]))
     judged = None if valid is None or not len(valid) else (read(valid), valid)
+    asked = judged[1][:, -2] if judged else None
     best: tuple[float, Floats] | None = None
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(fit_intercept=False, max_iter=500, warm_start=True)
-        for weighting, strength in _candidates(weighted, judged is not None):
+        for weighting, strength in _candidates(weighted, labels, asked):
             model.C = strength
             model.fit(evened, labels, _sample_weights(train, weighting))
             weights = _of_all_classes(model.coef_) @ fold
@@ -104,11 +106,14 @@ def states_of(backend: Backend, slices: Ints) -> Floats:
     return found
 
 
-def _candidates(weighted: bool, judged: bool) -> list[tuple[float, float]]:
+def _candidates(weighted: bool, labels: Ints, judged: Ints | None) -> list[tuple[float, float]]:
     """Weightings and strengths to try, similar ones after each other."""
-    if not judged:
-        return [(_USUAL_WEIGHTING if weighted else 0.0, _USUAL_STRENGTH)]
-    return [(w, s) for w in (WEIGHTINGS if weighted else (0.0,)) for s in STRENGTHS]
+    usual = (_USUAL_WEIGHTING,) if weighted else (0.0,)
+    if judged is None:
+        return [(usual[0], _USUAL_STRENGTH)]
+    # What rare classes gain is not seen where they are not asked about.
+    all_there = set(labels.tolist()) == set(judged.tolist())
+    return [(w, s) for w in (WEIGHTINGS if weighted and all_there else usual) for s in STRENGTHS]
 
 
 def _sample_weights(slices: Ints, weighting: float) -> npt.NDArray[np.float64]:

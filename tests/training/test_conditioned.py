@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from arietta.checkpoints.store import load
-from arietta.data.conditions import ConditionSettings, ConditionStream
+from arietta.data.conditions import ConditionSettings, ConditionStream, mixed
 from arietta.data.shards import Row, ShardWriter, open_dataset
 from arietta.errors import UsageError
 from arietta.inference.embedding import Embedding, Stretches
 from arietta.retrieval.collection import Collection, Entry
-from arietta.tokenizers.vocabulary import PAD
+from arietta.tokenizers.vocabulary import BOS, EOS, PAD, TIME
 from arietta.training.conditioned import ConditionedTask
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.loop import train
@@ -76,6 +76,36 @@ def test_rows_name_the_vector_of_their_piece(registers: Path) -> None:
         else:
             free += len(stream.names) == 1
     assert 0.6 < shown / (shown + free) < 0.9
+
+
+def test_a_mixed_row_is_two_pieces() -> None:
+    rng = np.random.default_rng(0)
+    first = np.array([6, BOS, 20, TIME, 21, TIME, 22, 23, TIME, 24], np.int32)
+    then = np.array([6, 7, BOS, 30, 31, TIME, 32, 33, 34, EOS], np.int32)
+    found = {tuple(mixed(first, then, rng).tolist()) for _ in range(50)}
+    assert found == {  # the first half holds one end of a segment
+        (6, BOS, 20, TIME, 30, 31, TIME, 32, 33, 34),
+    }
+    np.testing.assert_array_equal(mixed(then, first, rng), first)  # no <T> in its first half
+    short = np.array([6, BOS, 30, EOS, PAD, PAD, PAD, PAD, PAD, PAD], np.int32)
+    assert mixed(first, short, rng).tolist() == [6, BOS, 20, TIME, 30, EOS, *[PAD] * 4]
+
+
+def test_mixed_rows_keep_the_vector_of_what_follows(registers: Path) -> None:
+    numbers = {f"piece-{i}": i for i in range(PIECES)}
+
+    def rows(share: float) -> np.ndarray[Any, Any]:
+        settings = ConditionSettings(
+            seq_len=400, mode="separate", augment=None, free_share=0.25, mixed_share=share
+        )
+        stream = ConditionStream(open_dataset(registers), "train", settings, numbers=numbers)
+        return np.array([next(stream) for _ in range(60)])
+
+    plain, some = rows(0.0), rows(0.5)
+    np.testing.assert_array_equal(plain[:, -1], some[:, -1])
+    changed = (plain != some).any(axis=1)
+    assert 5 < changed.sum() < 40
+    assert not changed[plain[:, -1] == 0].any()
 
 
 def test_a_row_without_a_vector_is_the_plain_model(registers: Path) -> None:

@@ -30,7 +30,8 @@ def test_every_recipe_loads_plans_and_comes_back(name: str) -> None:
         stages = plan(recipe, epoch_tokens=50_000_000)
         assert stages[0].first_step == 0
         assert all(a.end_step == b.first_step for a, b in pairwise(stages))
-        assert stages[-1].end_step > stages[-1].first_step
+        only_a_head = recipe.classify is not None and recipe.stages[-1].until_epochs == 0
+        assert only_a_head or stages[-1].end_step > stages[-1].first_step
         assert recipe_from(json.loads(json.dumps(recipe.to_dict()))) == recipe
         assert planned(recipe, None)["parameters"] > 100_000
 
