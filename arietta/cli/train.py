@@ -129,9 +129,10 @@ def train(
                 f"{name.replace('_', ' ')} {value:.3f}"
                 for name, value in zip(result.measures, result.valid, strict=True)
             )
+            trained = f" training {result.train_loss:.3f}," * (result.steps > 0)
             say(
                 f"{result.model}: {result.steps} steps, {result.tokens / 1e6:.2f} M tokens,"
-                f" training {result.train_loss:.3f}, validation {measured}"
+                f"{trained} validation {measured}"
             )
     if as_json:
         emit(results if len(found) > 1 else next(iter(results.values())))
