@@ -275,10 +275,10 @@ def main() -> None:
     examples = limited(named(given.name).gather(given.data), given.limit)
     examples, floor, refused = floor_vectors(examples)
     embedder = Embedder(load(given.embedding or default_model()), full=True)
-    full, config = model_vectors(examples, embedder, given.cache), embedder.checkpoint.config
+    full = model_vectors(examples, embedder, given.cache)
     vectors = {
         "floor": floor,
-        "embedding": full[:, : config.embedding_size or config.d_model],
+        "embedding": full[:, : embedder.short_size],
         "full embedding": full,
     }
     classes, labels = np.unique([e.label for e in examples], return_inverse=True)

@@ -1,6 +1,6 @@
 """What do our embeddings know beside counting, on every labelled collection that is here?
 
-    python -m benchmarks.probe_quality CORPUS [--benchmarks NAME ...] [--models NAME ...] [--full]
+    python -m benchmarks.probe_quality CORPUS [--benchmarks NAME ...] [--models NAME ...]
 
 As ``arietta evaluate probe``, for several benchmarks; the tables are filed together. CORPUS is a
 folder with ``manifest.csv``.
@@ -14,7 +14,7 @@ from typing import Any
 
 from arietta.checkpoints.store import load
 from arietta.evaluation.labels import named
-from arietta.evaluation.probe import compared, evaluate, markdown
+from arietta.evaluation.probe import compared, evaluate, floor_alone, markdown
 from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
 from arietta.inference.embedding import Embedder, default_model
 from benchmarks.common import file_result
@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--benchmarks", nargs="+", default=list(HERE))
     parser.add_argument("--models", nargs="*", help="instead of the shipped one")
-    parser.add_argument("--full", action="store_true", help="full vectors beside the short ones")
     parser.add_argument("--limit", type=int, help="files of each class")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--cache", type=Path, help="folder to keep embeddings in")
@@ -36,20 +35,17 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
     names = [default_model()] if arguments.models is None else arguments.models
-    embedders = [Embedder(load(name), full=arguments.full) for name in names]
+    embedders = [Embedder(load(name), full=True) for name in names]
     figures: dict[str, Any] = {}
     for name in arguments.benchmarks:
         benchmark = named(name)
         examples = limited(benchmark.gather(arguments.corpus), arguments.limit)
         examples, floor, refused = floor_vectors(examples)
-        models = {}
+        vectors = floor_alone(floor)
         for one in embedders:
             x = model_vectors(examples, one, arguments.cache)
-            model, config = one.checkpoint.name, one.checkpoint.config
-            if arguments.full:  # the short vector is the beginning of the full one
-                models[model] = x[:, : config.embedding_size or config.d_model]
-            models[model + ", full" * arguments.full] = x
-        found = evaluate(benchmark, examples, compared(floor, models), splits=arguments.splits)
+            vectors += compared(one.checkpoint.name, x, one.short_size, floor)
+        found = evaluate(benchmark, examples, vectors, splits=arguments.splits)
         figures[name] = {**found, "refused": len(refused)}
         print(markdown(found), flush=True)
     if not arguments.no_file:

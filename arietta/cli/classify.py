@@ -86,7 +86,7 @@ def classify(
     named and left out. With --labels the answers are judged, by pieces that the classifier should
     not have learned from: accuracy, macro F1, precision and recall of each class.
 
-    \\b
+    \b
     Examples:
       arietta classify my.mid --model my-classifier/model
       arietta classify my-midi --model my-classifier/model -o classes.csv

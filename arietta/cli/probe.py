@@ -20,7 +20,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.embed import FullFlag, open_embedder
+from arietta.cli.embed import open_embedder
 from arietta.errors import UsageError
 
 
@@ -46,7 +46,6 @@ def probe(
             " shipped model for it]",
         ),
     ] = None,
-    full: FullFlag = False,
     splits: Annotated[
         int, typer.Option(metavar="N", min=1, help="Random splits: five folds, dealt anew.")
     ] = 20,
@@ -73,9 +72,10 @@ def probe(
 ) -> None:
     """Teach a linear classifier on embeddings; ask it about files it has not seen.
 
-    Beside each figure stand the floor (100 shares of pitches, times and velocities), the model and
-    the floor together, and what was published. No work is in two parts of a split. Intervals
-    resample works. Files that cannot be read are named and left out.
+    Of each model its vectors are judged, its full ones (longer, as of `arietta embed --full`), and
+    these with the floor: 100 shares of pitches, times and velocities, which also stand alone.
+    Published figures stand below. No work is in two parts of a split. Intervals resample works.
+    Files that cannot be read are named and left out.
 
     \b
     Examples:
@@ -83,7 +83,14 @@ def probe(
       arietta evaluate probe labels.csv --model none --splits 5 -o report.md
     """
     from arietta.evaluation.labels import gather_table, named
-    from arietta.evaluation.probe import HEAD, compared, evaluate, markdown, table_rows
+    from arietta.evaluation.probe import (
+        HEAD,
+        compared,
+        evaluate,
+        floor_alone,
+        markdown,
+        table_rows,
+    )
     from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
     from arietta.output import check_output, whole_file
 
@@ -108,16 +115,16 @@ def probe(
         )
         for one in refused if not as_json else []:
             note(f"left out: {one['reason']}")
-        vectors = {}
+        vectors = floor_alone(floor)
         for name in dict.fromkeys(model or [""]):
             if name != "none":
-                embedder = open_embedder(name or None, full=full)
+                embedder = open_embedder(name or None, full=True)
                 x = model_vectors(examples, embedder, cache, _embedding(progress))
-                vectors[embedder.checkpoint.name + ", full" * full] = x
+                vectors += compared(embedder.checkpoint.name, x, embedder.short_size, floor)
         figures = evaluate(
             known or Path(benchmark).stem,
             examples,
-            compared(floor, vectors),
+            vectors,
             splits=splits,
             seed=seed,
             report=lambda what: progress.show(f"teaching: {what}"),

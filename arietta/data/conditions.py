@@ -2,7 +2,8 @@
 
 In a row of one piece the vector says what the beginning says already, so a model learns to go on
 from the beginning. In a mixed row another piece comes first, up to the end of a five-second
-segment, and the vector is of what follows: it tells where the music is to go.
+segment, and the vector is of what follows: it tells where the music is to go. That beginning is
+heard, not learned, or the model would learn to go on as heard against the vector.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class ConditionSettings(LoaderSettings):
 
 
 class ConditionStream(RowStream):
-    """One of several endless streams of (seq_len + 2,) int32: ids, then 1 + the number of the
-    vector of the row's piece, or 0 for a row without one.
+    """One of several endless streams of (seq_len + 3,) int32: ids, then how many of them are
+    another piece's, then 1 + the number of the vector of the row's piece, or 0 for a row without.
 
     A row glued of several pieces has none.
 
@@ -69,26 +70,28 @@ class ConditionStream(RowStream):
         ]
         shown = np.array(found, np.uint32) * (rng.random(len(found)) >= self.settings.free_share)
         ids = plain.rows
+        heard = np.zeros((len(ids), 1), np.uint32)
         if self.settings.mixed_share:
             ids = ids.copy()
             for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():
                 other = int(rng.integers(len(ids)))
                 if shown[i] and plain.names[other] != plain.names[i]:
-                    ids[i] = mixed(plain.rows[other], plain.rows[i], rng)
-        rows: Any = np.concatenate((ids, shown[:, None]), axis=1, dtype=np.uint32)
+                    ids[i], heard[i] = mixed(plain.rows[other], plain.rows[i], rng)
+        rows: Any = np.concatenate((ids, heard, shown[:, None]), axis=1, dtype=np.uint32)
         return plain._replace(rows=rows)
 
 
-def mixed(first: Ids, then: Ids, rng: np.random.Generator) -> Ids:
-    """(T,) the beginning of one row, up to a <T> in its first half, then the music of another.
+def mixed(first: Ids, then: Ids, rng: np.random.Generator) -> tuple[Ids, int]:
+    """The beginning of one row (T,), up to a <T> in its first half, then the music of another; and
+    the length of that beginning.
 
     A row without such a place, or without a beginning, gives the other one as it is.
     """
     places = np.flatnonzero(first[: len(first) // 2] == TIME)
     begins = np.flatnonzero(then == BOS)
     if not len(places) or not len(begins):
-        return then
+        return then, 0
     head = first[: int(rng.choice(places)) + 1]
-    return np.concatenate((head, then[begins[0] + 1 :], np.full(len(then), PAD, then.dtype)))[
-        : len(then)
-    ]
+    padding = np.full(len(then), PAD, then.dtype)
+    whole = np.concatenate((head, then[begins[0] + 1 :], padding))
+    return whole[: len(then)], len(head)

@@ -345,20 +345,27 @@ class Vectors:
     paper: bool = True
 
 
-def compared(floor: Floats, models: Mapping[str, Floats]) -> list[Vectors]:
-    """The floor, each model's vectors, and each model's with the floor behind them.
+def floor_alone(floor: Floats) -> list[Vectors]:
+    """The floor (n, F), which the others are compared with."""
+    return [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
 
-    The last says whether a model knows what counting does not, and the other way round.
+
+def compared(name: str, full: Floats, short_size: int, floor: Floats) -> list[Vectors]:
+    """A model's vectors, its full ones, and these with the floor behind them.
+
+    The last says whether the model knows what counting does not, and the other way round.
 
     Args:
+        name: of the model.
+        full: (n, D) full vectors.
+        short_size: so many of their numbers, the first, are the short vectors.
         floor: (n, F).
-        models: name -> (n, D).
     """
-    found = [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
-    for name, x in models.items():
-        found.append(Vectors(name, x))
-        found.append(Vectors(f"{name} and floor", np.concatenate((x, floor), axis=1), paper=False))
-    return found
+    return [
+        Vectors(name, full[:, :short_size]),
+        Vectors(f"{name}, full", full),
+        Vectors(f"{name}, full and floor", np.concatenate((full, floor), axis=1), paper=False),
+    ]
 
 
 def evaluate(

@@ -173,9 +173,15 @@ class Embedder:
         """D."""
         config = self.checkpoint.config
         rows = 0 if config.head == "lm_head" else config.tensor_shapes()[f"{config.head}.weight"][0]
-        return {"end": rows, "mean": config.d_model, "full": rows + 2 * config.d_model}[
-            self.pooling
-        ]
+        return rows + 2 * config.d_model if self.pooling == "full" else self.short_size
+
+    @property
+    def short_size(self) -> int:
+        """Numbers of a short vector, with which a full one begins."""
+        config = self.checkpoint.config
+        if config.head == "lm_head":
+            return config.d_model
+        return config.tensor_shapes()[f"{config.head}.weight"][0]
 
     def embed(
         self, piece: Piece, *, any_program: bool = False, passages: Passages | None = None

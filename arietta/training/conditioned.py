@@ -56,9 +56,10 @@ class ConditionedNextToken(nn.Module):
         """Nats per token, a float32 scalar.
 
         Args:
-            rows: (B, T + 2): ids, then the number of the vector counted from 1, or 0.
+            rows: (B, T + 3): ids, how many of them are heard and not learned, then the number of
+                the vector counted from 1, or 0.
         """
-        ids, number = rows[:, :-1], rows[:, -1]
+        ids, heard, number = rows[:, :-2], rows[:, -2], rows[:, -1]
         length = ids.shape[1]
         shown = number > 0
         condition = self.decoder.embedding_adapter(self.vectors[(number - 1).clamp_min(0)])
@@ -68,7 +69,9 @@ class ConditionedNextToken(nn.Module):
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(ids[:, :-1], first=condition, mask=mask[:, None])
             logits = self.decoder.head(hidden[:, 1:])
-        return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
+        at = torch.arange(1, length, device=ids.device)
+        wanted = ids[:, 1:].masked_fill(at < heard[:, None], PAD)
+        return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=PAD)
 
 
 class ConditionedTask(DecoderTask):
@@ -137,6 +140,9 @@ class ConditionedTask(DecoderTask):
         free = rows.clone()
         free[:, -1] = 0
         return [self._mean_loss(module, part, processes) for part in (rows, free)]
+
+    def _predicted(self, rows: Tensor) -> int:
+        return super()._predicted(rows) - int((rows[:, -2] - 1).clamp_min(0).sum())
 
     @property
     def info(self) -> dict[str, Any]:

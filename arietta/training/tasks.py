@@ -258,16 +258,19 @@ class DecoderTask(Task):
 
     def _mean_loss(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
         """The mean over all tokens of rows (B, 1 + T or more) of what the module gives by row."""
-        length = self.recipe.stages[-1].seq_len
         sums = torch.zeros(2, dtype=torch.float64)
         mine = rows[processes.rank :: processes.world]
         for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = int((batch[:, 1 : 1 + length] != PAD).sum())
+            count = self._predicted(batch)
             loss = float(module(batch.to(processes.device)))
             sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
         return float(sums[0] / sums[1])
+
+    def _predicted(self, rows: Tensor) -> int:
+        """How many tokens of rows (B, 1 + T or more) the module's mean is over."""
+        return int((rows[:, 1 : 1 + self.recipe.stages[-1].seq_len] != PAD).sum())
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder."""

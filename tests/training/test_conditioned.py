@@ -69,7 +69,7 @@ def test_rows_name_the_vector_of_their_piece(registers: Path) -> None:
     shown, free = 0, 0
     for _ in range(200):
         row = next(stream)
-        assert row.shape == (50,)
+        assert row.shape == (51,) and row[-2] == 0
         if row[-1]:
             assert stream.names == (f"piece-{row[-1] - 1}",)
             shown += 1
@@ -82,13 +82,18 @@ def test_a_mixed_row_is_two_pieces() -> None:
     rng = np.random.default_rng(0)
     first = np.array([6, BOS, 20, TIME, 21, TIME, 22, 23, TIME, 24], np.int32)
     then = np.array([6, 7, BOS, 30, 31, TIME, 32, 33, 34, EOS], np.int32)
-    found = {tuple(mixed(first, then, rng).tolist()) for _ in range(50)}
+    made = [mixed(first, then, rng) for _ in range(50)]
+    assert {heard for _, heard in made} == {4}
+    found = {tuple(row.tolist()) for row, _ in made}
     assert found == {  # the first half holds one end of a segment
         (6, BOS, 20, TIME, 30, 31, TIME, 32, 33, 34),
     }
-    np.testing.assert_array_equal(mixed(then, first, rng), first)  # no <T> in its first half
+    row, heard = mixed(then, first, rng)  # no <T> in its first half
+    assert heard == 0
+    np.testing.assert_array_equal(row, first)
     short = np.array([6, BOS, 30, EOS, PAD, PAD, PAD, PAD, PAD, PAD], np.int32)
-    assert mixed(first, short, rng).tolist() == [6, BOS, 20, TIME, 30, EOS, *[PAD] * 4]
+    row, heard = mixed(first, short, rng)
+    assert row.tolist() == [6, BOS, 20, TIME, 30, EOS, *[PAD] * 4] and heard == 4
 
 
 def test_mixed_rows_keep_the_vector_of_what_follows(registers: Path) -> None:
@@ -106,6 +111,7 @@ def test_mixed_rows_keep_the_vector_of_what_follows(registers: Path) -> None:
     changed = (plain != some).any(axis=1)
     assert 5 < changed.sum() < 40
     assert not changed[plain[:, -1] == 0].any()
+    np.testing.assert_array_equal(changed, some[:, -2] > 0)
 
 
 def test_a_row_without_a_vector_is_the_plain_model(registers: Path) -> None:
@@ -119,13 +125,20 @@ def test_a_row_without_a_vector_is_the_plain_model(registers: Path) -> None:
     free[:, -1] = 0
     plain = NextToken(task.decoder, PAD, "f32").eval()
     with torch.no_grad():
-        expected = float(plain(rows[:, :-1]))
+        expected = float(plain(rows[:, :-2]))
         assert float(task.module(free)) == pytest.approx(expected, abs=1e-5)
         assert abs(float(task.module(rows)) - expected) > 1e-5
         # The training module and the decoder's own path agree on what a condition is.
-        logits = task.decoder(rows[:, :-1], task.module.vectors[rows[:, -1] - 1])
+        logits = task.decoder(rows[:, :-2], task.module.vectors[rows[:, -1] - 1])
+        wanted = rows[:, 1:-2].clone()
         own = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), rows[:, 1:-1].flatten(), ignore_index=PAD
+            logits.flatten(0, 1), wanted.flatten(), ignore_index=PAD
+        )
+        assert float(task.module(rows)) == pytest.approx(float(own), abs=1e-5)
+        # What is only heard is not learned: the first of the ids to predict is number 10.
+        rows[:, -2], wanted[:, :9] = 10, PAD
+        own = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), ignore_index=PAD
         )
         assert float(task.module(rows)) == pytest.approx(float(own), abs=1e-5)
 
