@@ -1,92 +1,140 @@
-"""How often is a classifier right about works that it has not seen?
+"""How often is the head of a classifier right about works that it has not seen?
 
-    python -m benchmarks.classifier DATASET --model RUN/model [--label composer] [--split test]
+    python -m benchmarks.classifier DATASET --all WORK [--label composer_name] [--splits 10]
 
-Beside it stands the floor: logistic regression on a hundred histogram numbers of the pieces of the
-train split. Intervals (95 %) resample compositions. Files a result named like the label, and what
-is taken for what as a picture.
+The labelled pieces of all splits of DATASET, of classes large enough, are written to WORK as one
+dataset. A head like that of the recipe classify-folder (``classify.head: probe``) is fitted to four
+fifths of the works and asked about the others, in turn, as is the floor: logistic regression on a
+hundred histogram numbers. The model that ships has learned from all of WORK:
+
+    arietta train classify-folder WORK -o run --set classify.label=composer_name \\
+        --set stages.0.until_epochs=0
+
+Intervals (95 %) resample works. ``unheard`` are the figures of the pieces that are not of the train
+split of DATASET, on which the embedding model was pretrained (without labels). Files a result named
+like the label, and what is taken for what as a picture: each piece once, by the first five folds.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from arietta.checkpoints.store import load
-from arietta.data.shards import open_dataset, read_grid
-from arietta.errors import InputError
+from arietta.data.shards import DESCRIPTION, ShardWriter, open_dataset, read_grid
+from arietta.data.views import LabelSettings, labelled_slices
 from arietta.evaluation.confusion import headline, judged
 from arietta.evaluation.drawing import draw_confusion
 from arietta.evaluation.floor import histogram_features
-from arietta.evaluation.probe import figures, logistic_answers
-from arietta.inference.classification import Classifier
-from arietta.retrieval.collection import music_items, read_item
+from arietta.evaluation.probe import FOLDS, Ints, Split, figures, group_splits, logistic_answers
+from arietta.inference.backends import cpu_backend
+from arietta.training.classify import HEAD_SLICES
+from arietta.training.config import load_recipes
+from arietta.training.linear_head import fitted_head, pieces_of, states_of
 from benchmarks.common import RESULTS, file_result
+
+RECIPE = "classify-folder"
+
+
+def write_all(source: Path, target: Path, label: str, least_pieces: int, least_works: int) -> None:
+    """All labelled pieces of large enough classes as one train split; ``was`` keeps their own."""
+    dataset = open_dataset(source)
+    rows = [row for row, _ in read_grid(dataset) if row.metadata.get(label)]
+    pieces = Counter(row.metadata[label] for row in rows)
+    works = Counter(name for name, _ in {(row.metadata[label], row.group) for row in rows})
+    with ShardWriter(target, "grid") as writer:
+        for row, notes in read_grid(dataset):
+            name = row.metadata.get(label, "")
+            if pieces[name] >= least_pieces and works[name] >= least_works:
+                kept = {label: name, "was": row.split}
+                writer.add(replace(row, split="train", metadata=kept), notes)
+
+
+def head_answers(
+    x: npt.NDArray[np.float64], labels: Ints, groups: list[str], splits: list[Split]
+) -> list[Ints]:
+    """What heads say of the test pieces of every split, by states of all pieces."""
+    answers = []
+    for train, test in splits:
+        head = fitted_head(x[train], labels[train], [groups[i] for i in train], weighted=True)
+        answers.append((x[test] @ head.T).argmax(axis=1))
+    return answers
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--label", default="composer", help="field of the metadata")
-    arguments = parser.parse_args()
-    label = arguments.label
-    classifier = Classifier(load(arguments.model))
-    classes = classifier.classes
-    dataset = open_dataset(arguments.dataset)
-    ids, labels, groups, floor = [], [], [], []
-    train = 0
-    for split in ("train", arguments.split):
-        for row, notes in read_grid(dataset, split):
-            if row.metadata.get(label) in classes:
-                ids.append(row.id)
-                labels.append(classes.index(row.metadata[label]))
-                groups.append(row.group)
-                floor.append(histogram_features(notes.columns()))
-        train = train or len(ids)
-    truth = np.array(labels)
-    halves = (np.arange(train), np.arange(train, len(ids)))
-    (by_counts,) = logistic_answers(np.stack(floor), truth, groups, [halves])
-    asked = set(ids[train:])
-    said = {}
-    items = (item for item in music_items([arguments.dataset]) if item.id in asked)
-    pieces = ((item.id, read_item(item)[0]) for item in items)
-    for name, found in classifier.classify_many(pieces, any_program=True):
-        if isinstance(found, InputError):
-            raise found
-        said[name] = classes.index(found.label)
-    answers = {
-        "most common class": np.full(len(asked), np.bincount(truth[:train]).argmax()),
-        "floor": by_counts,
-        classifier.checkpoint.name: np.array([said[name] for name in ids[train:]]),
-    }
-    table = {
-        name: figures(truth, groups, [given], [halves], len(classes))
-        for name, given in answers.items()
-    }
-    for name, measured in table.items():
-        print(name, {key: (value["mean"], value["interval_95"]) for key, value in measured.items()})
-    report = judged(
-        classes,
-        [classes[i] for i in truth[train:]],
-        [classes[said[name]] for name in ids[train:]],
-        groups[train:],
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--all", type=Path, required=True, help="folder to write")
+    parser.add_argument("--label", default="composer_name", help="field of the metadata")
+    parser.add_argument("--least-pieces", type=int, default=30, help="of a class")
+    parser.add_argument("--least-works", type=int, default=10, help="of a class")
+    parser.add_argument("--splits", type=int, default=10)
+    given = parser.parse_args()
+    if not (given.all / DESCRIPTION).is_file():
+        write_all(given.dataset, given.all, given.label, given.least_pieces, given.least_works)
+    recipe = load_recipes(RECIPE)[""]
+    assert recipe.classify is not None and recipe.init is not None
+    dataset = open_dataset(given.all)
+    floor, labels_of, groups, heard = [], [], [], []
+    for row, notes in read_grid(dataset):
+        floor.append(histogram_features(notes.columns()))
+        labels_of.append(row.metadata[given.label])
+        groups.append(row.group)
+        heard.append(row.metadata["was"] == "train")
+    classes = sorted(set(labels_of))
+    labels = np.array([classes.index(name) for name in labels_of], np.int64)
+    settings = LabelSettings(
+        tokenizer=recipe.tokenizer,
+        seq_len=recipe.stages[0].seq_len,
+        augment=None,
+        min_notes=recipe.classify.min_notes,
+        max_notes=recipe.classify.max_notes,
+        label=given.label,
+        classes=tuple(classes),
+    )
+    slices, of_pieces = labelled_slices(dataset, "train", settings, each=HEAD_SLICES)
+    assert of_pieces == groups
+    model = load(recipe.init)
+    x = pieces_of(states_of(cpu_backend(model), slices), slices)
+    splits = group_splits(labels, groups, given.splits)
+    systems = {
+        "most common class": [
+            np.full(len(test), np.bincount(labels[train]).argmax()) for train, test in splits
+        ],
+        "floor": logistic_answers(np.stack(floor), labels, groups, splits),
+        "head": head_answers(x, labels, groups, splits),
+    }
+    new = ~np.array(heard)
+    table = {}
+    for name, answers in systems.items():
+        table[name] = figures(labels, groups, answers, splits, len(classes))
+        some = [a[new[test]] for a, (_, test) in zip(answers, splits, strict=True)]
+        parts = [(train, test[new[test]]) for train, test in splits]
+        table[name]["unheard"] = figures(labels, groups, some, parts, len(classes))
+        print(name, {key: value.get("mean") for key, value in table[name].items()}, flush=True)
+    said = np.zeros(len(labels), np.int64)
+    for answer, (_, test) in zip(systems["head"][:FOLDS], splits[:FOLDS], strict=True):
+        said[test] = answer
+    report = judged(classes, labels_of, [classes[i] for i in said], groups)
     draw_confusion(
-        RESULTS / f"classifier_{label}.png",
+        RESULTS / f"classifier_{given.label}.png",
         np.array(report["confusion"]),
-        list(classes),
-        title=f"{classifier.checkpoint.name}, {arguments.split} split",
+        classes,
+        title="works that the head has not learned from",
         caption=headline(report),
     )
     file_result(
-        f"classifier_{label}",
-        {"model_sha256": classifier.checkpoint.sha256, "split": arguments.split,
-         "pieces": len(asked), "pieces_of_the_floor": train, "systems": table, "report": report},
+        f"classifier_{given.label}",
+        {"init_sha256": model.sha256, "splits": len(splits), "unheard": int(new.sum()),
+         "systems": table, "report": report},
     )  # fmt: skip
 
 

@@ -182,7 +182,7 @@ def labelled_slices(
     *,
     pieces: int | None = None,
     each: int | None = None,
-) -> Ids:
+) -> tuple[Ids, list[str]]:
     """Slices of ``max_notes`` of the labelled pieces of a split, unchanged.
 
     Args:
@@ -191,13 +191,14 @@ def labelled_slices(
         each: so many of a piece at most, evenly spread; None for all.
 
     Returns:
-        (n, seq_len + 2) int32: a slice, its class, the number of its piece.
+        (n, seq_len + 2) int32: a slice, its class, the number of its piece; and the group of each
+        piece, by its number.
     """
     plain = replace(settings, augment=None, jitter_ms=0.0)
     stream = LabelStream(dataset, split, plain)
     rng = np.random.default_rng(0)  # draws nothing without augmentation
     found: list[Ids] = []
-    count = 0
+    groups: list[str] = []
     for row, notes in read_grid(dataset, split):
         label = row.metadata.get(settings.label, "")
         if label not in settings.classes:
@@ -205,7 +206,7 @@ def labelled_slices(
         number = settings.classes.index(label)
         if settings.shares and not chosen(row.id, settings.shares[number]):
             continue
-        if pieces is not None and count == pieces:
+        if pieces is not None and len(groups) == pieces:
             break
         starts = np.arange(0, len(notes), settings.max_notes)
         if each is not None and len(starts) > each:
@@ -213,9 +214,9 @@ def labelled_slices(
         for start in starts.tolist():
             ids = stream.slice_ids(sliced(notes, start, start + settings.max_notes), rng)
             if ids is not None:
-                found.append(np.append(ids, (number, count)))
-        count += 1
-    return np.array(found, np.int32).reshape(-1, settings.seq_len + 2)
+                found.append(np.append(ids, (number, len(groups))))
+        groups.append(row.group)
+    return np.array(found, np.int32).reshape(-1, settings.seq_len + 2), groups
 
 
 def labelled_pieces(dataset: Dataset, split: str, label: str) -> dict[str, list[str]]:

@@ -182,18 +182,18 @@ def logistic_answers(
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for number, (train, test) in enumerate(splits):
-            strength = _best_strength(x, labels, groups, train, number)
+            strength = best_strength(x, labels, groups, train, number)
             model = LogisticRegression(
                 C=strength,
                 max_iter=1_000,
-                class_weight=_weights(labels[train]),
+                class_weight=class_weights(labels[train]),
             )
             teach, look = _standardised(x, train)
             answers.append(model.fit(teach, labels[train]).predict(look(test)).astype(np.int64))
     return answers
 
 
-def _best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, seed: int) -> float:
+def best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, seed: int) -> float:
     """The strength that does best on a fifth of the train part, learned from the others."""
     from sklearn.linear_model import LogisticRegression
 
@@ -206,7 +206,7 @@ def _best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, 
     model = LogisticRegression(max_iter=300, warm_start=True)
     found: dict[float, float] = {}
     for strength in STRENGTHS:
-        model.set_params(C=strength, class_weight=_weights(labels[taught]))
+        model.set_params(C=strength, class_weight=class_weights(labels[taught]))
         model.fit(teach, labels[taught])
         right = model.predict(look(asked)) == labels[asked]
         found[strength] = float(_by_class(right, labels[asked]) + right.mean())
@@ -224,7 +224,7 @@ def _standardised(x: Floats, rows: Ints) -> tuple[Floats, Callable[[Ints], Float
     return look(rows), look
 
 
-def _weights(labels: Ints) -> dict[int, float]:
+def class_weights(labels: Ints) -> dict[int, float]:
     """Between all files alike and all classes alike; the mean over files is 1."""
     kinds, counts = np.unique(labels, return_counts=True)
     weight = counts**-0.5 * len(labels) / (counts**0.5).sum()

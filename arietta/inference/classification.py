@@ -1,4 +1,9 @@
-"""Pieces -> classes: the slices of a piece vote (specification F)."""
+"""Pieces -> classes: the slices of a piece vote (specification F).
+
+A slice's vote counts as many times as it has tokens. As published it is what the slice takes for
+likely, its shares; the mean of the slices' logits is the alternative: what a linear head says of
+the mean of their states, which it was fitted to.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +25,15 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
+VOTES = ("shares", "logits")
+
 
 @dataclass(frozen=True)
 class Classification:
     """What a piece was taken for.
 
     Attributes:
-        label: the class with the most votes.
+        label: the class with the largest share.
         shares: class -> its share of the votes, the largest first; their sum is 1.
     """
 
@@ -61,6 +68,12 @@ class Classifier:
         if not isinstance(names, list) or len(names) != size:
             raise CheckpointError(
                 f"{checkpoint.path}: {size} classes, but its config.json names {len(names)}"
+            )
+        self._votes = str(checkpoint.info.get("votes", VOTES[0]))
+        if self._votes not in VOTES:
+            raise CheckpointError(
+                f"{checkpoint.path}: its config.json lets slices vote by {self._votes!r}; this"
+                f" version of arietta knows {' and '.join(VOTES)}"
             )
         self.checkpoint = checkpoint
         self.classes = tuple(map(str, names))
@@ -101,7 +114,7 @@ class Classifier:
                 continue
             logits = found.chunks.vectors
             tokens = found.chunk_tokens
-            (shares,) = vote(logits, tokens, np.zeros(len(logits), np.int64))
+            (shares,) = vote(logits, tokens, np.zeros(len(logits), np.int64), self._votes)
             order = np.argsort(-shares, kind="stable").tolist()
             named = {self.classes[i]: float(shares[i]) for i in order}
             yield key, Classification(next(iter(named)), named)
@@ -121,6 +134,7 @@ def vote(
     logits: npt.NDArray[np.floating[Any]],
     tokens: npt.NDArray[np.integer[Any]],
     pieces: npt.NDArray[np.integer[Any]],
+    votes: str,
 ) -> npt.NDArray[np.float64]:
     """Shares of the classes for each piece, in order of the pieces' numbers.
 
@@ -128,13 +142,31 @@ def vote(
         logits: (n, C) of slices.
         tokens: (n,) tokens of each slice, without padding; what its vote weighs.
         pieces: (n,) number of the piece that each slice is of.
+        votes: ``shares``, as published, or ``logits``.
 
     Returns:
         (pieces, C), rows of sum 1.
     """
-    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    if votes == "logits":
+        return _softmax(means_of_pieces(logits, tokens, pieces))
+    return means_of_pieces(_softmax(logits), tokens, pieces)
+
+
+def means_of_pieces(
+    values: npt.NDArray[np.floating[Any]],
+    tokens: npt.NDArray[np.integer[Any]],
+    pieces: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.float64]:
+    """(pieces, S) means over the slices (n, S) of each piece, by tokens; other arguments as of
+    ``vote``."""
     names, at = np.unique(pieces, return_inverse=True)
-    votes = np.zeros((len(names), logits.shape[1]))
-    np.add.at(votes, at, raised / raised.sum(axis=1, keepdims=True) * tokens[:, None])
-    found: npt.NDArray[np.float64] = votes / votes.sum(axis=1, keepdims=True)
+    found = np.zeros((len(names), values.shape[1]))
+    np.add.at(found, at, values * tokens[:, None])
+    found /= np.bincount(at, tokens)[:, None]
+    return found
+
+
+def _softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    found: npt.NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
     return found

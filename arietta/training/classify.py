@@ -24,10 +24,12 @@ from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Classify
 from arietta.training.contrastive import at_end, cropped
 from arietta.training.distributed import Processes
-from arietta.training.linear_head import JUDGED_SLICES, linear_head, piece_scores
+from arietta.training.linear_head import linear_head, piece_scores
 from arietta.training.planning import class_shares
 from arietta.training.tasks import DecoderTask
 
+_JUDGED_SLICES = 8  # of a piece while training: more of one tell little more
+HEAD_SLICES = 64  # of a piece that a head is fitted to; there they do tell more
 _LEAST_VARIANCE = 1e-8  # the slope of a root has no end at 0
 
 
@@ -139,12 +141,12 @@ class ClassifyTask(DecoderTask):
         """Let the head start as the best linear one on what the model says as it is."""
         if self._options.head != "probe":
             return
-        settings, valid = self.settings(0), self.validation()
         say("looking for the best linear head on the model as it is")
+        slices, groups = labelled_slices(self.dataset, "train", self.settings(0), each=HEAD_SLICES)
         weights = linear_head(
             load(self.recipe.init or ""),
-            labelled_slices(self.dataset, "train", settings, each=JUDGED_SLICES),
-            None if valid is None else valid.numpy(),
+            slices,
+            groups,
             pooling=self._options.pooling,
             weighted=self._options.weighted,
         )
@@ -168,12 +170,12 @@ class ClassifyTask(DecoderTask):
         if "valid" not in self.dataset.splits:
             return None
         settings = self.settings(len(self.recipe.stages) - 1)
-        rows = labelled_slices(
+        rows, _ = labelled_slices(
             self.dataset,
             "valid",
             replace(settings, shares=()),
             pieces=self.recipe.data.valid_rows,
-            each=JUDGED_SLICES,
+            each=_JUDGED_SLICES,
         )
         return torch.from_numpy(rows).long()
 
@@ -186,7 +188,7 @@ class ClassifyTask(DecoderTask):
             ]
         )
         loss = float(F.cross_entropy(logits, rows[:, -2]))
-        found = piece_scores(logits.numpy(), rows.numpy())
+        found = piece_scores(logits.numpy(), rows.numpy(), self._options.votes)
         return [loss, found["accuracy"], found["macro_f1"]]
 
     def merit(self, measured: list[float]) -> list[float]:
@@ -195,5 +197,9 @@ class ClassifyTask(DecoderTask):
 
     @property
     def info(self) -> dict[str, Any]:
-        """Names of the classes, and the notes of a slice."""
-        return {"classes": list(self.classes), "slice_notes": self._options.max_notes}
+        """Names of the classes, the notes of a slice, and how slices vote."""
+        return {
+            "classes": list(self.classes),
+            "slice_notes": self._options.max_notes,
+            "votes": self._options.votes,
+        }

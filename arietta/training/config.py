@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from arietta.data.augment import Ranges
 from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
+from arietta.inference.classification import VOTES
 from arietta.models.config import PRESETS, AriaConfig
 from arietta.models.performer_config import PerformerConfig
 from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
@@ -197,6 +198,8 @@ class Classify:
         per_class: pieces of each class to learn from at most; None for all.
         head: ``fresh`` for random weights, as in the paper; ``probe`` for the best linear head on
             an embedding model as it is.
+        votes: what the slices of a piece vote by, each as many times as it has tokens: ``shares``,
+            as in the paper, or ``logits``, as a linear head is fitted.
         pooling: what the head reads: ``end``, the state at <E>, as in the paper; ``full``, behind
             it the mean and the standard deviation of all states.
     """
@@ -208,11 +211,15 @@ class Classify:
     weighted: bool = True
     per_class: int | None = None
     head: str = "fresh"
+    votes: str = "shares"
     pooling: str = "end"
 
     def __post_init__(self) -> None:
         if self.head not in ("fresh", "probe"):
             raise UsageError(f"recipe: classify.head is fresh or probe, not {self.head!r}")
+        if self.votes not in VOTES:
+            known = " or ".join(VOTES)
+            raise UsageError(f"recipe: classify.votes is {known}, not {self.votes!r}")
         if self.classes is not None and len(set(self.classes)) < 2:
             raise UsageError("recipe: classify.classes names two classes at least, or is null")
 

@@ -10,15 +10,16 @@ Shapes: n slices, T ids a slice, D width of the model, S numbers that the head r
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import MissingExtraError
-from arietta.evaluation.probe import scores
+from arietta.evaluation.probe import best_strength, class_weights, scores
 from arietta.inference.backends import Backend, Floats, cpu_backend
-from arietta.inference.classification import vote
+from arietta.inference.classification import means_of_pieces, vote
 from arietta.inference.embedding import summaries
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.evening import evening
@@ -28,69 +29,78 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.integer[Any]]
 
-JUDGED_SLICES = 8
-"""Slices of a piece that a head is fitted to or judged by: more of one piece tell little more."""
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
-"""Candidates of the inverse regularisation, for pieces that weigh one each on average."""
-WEIGHTINGS = (0.0, 0.5, 1.0)
-"""Candidates of how much rare classes count for more: none; by the root of their rarity; so that
-all classes weigh the same."""
-_USUAL_STRENGTH, _USUAL_WEIGHTING = 0.3, 0.5
 _BATCH_ROWS = 16
 
 
 def linear_head(
-    checkpoint: LoadedCheckpoint, train: Ints, valid: Ints | None, *, pooling: str, weighted: bool
+    checkpoint: LoadedCheckpoint,
+    slices: Ints,
+    groups: Sequence[str],
+    *,
+    pooling: str,
+    weighted: bool,
 ) -> Floats:
-    """Weights (C, S) of logistic regression without bias on summaries of the hidden states.
-
-    Its strength and the weights of classes are those whose votes have the best macro F1 on the
-    validation pieces; without them, or for the weights without some of the classes among them, they
-    are usual ones.
+    """Weights (C, S) of the best linear head on a model as it is; see ``fitted_head``.
 
     Args:
         checkpoint: the model; its own head is not used.
-        train, valid: (n, T + 2) slices padded with <P>, their classes, the numbers of their pieces;
-            as of ``arietta.data.views.labelled_slices``. Every class is in ``train``.
+        slices: (n, T + 2) slices padded with <P>, their classes, the numbers of their pieces; with
+            ``groups`` as of ``arietta.data.views.labelled_slices``. Every class is there.
+        groups: of the pieces, by their numbers.
         pooling: what the head reads, as of ``AriaConfig``: S = D for ``end``, 3 D for ``full``.
-        weighted: whether rare classes may count for more.
+        weighted: whether rare classes count for more.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    backend = cpu_backend(checkpoint)
+    x = pieces_of(states_of(backend, slices), slices)
+    x = x if pooling == "full" else x[:, : backend.config.d_model]
+    numbers, first = np.unique(slices[:, -1], return_index=True)
+    labels = slices[first, -2].astype(np.int64)
+    return fitted_head(x, labels, [groups[i] for i in numbers], weighted=weighted)
+
+
+def fitted_head(
+    x: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.int64],
+    groups: Sequence[str],
+    *,
+    weighted: bool,
+) -> Floats:
+    """Weights (C, S) of logistic regression without bias, its strength chosen inside.
+
+    Args:
+        x: (n, S) of pieces.
+        labels: (n,) classes, each of 0 to C - 1 there.
+        groups: (n,) none is torn apart to choose the strength.
+        weighted: whether rare classes count for more.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     try:
-        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError:
         raise MissingExtraError("fitting a head", "train") from None
-    backend = cpu_backend(checkpoint)
-
-    def read(slices: Ints) -> Floats:
-        found = states_of(backend, slices)
-        return found if pooling == "full" else found[:, : backend.config.d_model]
-
-    x, labels = read(train), train[:, -2]
     matrix, shared = evening(x)
-    # In the place of a bias stands what all slices share, and hardly varies.
-    evened = np.concatenate((x @ matrix.T, (x @ shared)[:, None]), axis=1)
-    fold = np.concatenate((matrix, shared[None]))
-    judged = None if valid is None or not len(valid) else (read(valid), valid)
-    asked = judged[1][:, -2] if judged else None
-    best: tuple[float, Floats] | None = None
+    evened = x @ matrix.T
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(fit_intercept=False, max_iter=500, warm_start=True)
-        for weighting, strength in _candidates(weighted, labels, asked):
-            model.C = strength
-            model.fit(evened, labels, _sample_weights(train, weighting))
-            weights = _of_all_classes(model.coef_) @ fold
-            merit = piece_scores(judged[0] @ weights.T, judged[1])["macro_f1"] if judged else 0.0
-            if best is None or merit > best[0]:
-                best = merit, weights.astype(np.float32)
-    assert best is not None
-    return best[1]
+        warnings.simplefilter("ignore")  # that it could go on converging
+        strength = best_strength(evened, labels, groups, np.arange(len(labels)), seed=0)
+        model = LogisticRegression(
+            C=strength,
+            max_iter=1_000,
+            class_weight=class_weights(labels) if weighted else None,
+        ).fit(evened, labels)
+    # In the place of a bias stands what all pieces share, and hardly varies.
+    weights = model.coef_ @ matrix + model.intercept_[:, None] * shared
+    if len(weights) == 1:  # two classes have one row in scikit-learn: the second's less the first's
+        weights = np.concatenate((-weights, weights)) / 2
+    found: Floats = weights.astype(np.float32)
+    return found
 
 
 def states_of(backend: Backend, slices: Ints) -> Floats:
@@ -106,35 +116,22 @@ def states_of(backend: Backend, slices: Ints) -> Floats:
     return found
 
 
-def _candidates(weighted: bool, labels: Ints, judged: Ints | None) -> list[tuple[float, float]]:
-    """Weightings and strengths to try, similar ones after each other."""
-    usual = (_USUAL_WEIGHTING,) if weighted else (0.0,)
-    if judged is None:
-        return [(usual[0], _USUAL_STRENGTH)]
-    # What rare classes gain is not seen where they are not asked about.
-    all_there = set(labels.tolist()) == set(judged.tolist())
-    return [(w, s) for w in (WEIGHTINGS if weighted and all_there else usual) for s in STRENGTHS]
+def pieces_of(states: Floats, slices: Ints) -> npt.NDArray[np.float64]:
+    """(pieces, S) means of the states (n, S) of the pieces' slices (n, T + 2), by tokens."""
+    return means_of_pieces(states, _tokens(slices), slices[:, -1])
 
 
-def _sample_weights(slices: Ints, weighting: float) -> npt.NDArray[np.float64]:
-    """(n,) of slices: pieces weigh one each on average."""
-    _, piece, count = np.unique(slices[:, -1], return_inverse=True, return_counts=True)
-    weights: npt.NDArray[np.float64] = 1 / count[piece]
-    weights /= np.bincount(slices[:, -2], weights)[slices[:, -2]] ** weighting
-    found: npt.NDArray[np.float64] = weights * (len(count) / weights.sum())
-    return found
-
-
-def _of_all_classes(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """Two classes have one row of weights in scikit-learn: the second's against the first's."""
-    return np.concatenate((-weights, weights)) / 2 if len(weights) == 1 else weights
-
-
-def piece_scores(logits: npt.NDArray[np.floating[Any]], slices: Ints) -> dict[str, float]:
-    """Metrics of whole pieces, by the votes (n, C) of their slices (n, T + 2)."""
+def piece_scores(
+    logits: npt.NDArray[np.floating[Any]], slices: Ints, votes: str
+) -> dict[str, float]:
+    """Metrics of whole pieces, by the logits (n, C) of their slices (n, T + 2)."""
     _, first = np.unique(slices[:, -1], return_index=True)
-    tokens = (slices[:, :-2] != PAD).sum(axis=1)
-    said = vote(logits, tokens, slices[:, -1]).argmax(axis=1)
+    said = vote(logits, _tokens(slices), slices[:, -1], votes).argmax(axis=1)
     confusion = np.zeros((logits.shape[1],) * 2)
     np.add.at(confusion, (slices[first, -2], said), 1)
     return scores(confusion)
+
+
+def _tokens(slices: Ints) -> Ints:
+    found: Ints = (slices[:, :-2] != PAD).sum(axis=1)
+    return found

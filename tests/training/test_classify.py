@@ -15,10 +15,10 @@ from arietta.data.views import LabelStream
 from arietta.errors import InputError, UsageError
 from arietta.inference.backends import cpu_backend
 from arietta.inference.classification import vote
-from arietta.tokenizers.vocabulary import EOS
+from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.classify import ClassifyTask
 from arietta.training.config import Recipe, recipe_from
-from arietta.training.linear_head import states_of
+from arietta.training.linear_head import fitted_head, pieces_of, states_of
 from arietta.training.loop import train
 from tests.training.conftest import TINY, some_notes
 from tests.training.test_loop import column, weights
@@ -230,6 +230,41 @@ def test_two_classes_have_a_row_each(labelled: Path, tmp_path: Path) -> None:
 
 def test_slices_vote_by_their_tokens() -> None:
     sure, torn = np.log([0.8, 0.2]), np.log([0.3, 0.7])
-    found = vote(np.array([sure, torn, torn]), np.array([100, 100, 300]), np.array([4, 2, 4]))
+    found = vote(
+        np.array([sure, torn, torn]), np.array([100, 100, 300]), np.array([4, 2, 4]), "shares"
+    )
     np.testing.assert_allclose(found[0], [0.3, 0.7])  # piece 2
     np.testing.assert_allclose(found[1], [(0.8 + 0.3 * 3) / 4, (0.2 + 0.7 * 3) / 4])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_head_tells_classes_apart_without_a_bias(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(90) % classes
+    x = rng.normal(size=(90, 6)).astype(np.float32)
+    x[:, 5] = 5 + 0.01 * x[:, 5]  # what all pieces share stands for a bias
+    x[:, 0] += 6 * (label == 1)
+    x[:, 1] += 6 * (label == 2)
+    groups = [str(i // 3) for i in range(90)]
+    for weighted in (True, False):
+        head = fitted_head(x, label, groups, weighted=weighted)
+        assert head.shape == (classes, 6)
+        assert ((x @ head.T).argmax(axis=1) == label).mean() > 0.95
+    # With one group there is nothing to choose a strength by, and still a head.
+    assert np.isfinite(fitted_head(x, label, ["one"] * 90, weighted=True)).all()
+
+
+def test_logits_of_slices_are_those_of_their_mean_state() -> None:
+    rng = np.random.default_rng(0)
+    slices = np.full((5, 12), 9)
+    slices[2, 6:10] = slices[4, 3:10] = PAD
+    slices[:, -1] = [0, 0, 0, 1, 1]
+    states, head = rng.normal(size=(5, 4)).astype(np.float32), rng.normal(size=(3, 4))
+    tokens = (slices[:, :-2] != PAD).sum(axis=1)
+    said = vote(states @ head.T, tokens, slices[:, -1], "logits")
+    logits = pieces_of(states, slices) @ head.T
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(said, expected)
+    np.testing.assert_allclose(
+        pieces_of(states, slices)[1], (10 * states[3] + 3 * states[4]) / 13, rtol=1e-6
+    )
