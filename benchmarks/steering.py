@@ -9,13 +9,15 @@ and compared with what it gives at strength 0. Reported with bootstrap intervals
 * cosine between the embeddings (the short ones) of continuation and reference, and between
   continuation and another pair's reference, which guidance should not bring nearer;
 * the distance of notes per second, mean pitch and mean velocity from the reference's, and by how
-  much it is less or more than at strength 0;
+  much it is less or more than at strength 0; beside it how far a random passage of the reference
+  itself, as long as the continuation, lies from the whole, which is as near as can be expected;
 * bits per note of the continuation under the plain model, which says whether it is still music.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,21 @@ def draw_references(dataset: Path, count: int, seed: int) -> list[Piece]:
         if len(found) == count:
             return found
     raise SystemExit(f"only {len(found)} of {count} references found in {dataset}")
+
+
+def passages(references: list[Piece]) -> list[Description]:
+    """Statistics of a random passage of each, as long as a continuation."""
+    rng = np.random.default_rng(7)
+    found = []
+    for piece in references:
+        last = float(piece.onset_ms.max()) - FOLLOW_MS
+        # From a note on: there are no empty passages.
+        starts = piece.onset_ms[piece.onset_ms <= max(last, float(piece.onset_ms.min()))]
+        start = float(rng.choice(starts))
+        inside = (piece.onset_ms >= start) & (piece.onset_ms < start + FOLLOW_MS)
+        cut = replace(piece, notes=piece.notes.take(inside))
+        found.append(description(cut, FOLLOW_MS))
+    return found
 
 
 def description(piece: Piece, length_ms: float | None = None) -> Description:
@@ -98,11 +115,16 @@ def main() -> None:
     short = slice(embedder.checkpoint.config.embedding_size)
     centre = np.mean(goals, axis=0)[short]  # all embeddings share a direction that says nothing
     wanted = [description(piece) for piece in references]
+    own = zip(passages(references), wanted, strict=True)
+    apart = [[abs(getattr(a, name) - getattr(b, name)) for name in STATISTICS] for a, b in own]
+    limits = zip(STATISTICS, np.array(apart).T, strict=True)
     figures: dict[str, Any] = {
         "model_sha256": model.checkpoint.sha256,
         "pairs": len(excerpts),
+        "passage_of_the_reference": {f"{name}_distance": interval(x) for name, x in limits},
         "strengths": {},
     }
+    print(figures, flush=True)
     rows: dict[float, dict[str, Floats]] = {}
     for strength in STRENGTHS:
         found: dict[str, list[float]] = {
