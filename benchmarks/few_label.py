@@ -270,6 +270,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("few-label-runs"))
     parser.add_argument("--cache", type=Path, help="folder to keep embeddings in")
     parser.add_argument("--limit", type=int, help="use only so many files of each class at all")
+    parser.add_argument("--result", help="its name; few_label_NAME by default")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     given = parser.parse_args()
     examples = limited(named(given.name).gather(given.data), given.limit)
@@ -345,7 +346,7 @@ def main() -> None:
             cells = [f"{100 * row[key]['mean']:.1f}" for key in ("accuracy", "macro_f1")]
             print(f"{n:>4} {row['pieces']:>6.0f}  {system:<36}", *cells, flush=True)
     if not given.no_file:
-        name = f"few_label_{given.name}{'_in_total' * given.in_total}"
+        name = given.result or f"few_label_{given.name}{'_in_total' * given.in_total}"
         draw_curves(RESULTS / f"{name}.png", found)
         file_result(name, found)
 

@@ -127,6 +127,7 @@ _SHIPPED = (
     ),
     ("small-conditioned", "goes on towards an example: arietta generate --like", "conditioned"),
     ("small-embedding", "pieces as vectors: arietta search, map, embed", "embedding"),
+    ("small-composers", "which of fourteen composers: arietta classify", "classifier"),
     ("performer", "plays scores with expression: arietta render", "renderer"),
 )
 

@@ -44,12 +44,13 @@ def classify(
         ),
     ],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="A classifier: a registered name, or a folder that `arietta train` left.",
+            help="A classifier: a registered name, or a folder that `arietta train` left. [default:"
+            " small-composers]",
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="OUT.csv", help="Write path, class, shares."),
@@ -82,19 +83,20 @@ def classify(
 ) -> None:
     """Tell what a piece is, by a classifier that was trained on examples.
 
+    The shipped one tells fourteen composers apart; `arietta train classify-folder` makes your own.
     Slices of the piece vote, each with the number of its tokens. Files that cannot be read are
     named and left out. With --labels the answers are judged, by pieces that the classifier should
     not have learned from: accuracy, macro F1, precision and recall of each class.
 
     \b
     Examples:
-      arietta classify my.mid --model my-classifier/model
+      arietta classify my.mid
       arietta classify my-midi --model my-classifier/model -o classes.csv
       arietta classify my-classes --model my-classifier/model --labels folders --report report.md
     """
     from arietta.checkpoints.store import load
     from arietta.evaluation.labels import label_finder
-    from arietta.inference.classification import Classifier
+    from arietta.inference.classification import SHIPPED, Classifier
     from arietta.midi.notes import Piece
     from arietta.output import check_output, whole_file
     from arietta.retrieval.collection import music_items, read_item
@@ -110,7 +112,7 @@ def classify(
             check_output(report.with_suffix(suffix), force=force)
         _need_plot()
     label_of = None if labels is None else label_finder(labels)
-    classifier = Classifier(load(model), precision=precision.value)
+    classifier = Classifier(load(model or SHIPPED), precision=precision.value)
     refused: list[dict[str, str]] = []
     items: dict[str, Item] = {}
 

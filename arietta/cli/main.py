@@ -21,7 +21,7 @@ COMMANDS = {
     "embed": "MIDI files -> vectors, near each other where pieces are alike",
     "index": "make MIDI files searchable by likeness",
     "search": "find pieces, and passages of them, that are like a file",
-    "classify": "tell what a piece is, by a classifier of your own",
+    "classify": "tell what a piece is, by the shipped classifier or your own",
     "map": "a picture of a collection: like pieces lie together",
     "data": "build datasets from MIDI, and look at them",
     "train": "train a model by a recipe",

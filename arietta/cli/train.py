@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,11 +129,13 @@ def train(
             measured = ", ".join(
                 f"{name.replace('_', ' ')} {value:.3f}"
                 for name, value in zip(result.measures, result.valid, strict=True)
+                if not math.isnan(value)
             )
-            trained = f" training {result.train_loss:.3f}," * (result.steps > 0)
+            trained = f", training {result.train_loss:.3f}" * (result.steps > 0)
+            valid = f", validation {measured}" if measured else ", not validated"
             say(
-                f"{result.model}: {result.steps} steps, {result.tokens / 1e6:.2f} M tokens,"
-                f"{trained} validation {measured}"
+                f"{result.model}: {result.steps} steps, {result.tokens / 1e6:.2f} M tokens"
+                f"{trained}{valid}"
             )
     if as_json:
         emit(results if len(found) > 1 else next(iter(results.values())))

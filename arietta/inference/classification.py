@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
+SHIPPED = "small-composers"
 VOTES = ("shares", "logits")
 
 

@@ -68,7 +68,7 @@ def fitted_head(
     *,
     weighted: bool,
 ) -> Floats:
-    """Weights (C, S) of logistic regression without bias, its strength chosen inside.
+    """Weights (C, S) of logistic regression, its strength chosen inside, its bias folded in.
 
     Args:
         x: (n, S) of pieces.
@@ -80,6 +80,7 @@ def fitted_head(
         MissingExtraError: scikit-learn is not installed.
     """
     try:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError:
@@ -88,7 +89,7 @@ def fitted_head(
     evened = x @ matrix.T
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it could go on converging
+        warnings.simplefilter("ignore", ConvergenceWarning)
         strength = best_strength(evened, labels, groups, np.arange(len(labels)), seed=0)
         model = LogisticRegression(
             C=strength,

@@ -1,9 +1,10 @@
-"""``arietta classify``: classes of files, by a classifier of one's own."""
+"""``arietta classify``: classes of files, by the shipped classifier or one's own."""
 
 from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,28 @@ def test_the_vote_is_that_of_the_slices(model: Path, prompts_dir: Path) -> None:
     odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     wanted = (odds * tokens[:, None]).sum(axis=0) / tokens.sum()
     np.testing.assert_allclose([exact.shares[n] for n in CLASSES], wanted, atol=1e-6)
+
+
+def test_logits_are_averaged_where_the_model_says_so(model: Path, prompts_dir: Path) -> None:
+    found = load(model)
+    piece = read(prompts_dir / "waltz.mid")
+    votes = Classifier(replace(found, info={**found.info, "votes": "logits"}), precision="f32")
+    ((_, embedded),) = votes._logits.embed_many([(0, piece)])
+    assert not isinstance(embedded, Exception)
+    mean = np.average(embedded.chunks.vectors, axis=0, weights=embedded.chunk_tokens)
+    wanted = np.exp(mean) / np.exp(mean).sum()
+    shares = votes.classify(piece).shares
+    np.testing.assert_allclose([shares[n] for n in CLASSES], wanted, atol=1e-6)
+    with pytest.raises(CheckpointError, match="vote by 'hands'"):
+        Classifier(replace(found, info={**found.info, "votes": "hands"}))
+
+
+def test_the_shipped_classifier_names_composers(arietta: Command, prompts_dir: Path) -> None:
+    done = arietta("classify", prompts_dir / "nocturne.mid", "--json")
+    assert done.code == 0, done.err
+    (piece,) = done.json["pieces"]
+    assert done.json["model"] == "small-composers" and len(piece["shares"]) == 14
+    assert piece["label"] == "Frédéric Chopin"
 
 
 @pytest.fixture
