@@ -3,7 +3,7 @@
 In a row of one piece the vector says what the beginning says already, so a model learns to go on
 from the beginning. In a mixed row another piece comes first, up to the end of a five-second
 segment, and the vector is of what follows: it tells where the music is to go. That beginning is
-heard, not learned, or the model would learn to go on as heard against the vector.
+heard, not learned: what is right there is to go on as heard, against the vector.
 """
 
 from __future__ import annotations

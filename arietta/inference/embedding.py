@@ -172,8 +172,10 @@ class Embedder:
     def size(self) -> int:
         """D."""
         config = self.checkpoint.config
-        rows = 0 if config.head == "lm_head" else config.tensor_shapes()[f"{config.head}.weight"][0]
-        return rows + 2 * config.d_model if self.pooling == "full" else self.short_size
+        if self.pooling != "full":
+            return self.short_size
+        # Without a head the mean of the states is the short vector already.
+        return (0 if config.head == "lm_head" else self.short_size) + 2 * config.d_model
 
     @property
     def short_size(self) -> int:

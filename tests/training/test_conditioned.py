@@ -141,6 +141,7 @@ def test_a_row_without_a_vector_is_the_plain_model(registers: Path) -> None:
             logits.flatten(0, 1), wanted.flatten(), ignore_index=PAD
         )
         assert float(task.module(rows)) == pytest.approx(float(own), abs=1e-5)
+        assert task._predicted(rows) == int((wanted != PAD).sum())
 
 
 def test_the_vector_is_made_use_of_and_stored(registers: Path, tmp_path: Path) -> None:
