@@ -468,7 +468,8 @@ def figures(
             "mean": round(float(values.mean()), 4),
             "sd": round(float(values.std(ddof=1)), 4) if len(values) > 1 else None,
             "interval_95": [
-                round(q + float(values.mean()) - together[name], 4) for q in between[name]
+                round(min(1.0, max(0.0, q + float(values.mean()) - together[name])), 4)
+                for q in between[name]
             ],
         }
         for name, values in table.items()
