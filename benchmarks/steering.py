@@ -2,7 +2,7 @@
 
     python -m benchmarks.steering DATASET [--model small-conditioned] [--pairs 48]
 
-Prompts are 15 s out of performances of the test split, references whole performances of other
+Prompts are 15 s out of performances of a split (test), references whole performances of other
 works there. Each prompt is continued by 20 s at several strengths of guidance, with the same seed,
 and compared with what it gives at strength 0. Reported with bootstrap intervals over the pairs:
 
@@ -11,6 +11,8 @@ and compared with what it gives at strength 0. Reported with bootstrap intervals
 * the distance of notes per second, mean pitch and mean velocity from the reference's, and by how
   much it is less or more than at strength 0; beside it how far a random passage of the reference
   itself, as long as the continuation, lies from the whole, which is as near as can be expected;
+* how far each statistic follows the reference's: its slope on the reference's over the pairs, the
+  prompt's held fixed (1: all the way, 0: not at all; which reference meets which prompt is chance);
 * bits per note of the continuation under the plain model, which says whether it is still music.
 """
 
@@ -39,9 +41,9 @@ STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
 Floats = npt.NDArray[np.float64]
 
 
-def draw_references(dataset: Path, count: int, seed: int) -> list[Piece]:
-    """``count`` whole performances of the test split, each of another work."""
-    pieces = list(recordings_of_dataset(dataset, "test"))
+def draw_references(dataset: Path, split: str, count: int, seed: int) -> list[Piece]:
+    """``count`` whole performances of a split, each of another work."""
+    pieces = list(recordings_of_dataset(dataset, split))
     found: list[Piece] = []
     used: set[str] = set()
     for i in np.random.default_rng(seed).permutation(len(pieces)):
@@ -92,6 +94,19 @@ def interval(values: Floats) -> list[float]:
     return [round(float(x), 4) for x in (values.mean(), low, high)]
 
 
+def slope(got: Floats, wanted: Floats, prompt: Floats) -> list[float]:
+    """By how much ``got`` is more where ``wanted`` is one more and ``prompt`` the same; all (n,).
+
+    Returns:
+        The least-squares slope and its 95 % bootstrap interval.
+    """
+    design = np.stack((wanted, prompt, np.ones(len(got))), axis=1)
+    rng = np.random.default_rng(0)
+    draws = [np.arange(len(got)), *rng.integers(0, len(got), (2000, len(got)))]
+    found = [float(np.linalg.lstsq(design[i], got[i])[0][0]) for i in draws]
+    return [round(x, 4) for x in (found[0], *np.quantile(found, (0.025, 0.975)).tolist())]
+
+
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Cosine of the angle between two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
@@ -103,25 +118,34 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small-conditioned")
     parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--split", default="test", help="another one to choose a model by")
     parser.add_argument("--name", default="steering")
     arguments = parser.parse_args()
     model, plain = arietta.load(arguments.model), arietta.load()
     tokenizer = tokenizer_named(plain.checkpoint.tokenizer)
-    excerpts = draw_excerpts(arguments.dataset, "test", arguments.pairs, seed=5)
-    references = draw_references(arguments.dataset, arguments.pairs, seed=6)
+    excerpts = draw_excerpts(arguments.dataset, arguments.split, arguments.pairs, seed=5)
+    references = draw_references(arguments.dataset, arguments.split, arguments.pairs, seed=6)
     embedder = model.likeness
     goals = [embedder.embed(piece).vector for piece in references]
     # A full vector begins with the short one, which is for distances.
     short = slice(embedder.checkpoint.config.embedding_size)
     centre = np.mean(goals, axis=0)[short]  # all embeddings share a direction that says nothing
     wanted = [description(piece) for piece in references]
-    own = zip(passages(references), wanted, strict=True)
-    apart = [[abs(getattr(a, name) - getattr(b, name)) for name in STATISTICS] for a, b in own]
-    limits = zip(STATISTICS, np.array(apart).T, strict=True)
+    aim, near, heard = (
+        {name: np.array([getattr(d, name) for d in found]) for name in STATISTICS}
+        for found in (
+            wanted,
+            passages(references),
+            [description(excerpt.prompt) for excerpt in excerpts],
+        )
+    )
     figures: dict[str, Any] = {
         "model_sha256": model.checkpoint.sha256,
+        "split": arguments.split,
         "pairs": len(excerpts),
-        "passage_of_the_reference": {f"{name}_distance": interval(x) for name, x in limits},
+        "passage_of_the_reference": {
+            f"{name}_distance": interval(abs(near[name] - aim[name])) for name in STATISTICS
+        },
         "strengths": {},
     }
     print(figures, flush=True)
@@ -154,7 +178,7 @@ def main() -> None:
             found["bits_per_note"].append(float(whole[-len(out.new) :].mean()))
             got = description(out.new, FOLLOW_MS)
             for name in STATISTICS:
-                found[name].append(abs(getattr(got, name) - getattr(wanted[i], name)))
+                found[name].append(getattr(got, name))
         rows[strength] = {name: np.array(values) for name, values in found.items()}
         base = rows[0.0]
         both = ~np.isnan(rows[strength]["cosine"]) & ~np.isnan(base["cosine"])
@@ -166,8 +190,11 @@ def main() -> None:
             float((rows[strength]["cosine"][both] > base["cosine"][both]).mean()), 3
         )
         for name in STATISTICS:
-            line[f"{name}_distance"] = interval(rows[strength][name][both])
-            line[f"{name}_gain"] = interval(rows[strength][name][both] - base[name][both])
+            reached = rows[strength][name]
+            distance, before = (abs(x - aim[name])[both] for x in (reached, base[name]))
+            line[f"{name}_distance"] = interval(distance)
+            line[f"{name}_gain"] = interval(distance - before)
+            line[f"{name}_slope"] = slope(*(x[both] for x in (reached, aim[name], heard[name])))
         figures["strengths"][f"{strength:g}"] = line
         print(strength, line, flush=True)
     file_result(arguments.name, figures)

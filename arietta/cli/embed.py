@@ -60,6 +60,16 @@ def embed(
         bool, typer.Option("--chunks", help="Also the vector of every chunk (300 notes or fewer).")
     ] = False,
     full: FullFlag = False,
+    transposed: Annotated[
+        int,
+        typer.Option(
+            metavar="SEMITONES",
+            min=0,
+            max=12,
+            help="Also each piece in another register, at random up to so far away: vectors to"
+            " train `small-conditioned` with.",
+        ),
+    ] = 0,
     update: Annotated[
         Path | None,
         typer.Option(
@@ -119,6 +129,7 @@ def embed(
                 embedder,
                 journal=journal,
                 any_program=any_program,
+                transposed=transposed,
                 known=known,
                 refused=refuse,
                 report=lambda so_far, tokens: progress.show(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import UsageError
-from arietta.midi.notes import Int32Array
+from arietta.midi.notes import KEYS, LOWEST_KEY, Int32Array
 from arietta.midi.tempo import IntArray
 from arietta.tokenizers.encoding import lay_out
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
@@ -172,6 +172,14 @@ def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> 
     return columns
 
 
+def on_keyboard(pitch: npt.NDArray[np.integer[Any]], semitones: int) -> IntArray:
+    """Pitches moved by semitones; one that would leave the keys sounds so many octaves nearer."""
+    key = pitch.astype(np.int64) + semitones - LOWEST_KEY
+    key -= 12 * (np.maximum(key - KEYS + 12, 0) // 12)
+    key += 12 * (np.maximum(11 - key, 0) // 12) + LOWEST_KEY
+    return key
+
+
 def _moved_velocity(velocity: IntArray, steps: int) -> IntArray:
     return np.minimum(np.maximum(velocity + STEP * steps, STEP), MAX_VELOCITY)
 
@@ -194,6 +202,18 @@ def _pitch_table(name: str, semitones: int) -> Int32Array:
 
 
 @lru_cache(maxsize=512)
+def _keyboard_table(name: str, semitones: int) -> Int32Array:
+    vocab = vocabulary(name)
+    table = np.arange(vocab.size, dtype=np.int32)
+    notes = table[vocab.note_start : vocab.drum_start]
+    pitch = (notes - vocab.note_start) % vocab.notes_per_class // vocab.velocities
+    higher = (on_keyboard(pitch, semitones) - pitch) * vocab.velocities
+    table[vocab.note_start : vocab.drum_start] = notes + higher
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=512)
 def _velocity_table(name: str, steps: int) -> Int32Array:
     vocab = vocabulary(name)
     table = np.arange(vocab.size, dtype=np.int32)
@@ -208,6 +228,11 @@ def _velocity_table(name: str, steps: int) -> Int32Array:
 def shift_pitch_ids(ids: npt.ArrayLike, vocab: Vocabulary, semitones: int) -> Int32Array:
     """Note ids moved by semitones; <U> for those that leave 0..127. Drums stay."""
     return _pitch_table(vocab.name, semitones)[as_ids(ids)]
+
+
+def transpose_ids(ids: npt.ArrayLike, vocab: Vocabulary, semitones: int) -> Int32Array:
+    """Note ids moved on the keyboard, see ``on_keyboard``. Drums stay."""
+    return _keyboard_table(vocab.name, semitones)[as_ids(ids)]
 
 
 def shift_velocity_ids(ids: npt.ArrayLike, vocab: Vocabulary, steps: int) -> Int32Array:

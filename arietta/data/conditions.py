@@ -8,12 +8,13 @@ heard, not learned: what is right there is to go on as heard, against the vector
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from arietta.data.augment import transpose_ids
 from arietta.data.loader import Block, Chunk, Ids, LoaderSettings, RowStream
 from arietta.data.shards import Dataset
 from arietta.tokenizers.vocabulary import BOS, PAD, TIME
@@ -43,7 +44,8 @@ class ConditionStream(RowStream):
 
     Args:
         dataset, split, settings, stream, n_streams: see ``RowStream``.
-        numbers: piece id -> number of its vector.
+        numbers: piece id -> the numbers of its vectors, each with the semitones that the piece is
+            transposed by in it; a row takes one of them.
     """
 
     settings: ConditionSettings
@@ -56,7 +58,7 @@ class ConditionStream(RowStream):
         stream: int = 0,
         n_streams: int = 1,
         *,
-        numbers: Mapping[str, int],
+        numbers: Mapping[str, Sequence[tuple[int, int]]],
     ) -> None:
         self._numbers = numbers
         super().__init__(dataset, split, settings, stream, n_streams)
@@ -65,18 +67,21 @@ class ConditionStream(RowStream):
         plain = super()._build(number, carry)
         epoch, block = divmod(number, self.blocks_per_epoch)
         rng = np.random.default_rng((self.settings.seed, epoch, 1 + block, 1))
-        found: list[int] = [
-            1 + self._numbers.get(names[0], -1) if len(names) == 1 else 0 for names in plain.names
-        ]
-        shown = np.array(found, np.uint32) * (rng.random(len(found)) >= self.settings.free_share)
-        ids = plain.rows
+        free = rng.random(len(plain.rows)) < self.settings.free_share
+        before = plain.rows.copy()
+        shown = np.zeros(len(before), np.uint32)
+        for i, names in enumerate(plain.names):
+            versions = self._numbers.get(names[0], ()) if len(names) == 1 else ()
+            if versions and not free[i]:
+                number, semitones = versions[int(rng.integers(len(versions)))]
+                shown[i] = 1 + number
+                before[i] = transpose_ids(before[i], self.tokenizer.vocabulary, semitones)
+        ids = before.copy()
         heard = np.zeros((len(ids), 1), np.uint32)
-        if self.settings.mixed_share:
-            ids = ids.copy()
-            for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():
-                other = int(rng.integers(len(ids)))
-                if shown[i] and plain.names[other] != plain.names[i]:
-                    ids[i], heard[i] = mixed(plain.rows[other], plain.rows[i], rng)
+        for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():
+            other = int(rng.integers(len(ids)))
+            if shown[i] and plain.names[other] != plain.names[i]:
+                ids[i], heard[i] = mixed(before[other], before[i], rng)
         rows: Any = np.concatenate((ids, heard, shown[:, None]), axis=1, dtype=np.uint32)
         return plain._replace(rows=rows)
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from arietta.errors import InputError, UsageError
 from arietta.inference.backends import Backend, Floats, Ids, Session, cpu_backend
-from arietta.midi.notes import DRUM_CHANNEL, Piece, program_table
+from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY, Piece, program_table
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.excerpts import chunks_of_notes
 from arietta.tokenizers.relative import RelativeTokenizer
@@ -41,8 +41,6 @@ CHUNK_NOTES = 300
 MAX_TOKENS = 2048
 """Tokens of a chunk; more are cut, and ``<E>`` takes the place of the last one kept."""
 SHIPPED = "small-embedding"
-KEYS = 88
-LOWEST_KEY = 21
 _BATCH_TOKENS = 8_192
 _BATCH_ROWS = 16
 _CACHE_BYTES = 128 << 20  # of keys and values of a batch; big models have enough to do with less

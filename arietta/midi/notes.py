@@ -19,6 +19,9 @@ import numpy.typing as npt
 from arietta.midi.tempo import FloatArray, IntArray, TempoMap
 
 DRUM_CHANNEL = 9
+LOWEST_KEY = 21
+"""MIDI pitch of A0, the first of the piano's keys."""
+KEYS = 88
 _Kind = TypeVar("_Kind", bound=np.generic)
 Uint8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]

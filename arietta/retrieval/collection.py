@@ -17,7 +17,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.data.augment import on_keyboard
 from arietta.data.shards import DESCRIPTION, open_dataset, read_grid
 from arietta.data.sources import (
     MANIFEST,
@@ -36,13 +37,15 @@ from arietta.data.sources import (
 )
 from arietta.errors import InputError
 from arietta.inference.embedding import Embedder, Embedding, Passages, Stretches
-from arietta.midi.notes import Piece
+from arietta.midi.notes import DRUM_CHANNEL, Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
 from arietta.output import whole_file
 
 Floats = NDArray[np.float32]
 
 FORMAT = "arietta-collection-1"
+TRANSPOSED, TRANSPOSED_OF = "transposed", "transposed_of"
+"""In the metadata of a piece that was moved on the keyboard: semitones, and the id it is of."""
 _SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 0.05  # of the time, at most
 
@@ -237,6 +240,31 @@ def _grid_items(source: Source) -> Iterator[Item]:
         )
 
 
+def with_transposed(items: Iterable[Item], semitones: int) -> Iterator[Item]:
+    """Every item, and after it the same music in another register, up to ``semitones`` away.
+
+    How far is drawn from the id, so a second call gives the same. It stands in ``TRANSPOSED`` of
+    the item's ``known``, and the id it is of in ``TRANSPOSED_OF``. What cannot be read has none.
+    """
+    for item in items:
+        yield item
+        seed = int.from_bytes(hashlib.blake2b(item.id.encode(), digest_size=8).digest())
+        shift = int(np.random.default_rng(seed).integers(1, semitones + 1)) * (-1) ** (seed % 2)
+        try:
+            piece, _ = read_item(item)
+        except InputError:
+            continue
+        notes = piece.notes
+        drums = notes.channel == DRUM_CHANNEL
+        pitch = np.where(drums, notes.pitch, on_keyboard(notes.pitch, shift)).astype(np.uint8)
+        yield replace(
+            item,
+            id=f"{item.id} {shift:+d}",
+            piece=replace(piece, notes=replace(notes, pitch=pitch)),
+            known={**item.known, TRANSPOSED: str(shift), TRANSPOSED_OF: item.id},
+        )
+
+
 def read_item(item: Item) -> tuple[Piece, str]:
     """The music of an item, and the SHA-256 of its content.
 
@@ -327,6 +355,7 @@ def build(
     journal: Path | None = None,
     passages: Passages | None = None,
     any_program: bool = False,
+    transposed: int = 0,
     known: Mapping[str, Entry] | None = None,
     refused: Callable[[str, InputError], None] = lambda path, error: None,
     report: Callable[[Collection, int], None] = lambda collection, tokens: None,
@@ -339,6 +368,7 @@ def build(
         journal: a file that keeps what is done while the run goes on, and that a stopped run goes
             on from; the caller removes it when the result is safe.
         passages, any_program, known, refused: see ``embed_items``.
+        transposed: how far ``with_transposed`` may go; 0 for the pieces as they are alone.
         report: told of the collection so far, and of the tokens run.
 
     Returns:
@@ -358,7 +388,8 @@ def build(
     tokens = 0
 
     def numbered() -> Iterator[Item]:
-        for item in music_items(paths):
+        items = music_items(paths)
+        for item in with_transposed(items, transposed) if transposed else items:
             order[item.id] = len(order)
             yield item
 

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arietta.errors import InputError, UsageError
-from arietta.inference.embedding import KEYS, Embedder, Embedding, Passages
+from arietta.inference.embedding import Embedder, Embedding, Passages
+from arietta.midi.notes import KEYS
 from arietta.retrieval.collection import Entry, about, embed_items, music_items, read_item
 from arietta.retrieval.stores import KINDS, Found, Kind, Row, Sense, Store, open_store
 

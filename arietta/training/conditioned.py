@@ -5,8 +5,8 @@ The vector takes position 0, adapted to the width of the model; tokens start at 
 without a vector have position 0 masked out, so that one model gives both halves of classifier-free
 guidance.
 
-A fresh adapter learns from evened vectors (``arietta.training.evening``); the one that is left at
-the end takes vectors as they are.
+The adapter learns from evened vectors (``arietta.training.evening``); the one that is left at the
+end takes vectors as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,11 +28,11 @@ from arietta.data.loader import validation_rows
 from arietta.errors import UsageError
 from arietta.models.aria import AriaDecoder
 from arietta.models.config import AriaConfig
-from arietta.retrieval.collection import Collection
+from arietta.retrieval.collection import TRANSPOSED, TRANSPOSED_OF, Collection
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.config import Conditioned, Recipe
 from arietta.training.distributed import Processes
-from arietta.training.evening import evening
+from arietta.training.evening import evening_kept
 from arietta.training.tasks import DecoderTask
 
 
@@ -95,10 +96,14 @@ class ConditionedTask(DecoderTask):
         collection = Collection.load(path)
         self._about = collection.about
         self._vectors = torch.from_numpy(collection.vectors)
-        self._evening = torch.from_numpy(evening(collection.vectors)[0])
-        self._numbers = {name: i for i, name in enumerate(collection.entries)}
+        self._evening = evening_kept(collection.vectors)
+        numbers: dict[str, list[tuple[int, int]]] = {}
+        for i, (name, entry) in enumerate(collection.entries.items()):
+            about = entry.metadata
+            version = i, int(about.get(TRANSPOSED, 0))
+            numbers.setdefault(about.get(TRANSPOSED_OF, name), []).append(version)
         self._digest = hashlib.blake2b(collection.vectors.tobytes(), digest_size=8).hexdigest()
-        self.stream_kind = partial(ConditionStream, numbers=self._numbers)
+        self.stream_kind = partial(ConditionStream, numbers=numbers)
         super().__init__(recipe, data)
         rows = validation_rows(self.dataset, "train", self.settings(0), 64, self.stream_kind)
         if not rows[:, -1].any():
@@ -113,17 +118,19 @@ class ConditionedTask(DecoderTask):
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
         super()._take_over(decoder, checkpoint)
         if checkpoint.config.conditioned:  # its adapter takes vectors as they are
-            self._evening = torch.eye(self._vectors.shape[1])
+            weight = decoder.embedding_adapter.weight
+            even = weight.detach().double().numpy() @ np.linalg.inv(self._evening)
+            weight.data.copy_(torch.from_numpy(even))
 
     def _module(self) -> nn.Module:
-        vectors = self._vectors @ self._evening.T
+        vectors = self._vectors @ torch.from_numpy(self._evening.T).float()
         return ConditionedNextToken(self.decoder, vectors, self.recipe.precision)
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder; its adapter takes vectors as they are."""
         name = "decoder.embedding_adapter.weight"
-        adapter = weights[name].cpu().float() @ self._evening
-        super().export(folder, weights | {name: adapter}, info)
+        adapter = weights[name].cpu().double() @ torch.from_numpy(self._evening)
+        super().export(folder, weights | {name: adapter.float()}, info)
 
     def settings(self, stage_index: int) -> ConditionSettings:
         """Settings of the rows of one stage."""

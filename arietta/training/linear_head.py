@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import MissingExtraError
-from arietta.evaluation.probe import best_strength, class_weights, scores
+from arietta.evaluation.probe import FOLDS, best_strength, class_weights, scores, stratified_folds
 from arietta.inference.backends import Backend, Floats, cpu_backend
 from arietta.inference.classification import means_of_pieces, vote
 from arietta.inference.embedding import summaries
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.integer[Any]]
 
 _BATCH_ROWS = 16
+_TEMPERATURES = [0.1 * 1.05**i for i in range(109)]  # to 19
 
 
 def linear_head(
@@ -68,12 +69,16 @@ def fitted_head(
     *,
     weighted: bool,
 ) -> Floats:
-    """Weights (C, S) of logistic regression, its strength chosen inside, its bias folded in.
+    """Weights (C, S) of logistic regression, its bias folded in.
+
+    Its strength is chosen inside, and how sure it is of pieces that it has not learned from: one
+    temperature for all its logits (Guo et al. 2017, arXiv 1706.04599), without which a head of many
+    numbers and few pieces is too sure.
 
     Args:
         x: (n, S) of pieces.
         labels: (n,) classes, each of 0 to C - 1 there.
-        groups: (n,) none is torn apart to choose the strength.
+        groups: (n,) none is torn apart to choose these.
         weighted: whether rare classes count for more.
 
     Raises:
@@ -87,21 +92,50 @@ def fitted_head(
         raise MissingExtraError("fitting a head", "train") from None
     matrix, shared = evening(x)
     evened = x @ matrix.T
+
+    def fit(rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], ...]:
+        model = LogisticRegression(
+            C=strength,
+            max_iter=1_000,
+            class_weight=class_weights(labels[rows]) if weighted else None,
+        ).fit(evened[rows], labels[rows])
+        if len(model.coef_) == 1:  # two classes: the second's row less the first's
+            return (
+                np.concatenate((-model.coef_, model.coef_)) / 2,
+                np.concatenate((-model.intercept_, model.intercept_)) / 2,
+            )
+        return model.coef_, model.intercept_
+
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         strength = best_strength(evened, labels, groups, np.arange(len(labels)), seed=0)
-        model = LogisticRegression(
-            C=strength,
-            max_iter=1_000,
-            class_weight=class_weights(labels) if weighted else None,
-        ).fit(evened, labels)
+        fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng(0))
+        answers, truth = [], []
+        for k in np.unique(fold):
+            if len(np.unique(labels[fold != k])) > labels.max():  # every class is left
+                rows, bias = fit(fold != k)
+                answers.append(evened[fold == k] @ rows.T + bias)
+                truth.append(labels[fold == k])
+        rows, bias = fit(np.ones(len(labels), bool))
     # In the place of a bias stands what all pieces share, and hardly varies.
-    weights = model.coef_ @ matrix + model.intercept_[:, None] * shared
-    if len(weights) == 1:  # two classes have one row in scikit-learn: the second's less the first's
-        weights = np.concatenate((-weights, weights)) / 2
+    weights = rows @ matrix + bias[:, None] * shared
+    if answers:
+        weights /= best_temperature(np.concatenate(answers), np.concatenate(truth))
     found: Floats = weights.astype(np.float32)
     return found
+
+
+def best_temperature(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) -> float:
+    """By what to divide logits (n, C) for the labels (n,) to be likeliest, to 5 %."""
+
+    def nats(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        total = np.log(np.exp(scaled).sum(axis=1))
+        return float((total - scaled[np.arange(len(labels)), labels]).mean())
+
+    return min(_TEMPERATURES, key=nats)
 
 
 def states_of(backend: Backend, slices: Ints) -> Floats:

@@ -63,6 +63,8 @@ def test_embed(arietta: Command, desk: Path) -> None:
         # Of a model without a head for it: the mean as before, and the deviation behind it.
         np.testing.assert_allclose(arrays["embeddings"][:, :32], before, atol=1e-5)
         assert (arrays["embeddings"][:, 32:] > 0).all()
+    done = arietta("embed", "music", "-o", "moved.npz", "--transposed", "12", "--json")
+    assert done.json["pieces"] == 6
     refused = arietta("embed", "music", "-o", "b.npz", "--full", "--update", "a.npz", "--force")
     assert refused.code == 2 and "in another way" in refused.err
     assert not list(desk.glob(".*"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,27 @@ def test_ids_equal_the_reference(golden: Golden) -> None:
                 assert got.tolist() == expected, (case["name"], what)
                 checked += 1
     assert checked == 308
+
+
+@given(pitch=st.integers(0, 127), semitones=st.integers(-12, 12))
+def test_what_is_transposed_stays_on_the_keyboard(pitch: int, semitones: int) -> None:
+    moved = int(augment.on_keyboard(np.array([pitch], np.uint8), semitones)[0])
+    assert 21 <= moved <= 108 and (moved - pitch - semitones) % 12 == 0
+    if 21 <= pitch + semitones <= 108:
+        assert moved == pitch + semitones
+    else:
+        assert min(moved - 21, 108 - moved) < 12
+
+
+@pytest.mark.parametrize("semitones", [-12, -5, 0, 7, 12])
+def test_ids_and_notes_are_transposed_alike(semitones: int) -> None:
+    def scale(pitch: Any) -> Piece:
+        return Piece.from_ms(100.0 * np.arange(88), np.full(88, 90.0), pitch, np.full(88, 64))
+
+    pitch = np.arange(21, 109)
+    ids = augment.transpose_ids(PIANO.encode(scale(pitch)), PIANO.vocabulary, semitones)
+    expected = PIANO.encode(scale(augment.on_keyboard(pitch, semitones)))
+    assert ids.tolist() == expected.tolist()
 
 
 def test_relative_ids_equal_the_reference(golden: Golden) -> None:

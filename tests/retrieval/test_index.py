@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from arietta.midi.reader import read
 from arietta.models.config import AriaConfig
 from arietta.retrieval import collection as collections
 from arietta.retrieval import stores
-from arietta.retrieval.collection import Collection, build
+from arietta.retrieval.collection import TRANSPOSED, TRANSPOSED_OF, Collection, build
 from arietta.retrieval.index import Index, Space
 from arietta.retrieval.map import Start, columns, layout, page, picture
 from arietta.retrieval.stores import FolderStore, QdrantStore, Row, open_store
@@ -104,6 +105,24 @@ def test_a_collection_survives_the_disk(embedder: Embedder, music: Path, tmp_pat
     (tmp_path / "c.npz").write_text("no")
     with pytest.raises(InputError, match="not a collection"):
         Collection.load(tmp_path / "c.npz")
+
+
+def test_pieces_in_another_register(embedder: Embedder, music: Path) -> None:
+    (music / "broken.mid").write_text("dear diary")
+    refused: list[str] = []
+    made = build([music], embedder, transposed=5, refused=lambda path, _: refused.append(path))
+    assert len(made) == 12 and refused == [str(music / "broken.mid")]
+    for i in range(6):
+        whole, moved = list(made.entries.values())[2 * i : 2 * i + 2]
+        semitones = int(moved.metadata[TRANSPOSED])
+        assert moved.metadata[TRANSPOSED_OF] == whole.path == str(music / f"p{i}.mid")
+        assert 1 <= abs(semitones) <= 5 and moved.path == f"{whole.path} {semitones:+d}"
+        plain = read(music / f"p{i}.mid")
+        pitch = (plain.notes.pitch.astype(np.int64) + semitones).astype(np.uint8)
+        other = replace(plain, notes=replace(plain.notes, pitch=pitch))
+        np.testing.assert_allclose(moved.embedding.vector, embedder.embed(other).vector, atol=1e-5)
+    again = build([music], embedder, transposed=5)
+    assert list(again.entries) == list(made.entries)
 
 
 def test_a_stopped_run_goes_on(

@@ -18,7 +18,7 @@ from arietta.inference.classification import vote
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.classify import ClassifyTask
 from arietta.training.config import Recipe, recipe_from
-from arietta.training.linear_head import fitted_head, pieces_of, states_of
+from arietta.training.linear_head import best_temperature, fitted_head, pieces_of, states_of
 from arietta.training.loop import train
 from tests.training.conftest import TINY, some_notes
 from tests.training.test_loop import column, weights
@@ -252,6 +252,30 @@ def test_a_head_tells_classes_apart_without_a_bias(classes: int) -> None:
         assert ((x @ head.T).argmax(axis=1) == label).mean() > 0.95
     # With one group there is nothing to choose a strength by, and still a head.
     assert np.isfinite(fitted_head(x, label, ["one"] * 90, weighted=True)).all()
+
+
+def test_a_head_is_as_sure_as_it_is_right() -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(1_400) % 3
+    x = rng.normal(size=(1_400, 60))
+    x[:, 0] += 1.5 * (label == 1)
+    x[:, 1] += 1.5 * (label == 2)
+    x[:, 59] = 5
+    known, asked = np.arange(400), np.arange(400, 1_400)
+    head = fitted_head(x[known], label[known], [str(i) for i in known], weighted=True)
+    logits = x[asked] @ head.T
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = (logits.argmax(axis=1) == label[asked]).mean()
+    assert right > 0.55
+    assert abs(shares.max(axis=1).mean() - right) < 0.04
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 4.0])
+def test_the_best_temperature_is_that_of_the_labels(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 4))
+    label = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    assert best_temperature(logits * temperature, label) == pytest.approx(temperature, rel=0.06)
 
 
 def test_logits_of_slices_are_those_of_their_mean_state() -> None:

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from arietta.checkpoints.store import load
+from arietta.data.augment import shift_pitch_ids
 from arietta.data.conditions import ConditionSettings, ConditionStream, mixed
 from arietta.data.shards import Row, ShardWriter, open_dataset
 from arietta.errors import UsageError
 from arietta.inference.embedding import Embedding, Stretches
 from arietta.retrieval.collection import Collection, Entry
-from arietta.tokenizers.vocabulary import BOS, EOS, PAD, TIME
+from arietta.tokenizers.vocabulary import BOS, EOS, PAD, TIME, vocabulary
 from arietta.training.conditioned import ConditionedTask
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.loop import train
@@ -63,7 +64,7 @@ def recipe(data: Path, **changes: Any) -> Recipe:
 
 
 def test_rows_name_the_vector_of_their_piece(registers: Path) -> None:
-    numbers = {f"piece-{i}": i for i in range(PIECES)}
+    numbers = {f"piece-{i}": [(i, 0)] for i in range(PIECES)}
     settings = ConditionSettings(seq_len=48, mode="aligned", augment=None, free_share=0.25)
     stream = ConditionStream(open_dataset(registers), "train", settings, numbers=numbers)
     shown, free = 0, 0
@@ -76,6 +77,24 @@ def test_rows_name_the_vector_of_their_piece(registers: Path) -> None:
         else:
             free += len(stream.names) == 1
     assert 0.6 < shown / (shown + free) < 0.9
+
+
+def test_a_row_is_in_the_register_of_its_vector(registers: Path) -> None:
+    versions = {f"piece-{i}": [(i, 0), (PIECES + i, 7)] for i in range(PIECES)}
+    settings = ConditionSettings(seq_len=48, mode="separate", augment=None, free_share=0.25)
+
+    def rows(numbers: dict[str, list[tuple[int, int]]]) -> np.ndarray[Any, Any]:
+        stream = ConditionStream(open_dataset(registers), "train", settings, numbers=numbers)
+        return np.array([next(stream) for _ in range(200)])
+
+    plain, some = rows({}), rows(versions)
+    assert not plain[:, -1].any()
+    moved = some[:, -1] > PIECES
+    assert 40 < moved.sum() < 110
+    np.testing.assert_array_equal(some[~moved, :-2], plain[~moved, :-2])
+    vocab = vocabulary("piano")
+    for before, after in zip(plain[moved, :-2], some[moved, :-2], strict=True):
+        np.testing.assert_array_equal(after, shift_pitch_ids(before, vocab, 7))
 
 
 def test_a_mixed_row_is_two_pieces() -> None:
@@ -97,7 +116,7 @@ def test_a_mixed_row_is_two_pieces() -> None:
 
 
 def test_mixed_rows_keep_the_vector_of_what_follows(registers: Path) -> None:
-    numbers = {f"piece-{i}": i for i in range(PIECES)}
+    numbers = {f"piece-{i}": [(i, 0)] for i in range(PIECES)}
 
     def rows(share: float) -> np.ndarray[Any, Any]:
         settings = ConditionSettings(
@@ -154,6 +173,25 @@ def test_the_vector_is_made_use_of_and_stored(registers: Path, tmp_path: Path) -
     found = load(result.model)
     assert found.kind == "conditioned"
     assert found.info["embeddings"]["model"] == "made"
+
+
+def test_a_second_training_begins_where_the_first_ended(registers: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    first = recipe(registers, stages=[{"seq_len": 48, "rows": 4, "until_tokens": 48 * 8 * 40}])
+    result = train(first, registers, tmp_path / "run", cpu=True)
+    second = recipe(registers, model=None, init=str(result.model))
+    task = ConditionedTask(second, registers)
+    rows = task.validation()
+    assert rows is not None
+    rows = rows[rows[:, -1] > 0]
+    task.module.eval()
+    with torch.no_grad():
+        assert float(task.module(rows)) == pytest.approx(result.valid[0], abs=1e-4)
+    task.export(tmp_path / "again", task.module.state_dict(), {})
+    name = "embedding_adapter.weight"
+    np.testing.assert_allclose(
+        load(tmp_path / "again").tensors[name], load(result.model).tensors[name], atol=1e-4
+    )
 
 
 def test_it_goes_on_exactly(registers: Path, tmp_path: Path) -> None:
