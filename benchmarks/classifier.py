@@ -12,26 +12,37 @@ hundred histogram numbers. The model that ships has learned from all of WORK:
 
 Intervals (95 %) resample works. ``unheard`` are the figures of the pieces that are not of the train
 split of DATASET, on which the embedding model was pretrained (without labels). Files a result named
-like the label, and what is taken for what as a picture: each piece once, by the first five folds.
+like the label, with how sure the heads are beside how often they are right, and what is taken for
+what as a picture: each piece once, by the first five folds. WORK keeps the states of the model.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.checkpoints.store import load
+from arietta.checkpoints.store import LoadedCheckpoint, load
+from arietta.data.loader import Ids
 from arietta.data.shards import DESCRIPTION, ShardWriter, open_dataset, read_grid
 from arietta.data.views import LabelSettings, labelled_slices
 from arietta.evaluation.confusion import headline, judged
 from arietta.evaluation.drawing import draw_confusion
 from arietta.evaluation.floor import histogram_features
-from arietta.evaluation.probe import FOLDS, Ints, Split, figures, group_splits, logistic_answers
+from arietta.evaluation.probe import (
+    FOLDS,
+    Floats,
+    Ints,
+    Split,
+    figures,
+    group_splits,
+    logistic_answers,
+)
+from arietta.inference.backends import Floats as States
 from arietta.inference.backends import cpu_backend
 from arietta.training.classify import HEAD_SLICES
 from arietta.training.config import load_recipes
@@ -55,15 +66,39 @@ def write_all(source: Path, target: Path, label: str, least_pieces: int, least_w
                 writer.add(replace(row, split="train", metadata=kept), notes)
 
 
-def head_answers(
-    x: npt.NDArray[np.float64], labels: Ints, groups: list[str], splits: list[Split]
-) -> list[Ints]:
+def head_shares(x: Floats, labels: Ints, groups: list[str], splits: list[Split]) -> list[Floats]:
     """What heads say of the test pieces of every split, by states of all pieces."""
-    answers = []
+    found = []
     for train, test in splits:
         head = fitted_head(x[train], labels[train], [groups[i] for i in train], weighted=True)
-        answers.append((x[test] @ head.T).argmax(axis=1))
-    return answers
+        logits = x[test] @ head.T
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found.append(shares / shares.sum(axis=1, keepdims=True))
+    return found
+
+
+def sureness(shares: list[Floats], labels: Ints, splits: list[Split]) -> dict[str, float]:
+    """The mean share of the class that is named, how often it is right, and how far these are
+    apart on average over ten bins of that share (expected calibration error)."""
+    said = np.concatenate([s.max(axis=1) for s in shares])
+    asked = zip(shares, splits, strict=True)
+    right = np.concatenate([s.argmax(axis=1) == labels[test] for s, (_, test) in asked])
+    bins = np.minimum((said * 10).astype(np.int64), 9)
+    apart = sum(abs((said - right)[bins == b].sum()) for b in range(10)) / len(said)
+    return {"mean_share": float(said.mean()), "right": float(right.mean()), "error": float(apart)}
+
+
+def kept_states(model: LoadedCheckpoint, slices: Ids, file: Path) -> States:
+    """(n, 3 D) states of the slices, from ``file`` where it is of this model and these slices."""
+    digest = hashlib.sha256(slices.tobytes()).hexdigest()
+    if file.is_file():
+        with np.load(file) as old:
+            if (str(old["model"]), str(old["slices"])) == (model.sha256, digest):
+                kept: States = old["states"]
+                return kept
+    states = states_of(cpu_backend(model), slices)
+    np.savez(file, states=states, model=model.sha256, slices=digest)
+    return states
 
 
 def main() -> None:
@@ -103,14 +138,15 @@ def main() -> None:
     slices, of_pieces = labelled_slices(dataset, "train", settings, each=HEAD_SLICES)
     assert of_pieces == groups
     model = load(recipe.init)
-    x = pieces_of(states_of(cpu_backend(model), slices), slices)
+    x = pieces_of(kept_states(model, slices, given.all / "states.npz"), slices)
     splits = group_splits(labels, groups, given.splits)
+    shares = head_shares(x, labels, groups, splits)
     systems = {
         "most common class": [
             np.full(len(test), np.bincount(labels[train]).argmax()) for train, test in splits
         ],
         "floor": logistic_answers(np.stack(floor), labels, groups, splits),
-        "head": head_answers(x, labels, groups, splits),
+        "head": [s.argmax(axis=1) for s in shares],
     }
     new = ~np.array(heard)
     table = {}
@@ -120,6 +156,8 @@ def main() -> None:
         parts = [(train, test[new[test]]) for train, test in splits]
         table[name]["unheard"] = figures(labels, groups, some, parts, len(classes))
         print(name, {key: value.get("mean") for key, value in table[name].items()}, flush=True)
+    sure = sureness(shares, labels, splits)
+    print(sure)
     said = np.zeros(len(labels), np.int64)
     for answer, (_, test) in zip(systems["head"][:FOLDS], splits[:FOLDS], strict=True):
         said[test] = answer
@@ -134,7 +172,7 @@ def main() -> None:
     file_result(
         f"classifier_{given.label}",
         {"init_sha256": model.sha256, "splits": len(splits), "unheard": int(new.sum()),
-         "systems": table, "report": report},
+         "systems": table, "sureness": sure, "report": report},
     )  # fmt: skip
 
 
