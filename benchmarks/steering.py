@@ -36,7 +36,6 @@ from arietta.midi.notes import Piece
 from benchmarks.common import file_result
 from benchmarks.continuations import FOLLOW_MS, draw_excerpts
 
-STRENGTHS = (0.0, 1.0, 1.5, 2.5, 4.0)
 STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
 Floats = npt.NDArray[np.float64]
 
@@ -118,6 +117,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small-conditioned")
     parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0, 1, 1.5, 2.5, 4])
     parser.add_argument("--split", default="test", help="another one to choose a model by")
     parser.add_argument("--name", default="steering")
     arguments = parser.parse_args()
@@ -150,7 +150,7 @@ def main() -> None:
     }
     print(figures, flush=True)
     rows: dict[float, dict[str, Floats]] = {}
-    for strength in STRENGTHS:
+    for strength in sorted({0.0, *arguments.strengths}):
         found: dict[str, list[float]] = {
             k: [] for k in ("cosine", "cosine_other", "bits_per_note", *STATISTICS)
         }
