@@ -231,11 +231,12 @@ def draw_curves(path: Path, found: dict[str, Any]) -> None:
             axis.fill_between(x, low, high, color=colours[system], alpha=0.13, linewidth=0)
         axis.set_xscale("log")
         # Where classes are small two n may be nearly the same pieces: the larger one is named.
+        all_sizes = {row["pieces"]: row["n"] for row in found["rows"]}
+        room = (max(all_sizes) / min(all_sizes)) ** 0.12
         sizes: dict[float, str] = {}
-        for row in found["rows"]:
-            if sizes and row["pieces"] < 1.13 * max(sizes):
-                sizes.pop(max(sizes))
-            sizes[row["pieces"]] = row["n"]
+        for size in sorted(all_sizes, reverse=True):
+            if not sizes or size * room < min(sizes):
+                sizes[size] = all_sizes[size]
         axis.set_xticks(list(sizes), [f"{n}\n({x:,.0f})" for x, n in sizes.items()], fontsize=8)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
