@@ -75,7 +75,8 @@ class ConditionStream(RowStream):
             if versions and not free[i]:
                 number, semitones = versions[int(rng.integers(len(versions)))]
                 shown[i] = 1 + number
-                before[i] = transpose_ids(before[i], self.tokenizer.vocabulary, semitones)
+                if semitones:
+                    before[i] = transpose_ids(before[i], self.tokenizer.vocabulary, semitones)
         ids = before.copy()
         heard = np.zeros((len(ids), 1), np.uint32)
         for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():

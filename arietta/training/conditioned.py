@@ -99,9 +99,9 @@ class ConditionedTask(DecoderTask):
         self._evening = evening_kept(collection.vectors)
         numbers: dict[str, list[tuple[int, int]]] = {}
         for i, (name, entry) in enumerate(collection.entries.items()):
-            about = entry.metadata
-            version = i, int(about.get(TRANSPOSED, 0))
-            numbers.setdefault(about.get(TRANSPOSED_OF, name), []).append(version)
+            of = entry.metadata.get(TRANSPOSED_OF)
+            version = i, int(entry.metadata[TRANSPOSED]) if of else 0
+            numbers.setdefault(of or name, []).append(version)
         self._digest = hashlib.blake2b(collection.vectors.tobytes(), digest_size=8).hexdigest()
         self.stream_kind = partial(ConditionStream, numbers=numbers)
         super().__init__(recipe, data)
