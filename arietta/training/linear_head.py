@@ -73,7 +73,7 @@ def fitted_head(
 
     Its strength is chosen inside, and how sure it is of pieces that it has not learned from: one
     temperature for all its logits (Guo et al. 2017, arXiv 1706.04599), without which a head of many
-    numbers and few pieces is too sure.
+    numbers and few pieces is too sure. Where no group can be left out it stays at 1.
 
     Args:
         x: (n, S) of pieces.
