@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 PERPLEXITY = 30.0
 _LEAST = 8  # fewer points have no neighbourhoods worth a t-SNE
 _COLOURS = 18  # kinds that get a colour of their own
+_NAMED = 30  # pieces whose titles have room in a picture
 _MAX_KINDS = 200
 _NO_COLOURS = frozenset(
     ["title", "path", "file", "sha256", "id", "shard", "dup_of", "work_keys", "note"]
@@ -200,7 +201,7 @@ def picture(
     title: str,
     colour: str | None = None,
 ) -> None:
-    """The same as a PNG.
+    """The same as a PNG; of a few pieces it tells the titles.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -240,7 +241,7 @@ def picture(
             chosen = np.array([value == kind for value in values])
             # Strong colours first, their pale twins when those are used up.
             dots(chosen, color=colormaps["tab20"](2 * i % 20 + 2 * i // 20), label=kind)
-        axes.legend(
+        legend = axes.legend(
             loc="center left",
             bbox_to_anchor=(1, 0.5),
             frameon=False,
@@ -248,10 +249,23 @@ def picture(
             markerscale=max(1.0, (40 / size) ** 0.5),
             title=name,
         )
-    axes.set_title(title)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    if len(entries) <= _NAMED:
+        for entry, place in zip(entries, places, strict=True):
+            axes.annotate(
+                entry.title,
+                tuple(place.tolist()),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                parse_math=False,  # dollars of a title are dollars
+            )
+    axes.set_title(title, parse_math=False)
     axes.set_axis_off()
     axes.set_aspect("equal")
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
 
 
 def starts_of(

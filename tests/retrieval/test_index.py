@@ -373,6 +373,22 @@ def test_the_map_stands_alone(embedder: Embedder, music: Path, tmp_path: Path) -
     )
 
 
+def test_a_picture_of_a_few_pieces_tells_titles_as_they_are(
+    embedder: Embedder, music: Path, tmp_path: Path
+) -> None:
+    made = build([music], embedder)
+    places = np.arange(12.0).reshape(6, 2)
+    picture(tmp_path / "plain.png", made, places, title="mine", colour="notes per second")
+    kinds = [r"$\frac$", "$x_$"]
+    for i, (path, entry) in enumerate(made.entries.items()):
+        costly = {"title": r"$\frac$ for $", "composer": kinds[i % 2]}
+        made.entries[path] = replace(entry, metadata=costly)
+    picture(tmp_path / "costly.png", made, places, title=r"$\frac$", colour="composer")
+    picture(tmp_path / "named.png", made, places, title="mine", colour="notes per second")
+    plain, named = ((tmp_path / f"{n}.png").read_bytes() for n in ("plain", "named"))
+    assert plain != named
+
+
 def test_what_points_can_be_coloured_by(embedder: Embedder, music: Path) -> None:
     shutil.copytree(music, music / "inner")
     entries = list(build([music], embedder).entries.values())
