@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arietta.checkpoints.store import LoadedCheckpoint
-    from arietta.graphs.packing import Precision
-    from arietta.inference.backends import Backend
-    from arietta.inference.classification import Classification, Classifier
-    from arietta.inference.continuation import Continuation, ContinuationStream
-    from arietta.inference.embedding import Embedder
-    from arietta.inference.engine import Engine, Progress
-    from arietta.inference.speculative import Draft
+    from arietta.generation.continuation import Continuation, ContinuationStream
+    from arietta.generation.engine import Engine, Progress
+    from arietta.generation.speculative import Draft
     from arietta.midi.notes import Piece
+    from arietta.models.aria.openvino import Backend
+    from arietta.models.kernel.packing import Precision
     from arietta.rendering.blocks import Progress as Step
     from arietta.rendering.controls import Controls
     from arietta.rendering.render import Player, Rendering
+    from arietta.vectors.classification import Classification, Classifier
+    from arietta.vectors.embedding import Embedder
 
 Device = Literal["cpu", "cuda", "mps"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
@@ -113,7 +113,7 @@ class Model:
         Raises:
             CheckpointError: the model does not generate.
         """
-        from arietta.inference.engine import Engine
+        from arietta.generation.engine import Engine
         from arietta.tokenizers.aria import AriaTokenizer
 
         self.checkpoint.require("lm", "conditioned")
@@ -127,7 +127,7 @@ class Model:
         Raises:
             CheckpointError: the model is a classifier.
         """
-        from arietta.inference.embedding import Embedder
+        from arietta.vectors.embedding import Embedder
 
         return Embedder(self.checkpoint, backend=self.backend)
 
@@ -137,7 +137,7 @@ class Model:
         """A vector (D,) that lies near those of similar pieces.
 
         From the embedding head where the checkpoint has one, else the mean of the last hidden
-        states; see ``inference.embedding``.
+        states; see ``vectors.embedding``.
 
         Args:
             piece: or where it is.
@@ -147,7 +147,7 @@ class Model:
         Raises:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
-        from arietta.inference.embedding import Embedder
+        from arietta.vectors.embedding import Embedder
 
         embedder = (
             Embedder(self.checkpoint, full=True, backend=self.backend) if full else self.embedder
@@ -162,7 +162,7 @@ class Model:
             CheckpointError: the model is not conditioned, or its embedding model is another by now.
         """
         from arietta.checkpoints.store import load as load_checkpoint
-        from arietta.inference.embedding import Embedder
+        from arietta.vectors.embedding import Embedder
 
         if not self.checkpoint.config.conditioned:
             raise CheckpointError(
@@ -187,7 +187,7 @@ class Model:
         Raises:
             CheckpointError: the model is none of a classifier.
         """
-        from arietta.inference.classification import Classifier
+        from arietta.vectors.classification import Classifier
 
         return Classifier(self.checkpoint, backend=self.backend)
 
@@ -265,9 +265,9 @@ class Model:
         first_variation: int,
         options: GenerateOptions,
     ) -> ContinuationStream:
-        from arietta.inference.continuation import ContinuationStream, Request
-        from arietta.inference.engine import Guidance
-        from arietta.inference.sampling import DEFAULT_PRESET, settings_from
+        from arietta.generation.continuation import ContinuationStream, Request
+        from arietta.generation.engine import Guidance
+        from arietta.generation.sampling import DEFAULT_PRESET, settings_from
 
         given: dict[str, Any] = {**options}
         if unknown := given.keys() - GenerateOptions.__annotations__.keys():
@@ -329,7 +329,7 @@ class Renderer:
             InputError: the score cannot be read or has no notes for a piano.
             UsageError: a control names something that the score does not have.
         """
-        from arietta.midi.scores import read_score
+        from arietta.notation.reader import read_score
         from arietta.rendering.render import render
 
         piece = read_score(Path(score)) if isinstance(score, str | PathLike) else score
@@ -407,7 +407,7 @@ def load(
     """
     from arietta.checkpoints.registry import renders
     from arietta.checkpoints.store import load as load_checkpoint
-    from arietta.inference.speculative import Draft
+    from arietta.generation.speculative import Draft
     from arietta.tokenizers.aria import AriaTokenizer
 
     if renders(name, offline=offline):
@@ -446,13 +446,13 @@ def open_backend(
     if device not in DEVICES:
         raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
     if device == "cpu":
-        from arietta.inference.backends import cpu_backend
+        from arietta.models.aria.openvino import cpu_backend
 
         return cpu_backend(checkpoint, precision, threads)
     try:
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtraError(f"--device {device}", "gpu") from None
-    from arietta.inference.torch_backend import TorchBackend
+    from arietta.models.aria.torch_executor import TorchBackend
 
     return TorchBackend(checkpoint, device)

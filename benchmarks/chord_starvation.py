@@ -22,8 +22,8 @@ import numpy.typing as npt
 from arietta.checkpoints.store import load
 from arietta.evaluation.likelihood import Stretch, draw_stretches, window_ids
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.inference.backends import Backend, cpu_backend
-from arietta.inference.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.models.aria.openvino import Backend, cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import TIME, Kind
 from benchmarks.common import file_result

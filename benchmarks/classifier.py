@@ -27,12 +27,10 @@ from pathlib import Path
 import numpy as np
 
 from arietta.checkpoints.store import LoadedCheckpoint, load
-from arietta.data.loader import Ids
 from arietta.data.shards import DESCRIPTION, ShardWriter, open_dataset, read_grid
-from arietta.data.views import LabelSettings, labelled_slices
 from arietta.evaluation.confusion import headline, judged
-from arietta.evaluation.drawing import draw_confusion
-from arietta.evaluation.floor import histogram_features
+from arietta.evaluation.histogram_baseline import histogram_features
+from arietta.evaluation.pictures import draw_confusion
 from arietta.evaluation.probe import (
     FOLDS,
     Floats,
@@ -42,11 +40,13 @@ from arietta.evaluation.probe import (
     group_splits,
     logistic_answers,
 )
-from arietta.inference.backends import Floats as States
-from arietta.inference.backends import cpu_backend
-from arietta.training.classify import HEAD_SLICES
+from arietta.models.aria.openvino import Floats as States
+from arietta.models.aria.openvino import cpu_backend
 from arietta.training.config import load_recipes
-from arietta.training.linear_head import fitted_head, pieces_of, states_of
+from arietta.training.rows.slices import LabelSettings, labelled_slices
+from arietta.training.rows.stream import Ids
+from arietta.training.tasks.classify import HEAD_SLICES
+from arietta.training.tasks.linear_head import fitted_head, pieces_of, states_of
 from benchmarks.common import RESULTS, file_result
 
 RECIPE = "classify-folder"

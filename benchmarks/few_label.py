@@ -46,14 +46,14 @@ from arietta.evaluation.probe import (
     logistic_answers,
     stratified_folds,
 )
-from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
-from arietta.inference.classification import Classifier
-from arietta.inference.embedding import Embedder, default_model
+from arietta.evaluation.probe_vectors import floor_vectors, limited, model_vectors
 from arietta.output import whole_file
-from arietta.retrieval.collection import read_item
 from arietta.training.config import Recipe, load_recipes
+from arietta.training.dry_run import epoch_tokens
 from arietta.training.loop import train
-from arietta.training.planning import epoch_tokens
+from arietta.vectors.classification import Classifier
+from arietta.vectors.collection import read_item
+from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import RESULTS, file_result
 
 RECIPE = "classify-folder"

@@ -27,7 +27,6 @@ import zstandard
 
 from arietta.checkpoints.store import load
 from arietta.cli.main import run as arietta
-from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -38,7 +37,8 @@ from arietta.evaluation.likelihood import (
     score_stretches,
 )
 from arietta.evaluation.recordings import recordings_of_files
-from arietta.inference.backends import cpu_backend
+from arietta.models.aria.openvino import cpu_backend
+from arietta.training.rows.stream import tokenizer_named
 from benchmarks.common import file_result
 
 HELD_OUT_SHARE = 0.4

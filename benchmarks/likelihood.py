@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from arietta.checkpoints.store import load
-from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -28,7 +27,8 @@ from arietta.evaluation.likelihood import (
 )
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.inference.backends import Backend, OpenVinoBackend, cpu_backend
+from arietta.models.aria.openvino import Backend, OpenVinoBackend, cpu_backend
+from arietta.training.rows.stream import tokenizer_named
 from benchmarks.common import file_result
 
 

@@ -27,18 +27,18 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.checkpoints.store import load
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import tokenizer_named
+from arietta.evaluation.error_detector import FEATURES, KINDS, Detector, features, suspicion
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import Surprise, surprise
-from arietta.evaluation.suspicion import FEATURES, KINDS, Detector, features, suspicion
-from arietta.inference.backends import cpu_backend
+from arietta.models.aria.openvino import cpu_backend
 from arietta.output import whole_file
 from arietta.paths import assets_dir
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS
+from arietta.training.rows.augment import NoteColumns
+from arietta.training.rows.stream import tokenizer_named
 from benchmarks.common import file_result
 
 NOTES, PER_KIND = 1_000, 2

@@ -15,8 +15,8 @@ from typing import Any
 from arietta.checkpoints.store import load
 from arietta.evaluation.labels import named
 from arietta.evaluation.probe import compared, evaluate, floor_alone, markdown
-from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
-from arietta.inference.embedding import Embedder, default_model
+from arietta.evaluation.probe_vectors import floor_vectors, limited, model_vectors
+from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import file_result
 
 HERE = ("asap-composer", "pijama30", "pijama30-albums", "maestro-composer", "style")

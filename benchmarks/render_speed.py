@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arietta.inference.pianist import PianistOpenVino, cpu_backend
 from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
-from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
+from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
+from arietta.models.pianist.openvino import PianistOpenVino, cpu_backend
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.blocks import BlockRender, BlockSettings
 from arietta.rendering.render import open_player, render
 from arietta.tokenizers.pianist import SLOT_RANGES

@@ -22,9 +22,9 @@ import numpy as np
 
 from arietta.data.pairs import Played
 from arietta.evaluation.rendering import match_rendering
+from arietta.midi.note_ons import read_strokes
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.tempo_map import editable
 from benchmarks.common import file_result
 

@@ -28,10 +28,10 @@ from arietta.checkpoints.store import load
 from arietta.data.sources import find_sources, read_source
 from arietta.data.splits import hashed
 from arietta.errors import InputError
-from arietta.inference.embedding import Embedder, Passages, default_model, keys_struck
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read_bytes
-from arietta.retrieval.index import EVERY_KEY, Space, transposed
+from arietta.vectors.embedding import Embedder, Passages, default_model, keys_struck
+from arietta.vectors.index import EVERY_KEY, Space, transposed
 from benchmarks.common import file_result
 
 Floats = NDArray[np.float32]

@@ -27,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 import arietta
-from arietta.data.grid import grid_of
-from arietta.data.loader import tokenizer_named
+from arietta.data.token_grid import grid_of
 from arietta.evaluation.continuations import Description, describe
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import surprise
 from arietta.midi.notes import Piece
+from arietta.training.rows.stream import tokenizer_named
 from benchmarks.common import file_result
 from benchmarks.continuations import FOLLOW_MS, draw_excerpts
 

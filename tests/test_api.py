@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.checkpoints import performer, store
+from arietta.checkpoints import store
 from arietta.errors import AriettaError, CheckpointError, UsageError
-from arietta.models.config import AriaConfig
-from arietta.models.performer_config import PerformerConfig
-from arietta.rendering.features import FEATURES
+from arietta.models.aria.config import AriaConfig
+from arietta.models.performer import checkpoint as performer
+from arietta.models.performer.config import PerformerConfig
+from arietta.notation.features import FEATURES
 from arietta.rendering.performer import SUMMARY
 
 

@@ -13,10 +13,10 @@ from arietta.errors import CheckpointError, OutputError
 from arietta.paths import assets_dir, cache_dir
 
 if TYPE_CHECKING:
-    from arietta.checkpoints.performer import LoadedPerformer
-    from arietta.checkpoints.pianist import LoadedPianist
     from arietta.checkpoints.store import LoadedCheckpoint
     from arietta.checkpoints.tensors import StoredType
+    from arietta.models.performer.checkpoint import LoadedPerformer
+    from arietta.models.pianist.checkpoint import LoadedPianist
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -352,9 +352,11 @@ def convert(
         CheckpointError: the source is unusable or cannot have that form.
         OutputError: the destination exists or cannot be written.
     """
-    from arietta.checkpoints import performer, pianist, store
-    from arietta.checkpoints.convert import write_public
+    from arietta.checkpoints import store
     from arietta.checkpoints.tensors import stored_type
+    from arietta.models.aria.public_file import write_public
+    from arietta.models.performer import checkpoint as performer
+    from arietta.models.pianist import checkpoint as pianist
 
     found = _load_any(source, offline=offline)
     how = found.tensors.stored_type() if stored is None else stored_type(stored)
@@ -403,7 +405,8 @@ def renders(name_or_path: str | PathLike[str], *, offline: bool = False) -> bool
     Raises:
         CheckpointError: there is no such checkpoint.
     """
-    from arietta.checkpoints import performer, pianist
+    from arietta.models.performer import checkpoint as performer
+    from arietta.models.pianist import checkpoint as pianist
 
     path, _ = locate(name_or_path, offline=offline)
     return performer.is_performer(path) or pianist.is_pianist(path)
@@ -417,7 +420,9 @@ def _load_any(
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
     """
-    from arietta.checkpoints import performer, pianist, store
+    from arietta.checkpoints import store
+    from arietta.models.performer import checkpoint as performer
+    from arietta.models.pianist import checkpoint as pianist
 
     path, _ = locate(name_or_path, offline=offline)
     if performer.is_performer(path):

@@ -15,7 +15,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from arietta.checkpoints import convert
 from arietta.checkpoints.tensors import (
     CheckpointTensors,
     Float32Array,
@@ -25,7 +24,8 @@ from arietta.checkpoints.tensors import (
     write_tensors,
 )
 from arietta.errors import CheckpointError, OutputError, UsageError
-from arietta.models.config import AriaConfig
+from arietta.models.aria import public_file as convert
+from arietta.models.aria.config import AriaConfig
 from arietta.paths import cache_dir
 from arietta.tokenizers.vocabulary import vocabulary
 

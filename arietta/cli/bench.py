@@ -72,8 +72,8 @@ def decode(
         raise UsageError(
             f"--precision {', '.join(sorted(unknown))} is none of {', '.join(PRECISIONS)}"
         )
-    from arietta.inference.bench import decode as measure
-    from arietta.inference.bench import table
+    from arietta.evaluation.decode_speed import decode as measure
+    from arietta.evaluation.decode_speed import table
 
     with Progress(quiet=as_json) as progress:
         figures = measure(

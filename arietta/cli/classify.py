@@ -28,7 +28,7 @@ from arietta.errors import InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from arietta.data.sources import Item
-    from arietta.inference.classification import Classification
+    from arietta.vectors.classification import Classification
 
 app = new_app()
 
@@ -96,10 +96,10 @@ def classify(
     """
     from arietta.checkpoints.store import load
     from arietta.evaluation.labels import label_finder
-    from arietta.inference.classification import SHIPPED, Classifier
     from arietta.midi.notes import Piece
     from arietta.output import check_output, whole_file
-    from arietta.retrieval.collection import music_items, read_item
+    from arietta.vectors.classification import SHIPPED, Classifier
+    from arietta.vectors.collection import music_items, read_item
 
     if output is not None:
         check_output(output, force=force)
@@ -255,7 +255,7 @@ def _write_report(report: Path, judgement: Mapping[str, Any], title: str, *, for
     import numpy as np
 
     from arietta.evaluation.confusion import headline, markdown
-    from arietta.evaluation.drawing import draw_confusion
+    from arietta.evaluation.pictures import draw_confusion
     from arietta.output import whole_file
 
     picture = report.with_suffix(".png")

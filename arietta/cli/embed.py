@@ -13,8 +13,8 @@ from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from arietta.inference.embedding import Embedder
-    from arietta.retrieval.collection import Collection
+    from arietta.vectors.collection import Collection
+    from arietta.vectors.embedding import Embedder
 
 app = new_app()
 
@@ -39,7 +39,7 @@ def open_embedder(
 ) -> Embedder:
     """The embedder that ``--model``, ``--precision`` and ``--full`` name."""
     from arietta.checkpoints.store import load
-    from arietta.inference.embedding import Embedder, default_model
+    from arietta.vectors.embedding import Embedder, default_model
 
     return Embedder(load(model or default_model()), precision=precision.value, full=full)
 
@@ -94,7 +94,7 @@ def embed(
       arietta embed my-midi -o newer.npz --update my.npz
     """
     from arietta.output import check_output
-    from arietta.retrieval.collection import Collection, about, build
+    from arietta.vectors.collection import Collection, about, build
 
     if output.suffix.lower() != ".npz":
         raise UsageError(f"-o {output}: vectors are written as .npz")

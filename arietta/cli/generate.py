@@ -36,8 +36,8 @@ from arietta.cli.options import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.inference import engine
-    from arietta.inference.continuation import Continuation, ContinuationStream
+    from arietta.generation import engine
+    from arietta.generation.continuation import Continuation, ContinuationStream
 
 app = new_app()
 
@@ -214,8 +214,8 @@ def generate(
     """
     from secrets import randbits
 
-    from arietta.inference.continuation import Request
-    from arietta.inference.sampling import settings_from
+    from arietta.generation.continuation import Request
+    from arietta.generation.sampling import settings_from
     from arietta.midi.reader import read
     from arietta.output import check_output
 

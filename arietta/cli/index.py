@@ -65,8 +65,8 @@ def index(
       arietta index another.mid -o my-index
       arietta index -o my-index --prune
     """
-    from arietta.inference.embedding import Passages, default_model
-    from arietta.retrieval.index import Changes, Index
+    from arietta.vectors.embedding import Passages, default_model
+    from arietta.vectors.index import Changes, Index
 
     if not output:
         raise UsageError("-o INDEX is missing: where is the index to be?")

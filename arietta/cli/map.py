@@ -64,8 +64,8 @@ def draw_map(
       arietta map my.npz -o map.html --colour minutes --no-png
     """
     from arietta.output import check_output, whole_file
-    from arietta.retrieval.collection import Collection, build, music_items, read_item
-    from arietta.retrieval.map import columns, layout, page, picture, preferred, starts_of
+    from arietta.vectors.collection import Collection, build, music_items, read_item
+    from arietta.vectors.map import columns, layout, page, picture, preferred, starts_of
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"-o {output}: the page is written as .html")

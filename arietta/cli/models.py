@@ -200,7 +200,7 @@ def join(
     Example:
       arietta models join run-1/model run-2/model -o performer
     """
-    from arietta.checkpoints.performer import join as join_models
+    from arietta.models.performer.checkpoint import join as join_models
 
     path = join_models(models, output, name=output.name, stored=stored.value)
     if as_json:

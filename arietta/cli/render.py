@@ -136,8 +136,8 @@ def render(
     """
     from secrets import randbits
 
-    from arietta.midi.score import ScoreNotes
-    from arietta.midi.scores import read_score
+    from arietta.notation.reader import read_score
+    from arietta.notation.score_notes import ScoreNotes
     from arietta.output import check_output
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
     from arietta.rendering.performer import PerformerPlayer

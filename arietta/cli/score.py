@@ -90,14 +90,14 @@ def score(
 
     from arietta.api import open_backend
     from arietta.checkpoints.store import load
-    from arietta.data.grid import grid_of
-    from arietta.data.loader import tokenizer_named
+    from arietta.data.token_grid import grid_of
+    from arietta.evaluation.error_detector import KINDS, suspicion
     from arietta.evaluation.surprise import surprise
-    from arietta.evaluation.suspicion import KINDS, suspicion
     from arietta.midi.reader import read
     from arietta.output import check_output, whole_file
     from arietta.tokenizers.encoding import select_voices
     from arietta.tokenizers.vocabulary import vocabulary
+    from arietta.training.rows.stream import tokenizer_named
 
     if quick and by is Order.suspicion:
         raise UsageError("--by suspicion needs more than --quick finds out; leave one of them out")
@@ -204,7 +204,7 @@ def _draw(
     marked: Sequence[int],
     what: str,
 ) -> None:
-    from arietta.evaluation.drawing import draw_notes
+    from arietta.evaluation.pictures import draw_notes
 
     draw_notes(
         path,

@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 from arietta import __version__
 from arietta.data.engines import Engine, Local
-from arietta.data.grid import GridNotes
-from arietta.data.measure import Chunk, measure_chunk, open_ipc, record_schema
 from arietta.data.metadata import MetadataTable
-from arietta.data.plan import Plan, make_plan
+from arietta.data.scan import Chunk, measure_chunk, open_ipc, record_schema
+from arietta.data.selection import Plan, make_plan
 from arietta.data.settings import BuildSettings
 from arietta.data.shards import (
     DESCRIPTION,
@@ -40,6 +39,7 @@ from arietta.data.shards import (
 )
 from arietta.data.sources import Item, find_sources, read_source
 from arietta.data.tables import Form, Row, arrow, table_grid, table_pieces
+from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, OutputError
 from arietta.midi.notes import Piece
 from arietta.output import whole_file

@@ -24,10 +24,10 @@ import numpy as np
 from arietta.data.pairs import Pair
 from arietta.data.sources import MIDI_SUFFIXES, read_members
 from arietta.errors import InputError, MissingExtraError
+from arietta.midi.note_ons import read_strokes
 from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
-from arietta.midi.strokes import read_strokes
 from arietta.midi.tempo import IntArray
+from arietta.notation.score_notes import ScoreNotes
 
 ALIGNMENTS = "asap-pairs.tar.zst"
 INDEX = "index.csv"

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
 from arietta.errors import InputError
-from arietta.midi.flat import flatten
+from arietta.midi.merged import flatten
 from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
 from arietta.midi.tempo import FloatArray, IntArray
+from arietta.notation.score_notes import ScoreNotes
 from arietta.output import whole_file
 
 BoolArray = npt.NDArray[np.bool_]

@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arietta.data.grid import GridNotes, grid_of
 from arietta.data.tables import DESCRIBED, GRID_COLUMNS, PIECE_COLUMNS, schema_of
 from arietta.data.tables import Form as Form
 from arietta.data.tables import GridRow as GridRow
@@ -30,6 +29,7 @@ from arietta.data.tables import row_to_piece as row_to_piece
 from arietta.data.tables import rows_table as rows_table
 from arietta.data.tables import table_grid as table_grid
 from arietta.data.tables import table_pieces as table_pieces
+from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, UsageError
 from arietta.midi.notes import Piece
 from arietta.output import whole_file

@@ -1,8 +1,8 @@
 """Pieces as Arrow tables: the columns of a dataset, one row a piece, both ways.
 
 Two forms. ``pieces``: every field of ``Piece``, lossless. ``grid``: the notes alone on the token
-grid (``arietta.data.grid``), which is all that token models see, in half the space. Times are ticks
-in the first and steps of 10 ms in the second.
+grid (``arietta.data.token_grid``), which is all that token models see, in half the space. Times are
+ticks in the first and steps of 10 ms in the second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.grid import GridNotes, grid_of, tags_of
+from arietta.data.token_grid import GridNotes, grid_of, tags_of
 from arietta.errors import InputError, MissingExtraError, UsageError
 from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, Piece, ProgramTable
 from arietta.midi.tempo import TempoMap

@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import Tokenizer
 from arietta.errors import UsageError
-from arietta.inference.backends import Backend
+from arietta.models.aria.openvino import Backend
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS, EOS, Kind, Vocabulary
+from arietta.training.rows.augment import NoteColumns
+from arietta.training.rows.stream import Tokenizer
 
 Nats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]

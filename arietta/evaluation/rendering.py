@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.data.pairs import Played
-from arietta.midi.flat import FlatNotes
+from arietta.midi.merged import FlatNotes
 from arietta.midi.notes import Piece
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import FloatArray, IntArray
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.tokenizers.pianist import PEDAL, SLOTS, columns_of, ids_of_columns
 
 FEATURES = ("velocity", "duration", "ioi", "pedal")

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import Tokenizer
 from arietta.errors import InputError
 from arietta.evaluation.likelihood import Ids
-from arietta.inference.backends import Backend, Floats, Session
+from arietta.models.aria.openvino import Backend, Floats, Session
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS, N_PITCHES, Kind, Vocabulary
+from arietta.training.rows.augment import NoteColumns
+from arietta.training.rows.stream import Tokenizer
 
 Bits = npt.NDArray[np.float64]
 

@@ -20,9 +20,9 @@ from arietta.evaluation.rendering import (
     match_rendering,
     played_rows,
 )
-from arietta.midi.flat import flatten, read_flat
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.midi.merged import flatten, read_flat
+from arietta.midi.note_ons import read_strokes
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 
 
 def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:

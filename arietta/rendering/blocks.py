@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arietta.errors import UsageError
-from arietta.inference.pianist import EncodedScore, PianistBackend
-from arietta.inference.sampling import RowRandom, pick
+from arietta.generation.sampling import RowRandom, pick
 from arietta.midi.notes import Int32Array
+from arietta.models.pianist.openvino import EncodedScore, PianistBackend
 from arietta.tokenizers.pianist import BOS, PAD, SLOT_RANGES, SLOTS, PianistCompat
 
 Floats = NDArray[np.float32]

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from arietta.errors import UsageError
 from arietta.midi.notes import Uint8Array
-from arietta.midi.score import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import FloatArray
+from arietta.notation.score_notes import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
 
 BoolArray = npt.NDArray[np.bool_]
 Scale: TypeAlias = "float | Mapping[str, float]"

@@ -1,9 +1,9 @@
 """Playing a score with the small rendering model.
 
 The model says how each row deviates from the mean of its performance, in standard deviations
-(``training.takes``); mean and spread of a performance come from a linear summary of the score. What
-pianists agree on is all in that. What one of them adds is drawn at random on top: slow swells of
-tempo and dynamics, and the small unevenness of a hand.
+(``training.tasks.performer_targets``); mean and spread of a performance come from a linear summary
+of the score. What pianists agree on is all in that. What one of them adds is drawn at random on
+top: slow swells of tempo and dynamics, and the small unevenness of a hand.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arietta.checkpoints.performer import LoadedPerformer
 from arietta.errors import UsageError
-from arietta.inference.sampling import RowRandom
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.models.performer_config import OUTPUTS
+from arietta.generation.sampling import RowRandom
+from arietta.models.performer.checkpoint import LoadedPerformer
+from arietta.models.performer.config import OUTPUTS
+from arietta.notation.features import FEATURES, Float32Array, score_features
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.blocks import Progress
-from arietta.rendering.features import FEATURES, Float32Array, score_features
 from arietta.rendering.render import Report, Stop, Take
 
 Floats = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ class PerformerModel:
     def _compiled(self) -> Any:
         import openvino as ov
 
-        from arietta.graphs.performer import performer_graph
+        from arietta.models.performer.graph import performer_graph
 
         graph = performer_graph(self.checkpoint.config, self.checkpoint.tensors.__getitem__)
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -113,7 +113,7 @@ class PerformerModel:
             features: of ``score_features``.
             report: told the rows that are done.
         """
-        from arietta.graphs.performer import rotary_tables
+        from arietta.models.performer.graph import rotary_tables
 
         config = self.checkpoint.config
         n, length = len(score), min(config.max_notes, len(score))

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from arietta.errors import UsageError
-from arietta.graphs.packing import Precision
-from arietta.inference.pianist import PianistBackend
-from arietta.inference.sampling import RowRandom
-from arietta.midi.flat import FlatNotes, pedal_of
+from arietta.generation.sampling import RowRandom
+from arietta.midi.merged import FlatNotes, pedal_of
 from arietta.midi.notes import Int32Array, Piece
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import IntArray
+from arietta.models.kernel.packing import Precision
+from arietta.models.pianist.openvino import PianistBackend
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.blocks import BlockRender, BlockSettings, Progress
 from arietta.rendering.controls import Controls, apply_controls
 from arietta.rendering.rules import RuleRenderer, Strengths
@@ -354,7 +354,9 @@ def open_player(
     settings = settings or BlockSettings()
     if str(model) == RULES:
         return RulePlayer(settings.seed)
-    from arietta.checkpoints import performer, pianist, registry
+    from arietta.checkpoints import registry
+    from arietta.models.performer import checkpoint as performer
+    from arietta.models.pianist import checkpoint as pianist
 
     place, _ = registry.locate(model, offline=offline)
     if performer.is_performer(place):
@@ -369,11 +371,11 @@ def open_player(
     checkpoint = pianist.load(model, offline=offline)
     backend: PianistBackend
     if device == "cpu":
-        from arietta.inference.pianist import cpu_backend
+        from arietta.models.pianist.openvino import cpu_backend
 
         backend = cpu_backend(checkpoint, precision, threads)
     else:
-        from arietta.inference.pianist_torch import open_torch
+        from arietta.models.pianist.torch_executor import open_torch
 
         backend = open_torch(checkpoint, device)
     origin = {

@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import UsageError
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
 from arietta.midi.tempo import FloatArray, IntArray
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -28,8 +28,8 @@ from arietta.midi.notes import (
     pedal_table,
     program_table,
 )
-from arietta.midi.score import PerformedNotes, ScoreNotes, separate
 from arietta.midi.tempo import FloatArray, IntArray, TempoMap
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, separate
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.flat import FlatNotes, flatten, read_flat
+from arietta.midi.merged import FlatNotes, flatten, read_flat
 from arietta.midi.notes import Int32Array, Piece
 from arietta.midi.tempo import IntArray
 from arietta.tokenizers.base import IdRange, Token
@@ -155,7 +155,7 @@ class PianistTokenizer:
         return "PianistTokenizer()"
 
     def encode(self, piece: Piece) -> Int32Array:
-        """(8 n,) ids of a piece: its piano in whole milliseconds, see ``midi.flat.flatten``.
+        """(8 n,) ids of a piece: its piano in whole milliseconds, see ``midi.merged.flatten``.
 
         Raises:
             InputError: the piece has no notes but drums.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.training.config import PlannedStage
-from arietta.training.tasks import Task
+from arietta.training.tasks.decoder import Task
 
 Rows = npt.NDArray[np.int32]
 Positions = dict[int, dict[str, Any]]

@@ -28,7 +28,7 @@ from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
 from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
-from arietta.training.tasks import task_of
+from arietta.training.tasks.decoder import task_of
 
 RECIPE = "recipe.json"
 LOSSES = "loss.csv"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from arietta.checkpoints.store import LoadedCheckpoint
-from arietta.inference.continuation import ContinuationStream, Request
-from arietta.inference.engine import Engine
-from arietta.inference.sampling import settings_from
-from arietta.inference.torch_backend import TorchBackend
+from arietta.generation.continuation import ContinuationStream, Request
+from arietta.generation.engine import Engine
+from arietta.generation.sampling import settings_from
 from arietta.midi.reader import read
+from arietta.models.aria.torch_executor import TorchBackend
 from arietta.paths import assets_dir
 from arietta.tokenizers.aria import AriaTokenizer
 

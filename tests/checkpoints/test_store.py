@@ -10,7 +10,7 @@ import pytest
 
 from arietta.checkpoints import registry, store
 from arietta.errors import CheckpointError, OutputError
-from arietta.models.config import AriaConfig
+from arietta.models.aria.config import AriaConfig
 
 CONFIG = AriaConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=2_565, max_seq_len=64)
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from arietta.checkpoints import store
-from arietta.inference import embedding
-from arietta.models.config import AriaConfig
-from arietta.retrieval import collection
+from arietta.models.aria.config import AriaConfig
+from arietta.vectors import collection, embedding
 
 from .conftest import Command
 

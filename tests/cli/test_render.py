@@ -10,8 +10,8 @@ import pytest
 
 from arietta.midi.notes import Piece, note_table
 from arietta.midi.reader import read
-from arietta.midi.scores import read_score
 from arietta.midi.tempo import TempoMap
+from arietta.notation.reader import read_score
 
 from .conftest import Command
 

@@ -184,7 +184,7 @@ def test_a_damaged_archive_gives_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_fault_in_one_file_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from arietta.data import measure
+    from arietta.data import scan as measure
 
     real = measure.content_hash
 

@@ -17,12 +17,12 @@ from arietta.data import pair_sources
 from arietta.data.pair_sources import given_pairs, own_pairs
 from arietta.data.pairs import Pair, label, label_of, read_pairs, write_pairs
 from arietta.errors import InputError
-from arietta.midi.flat import FlatNotes, read_flat
+from arietta.midi.merged import FlatNotes, read_flat
+from arietta.midi.note_ons import read_strokes
 from arietta.midi.notes import Piece, note_table
-from arietta.midi.score import ScoreNotes
-from arietta.midi.scores import NOTATION, read_score
-from arietta.midi.strokes import read_strokes
 from arietta.midi.tempo import TempoMap
+from arietta.notation.reader import NOTATION, read_score
+from arietta.notation.score_notes import ScoreNotes
 from arietta.tokenizers.pianist import columns_of, ids_of_columns
 
 pytest.importorskip("pyarrow")

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.data.grid import GridNotes, grid_of
 from arietta.data.shards import (
     Row,
     ShardWriter,
@@ -25,6 +24,7 @@ from arietta.data.shards import (
     table_pieces,
     write_shard,
 )
+from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, MissingExtraError, OutputError, UsageError
 from arietta.midi.notes import (
     ExtraTable,

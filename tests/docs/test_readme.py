@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 
 from arietta.checkpoints import store
-from arietta.checkpoints.convert import write_public
 from arietta.cli import generate
 from arietta.cli.console import Progress
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
-from arietta.inference import embedding
-from arietta.inference.continuation import ContinuationStream
+from arietta.generation.continuation import ContinuationStream
 from arietta.midi.notes import Piece, note_table
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
-from arietta.models.config import AriaConfig
+from arietta.models.aria.config import AriaConfig
+from arietta.models.aria.public_file import write_public
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.training import loop
 from arietta.training.config import Recipe
 from arietta.training.loop import train
+from arietta.vectors import embedding
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +51,9 @@ def readme_commands() -> list[str]:
 
 def help_commands() -> list[str]:
     found = []
-    for name in [*COMMANDS, "probe"]:
+    groups = {"data": ["build", "stats"], "evaluate": ["likelihood", "probe"], "train": ["command"]}
+    parts = [f"{name}.{part}" for name in COMMANDS for part in groups.get(name, [])]
+    for name in [*COMMANDS, *parts]:
         source = Path(str(import_module(f"arietta.cli.{name}").__file__)).read_text("utf-8")
         found += re.findall(r"^      (arietta .*)$", source, re.MULTILINE)
     return list(dict.fromkeys(found))

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from arietta.data.augment import NoteColumns
 from arietta.data.sources import Item
 from arietta.errors import InputError, UsageError
 from arietta.evaluation import labels as labelled
-from arietta.evaluation.floor import NAMES, histogram_features
+from arietta.evaluation.histogram_baseline import NAMES, histogram_features
 from arietta.evaluation.labels import Example, gather_table, named
 from arietta.evaluation.probe import (
     Vectors,
@@ -31,6 +30,7 @@ from arietta.evaluation.probe import (
     stratified_folds,
     table_rows,
 )
+from arietta.training.rows.augment import NoteColumns
 
 
 def example(name: str, label: str, group: str, **splits: str) -> Example:

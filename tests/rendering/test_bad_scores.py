@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arietta.errors import InputError
+from arietta.midi.note_ons import read_strokes
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.rules import RuleRenderer
 from arietta.rendering.tempo_map import editable
 from tests.midi.files import midi_file

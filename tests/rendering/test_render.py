@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.checkpoints import pianist
 from arietta.errors import CheckpointError, InputError, UsageError
-from arietta.inference.pianist_torch import open_torch
 from arietta.midi.notes import Piece, note_table, pedal_table
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import ScoreNotes
 from arietta.midi.tempo import TempoMap
+from arietta.models.pianist import checkpoint as pianist
+from arietta.models.pianist.torch_executor import open_torch
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls
 from arietta.rendering.performer import PerformerPlayer

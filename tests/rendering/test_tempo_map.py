@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from arietta.evaluation.rendering import match_rendering
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read, read_bytes
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.tempo_map import LIMITS_BPM, editable, replayed
-from tests.rendering.scores import performances, score_of, scores
+from tests.notation.scores import performances, score_of, scores
 
 
 def by_key(piece: Piece) -> tuple[list[int], np.ndarray, np.ndarray]:

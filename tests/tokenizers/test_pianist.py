@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.flat import FlatNotes, flatten, read_flat, tidy
+from arietta.midi.merged import FlatNotes, flatten, read_flat, tidy
 from arietta.midi.notes import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.tokenizers.pianist import (

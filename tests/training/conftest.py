@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arietta.data.grid import GridNotes
 from arietta.data.shards import Row, ShardWriter
+from arietta.data.token_grid import GridNotes
 from arietta.training.config import Recipe, recipe_from
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, UsageError
-from arietta.models.config import PRESETS
+from arietta.models.aria.config import PRESETS
 from arietta.training.config import (
     Schedule,
     Stage,
@@ -20,7 +20,7 @@ from arietta.training.config import (
     recipe_from,
     recipe_names,
 )
-from arietta.training.planning import planned
+from arietta.training.dry_run import planned
 from tests.training.conftest import TINY, tiny
 
 

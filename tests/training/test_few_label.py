@@ -13,7 +13,7 @@ from arietta.data.sources import Item
 from arietta.evaluation.labels import Example
 from arietta.midi.notes import Piece, note_table
 from arietta.midi.tempo import TempoMap
-from arietta.models.config import AriaConfig
+from arietta.models.aria.config import AriaConfig
 from benchmarks import few_label
 from benchmarks.few_label import Finetuning, draw_curves, held_back, labelled
 

@@ -26,7 +26,7 @@ from arietta.errors import InputError, OutputError, TrainingError, UsageError
 from arietta.training import checkpoints, loop
 from arietta.training.config import load_recipes
 from arietta.training.loop import train
-from arietta.training.objective import NextToken
+from arietta.training.loss import NextToken
 from tests.training.conftest import TINY, some_notes, tiny
 
 

@@ -1,0 +1,299 @@
+"""Running Pianist Transformer: the score is encoded once, the performance decoded id by id.
+
+One protocol, two executors, as for the Aria decoder: OpenVINO on the CPU here, torch on a GPU in
+``pianist_torch``. What is rendered how is decided in ``arietta.rendering``.
+
+Shapes: B rows, N notes of a score, T new ids, D = d_model, H heads, G of them a key head, K = width
+of a head.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arietta.errors import UsageError
+from arietta.models.aria.openvino import Floats, Ids, physical_cores, rotary_tables
+from arietta.models.kernel.packing import PRECISIONS, Precision
+from arietta.models.pianist.config import SLOTS, PianistConfig
+from arietta.models.pianist.weights import PianistWeights
+from arietta.tokenizers.pianist import SLOT_RANGES
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+    from arietta.models.pianist.weights import PianistSource
+
+_HIDDEN_SCORE = np.float32(-1e30)
+"""Added to masked scores."""
+_PREFIX_IDS = 1024
+"""Ids of a prefix run at once; bounds the attention mask of a long one."""
+
+
+class EncodedScore(NamedTuple):
+    """What the decoder attends to, of one window of one score.
+
+    Attributes:
+        parts: keys and values of every decoder layer in turn, each (1, H / G, N, K), as the
+            executor that made them keeps them.
+        seen: (N,) bool, the notes that the decoder attends to, from the first on.
+    """
+
+    parts: tuple[Any, ...]
+    seen: NDArray[np.bool_]
+
+
+class PianistSession(Protocol):
+    """Rows of a performance being decoded."""
+
+    def append(self, ids: Ids) -> Floats:
+        """Run the next ids (B, T) of every row.
+
+        Returns:
+            (B, D), hidden state after each row's last id.
+        """
+
+    def logits(self, hidden: Floats, slot: int) -> Floats:
+        """Logits of the ids of ``SLOT_RANGES[slot]`` for hidden states (B, D): (B, width)."""
+
+
+class PianistBackend(Protocol):
+    """A model that sessions run."""
+
+    @property
+    def config(self) -> PianistConfig:
+        """Architecture settings."""
+
+    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
+        """Read a window of a score.
+
+        Args:
+            ids: (8 N,) of the window.
+            real: how many of its notes are no padding; all by default.
+            seen: how many notes the decoder attends to; ``real`` by default.
+        """
+
+    def new_session(self, scores: Sequence[EncodedScore]) -> PianistSession:
+        """A session of one row for each of ``scores``."""
+
+
+def thread_count(threads: int | None) -> int:
+    """The threads asked for; all physical cores by default.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    return threads or physical_cores()
+
+
+def cap_logits(raw: Floats, config: PianistConfig) -> Floats:
+    """The soft cap of the head."""
+    cap = np.float32(config.logit_cap)
+    return np.asarray(cap * np.tanh(raw / cap), np.float32)
+
+
+def cpu_backend(
+    checkpoint: PianistSource, precision: Precision = "int8", threads: int | None = None
+) -> PianistBackend:
+    """The fastest way to run a model on this processor: our kernel, else OpenVINO.
+
+    Arguments and errors as for ``PianistOpenVino``.
+    """
+    from arietta.models.pianist import native as pianist_native
+
+    if pianist_native.supports(checkpoint.config, precision):
+        return pianist_native.PianistNative(checkpoint, precision, threads)
+    return PianistOpenVino(checkpoint, precision, threads)
+
+
+class ScoreEncoder:
+    """The encoder on the CPU, by OpenVINO.
+
+    Args:
+        config: architecture settings.
+        weights: of the model.
+        precision: of the matrices.
+        threads: processor threads.
+    """
+
+    def __init__(
+        self, config: PianistConfig, weights: PianistWeights, precision: Precision, threads: int
+    ) -> None:
+        from arietta.models.pianist.graph import encoder_graph
+
+        self._config, self._weights = config, weights
+        graph = encoder_graph(config, weights.matrix, weights.vector)
+        self._request = compiled(graph, precision, threads).create_infer_request()
+        self._lock = threading.Lock()  # sessions may run in several threads, a request in one
+        self._cos, self._sin = rotary_tables(config.max_notes, config.head_dim, config.rope_base)
+
+    def encode(self, ids: Ids, real: int | None, seen: int | None) -> EncodedScore:
+        """Read a window of a score; see ``PianistBackend.encode``."""
+        notes = np.asarray(ids).reshape(-1, SLOTS)
+        n = len(notes)
+        real = n if real is None else real
+        mask = np.where(np.arange(n) < real, np.float32(0), _HIDDEN_SCORE)
+        with self._lock:
+            results = self._request.infer(
+                {
+                    "x": self._weights.embed_notes(notes)[None],
+                    "cos": self._cos[None, None, :n],
+                    "sin": self._sin[None, None, :n],
+                    "mask": mask[None, None, None],
+                },
+                share_inputs=True,
+            )
+            parts = tuple(
+                np.array(results[f"score_{what}.{i}"])
+                for i in range(self._config.decoder_layers)
+                for what in ("key", "value")
+            )
+        return EncodedScore(parts, np.arange(n) < (real if seen is None else seen))
+
+
+def compiled(graph: ov.Model, precision: Precision, threads: int) -> ov.CompiledModel:
+    """A graph made ready for the CPU."""
+    import openvino as ov
+
+    options: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    if precision == "f32":
+        options["KV_CACHE_PRECISION"] = "f32"
+    return ov.Core().compile_model(graph, "CPU", options)
+
+
+class PianistOpenVino:
+    """A Pianist Transformer on the CPU.
+
+    Args:
+        checkpoint: settings and tensors.
+        precision: of the weights: ``int8``, ``int4`` or ``f32`` (for parity).
+        threads: processor threads; all physical cores by default.
+
+    Raises:
+        UsageError: unknown precision, or fewer than one thread.
+    """
+
+    def __init__(
+        self,
+        checkpoint: PianistSource,
+        precision: Precision = "int8",
+        threads: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        from arietta.models.aria.graph import head_graph
+        from arietta.models.pianist.graph import decoder_graph
+
+        config = self._config = checkpoint.config
+        self.precision: Precision = precision
+        self.threads = thread_count(threads)
+        self.weights = weights = PianistWeights(checkpoint, precision)
+        self._encoder = ScoreEncoder(config, weights, precision, self.threads)
+        graph = decoder_graph(config, weights.matrix, weights.vector)
+        self._decoder = compiled(graph, precision, self.threads)
+        heads = {
+            span: compiled(
+                head_graph(weights.head(*span)), precision, self.threads
+            ).create_infer_request()
+            for span in dict.fromkeys(SLOT_RANGES[1:])
+        }
+        self._heads = [None, *(heads[span] for span in SLOT_RANGES[1:])]  # pitch is never drawn
+        self._lock = threading.Lock()  # sessions may run in several threads, a request in one
+        self.cos, self.sin = rotary_tables(
+            config.max_notes * SLOTS + 1, config.head_dim, config.rope_base
+        )
+
+    @property
+    def config(self) -> PianistConfig:
+        """Architecture settings."""
+        return self._config
+
+    def node_kinds(self) -> Counter[str]:
+        """Kinds of nodes that the plugin made of the decoder, to see what it fused."""
+        nodes = self._decoder.get_runtime_model().get_ops()
+        return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
+
+    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
+        """Read a window of a score; see ``PianistBackend.encode``."""
+        return self._encoder.encode(ids, real, seen)
+
+    def new_session(self, scores: Sequence[EncodedScore]) -> PianistOpenVinoSession:
+        """A session of one row for each of ``scores``."""
+        return PianistOpenVinoSession(self, self._decoder.create_infer_request(), scores)
+
+    def logits(self, hidden: Floats, slot: int) -> Floats:
+        """Logits of the ids of ``SLOT_RANGES[slot]`` for hidden states (B, D): (B, width)."""
+        request = self._heads[slot]
+        assert request is not None, "the pitch is given, never drawn"
+        with self._lock:
+            request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
+            return cap_logits(request.get_output_tensor(0).data, self._config)
+
+
+class PianistOpenVinoSession:
+    """Rows of a performance with their keys and values in the state of one infer request."""
+
+    def __init__(
+        self, backend: PianistOpenVino, request: ov.InferRequest, scores: Sequence[EncodedScore]
+    ) -> None:
+        self._backend, self._request = backend, request
+        self._at = 0
+        longest = max(len(score.seen) for score in scores)
+        mask = np.full((len(scores), 1, 1, longest), _HIDDEN_SCORE)
+        for row, score in enumerate(scores):
+            mask[row, 0, 0, np.flatnonzero(score.seen)] = 0
+        self._inputs: dict[str, Any] = {
+            "score_mask": mask,
+            "beam": np.arange(len(scores), dtype=np.int32),
+        }
+        for index in range(2 * backend.config.decoder_layers):
+            what = "value" if index % 2 else "key"
+            self._inputs[f"score_{what}.{index // 2}"] = _padded(
+                [score.parts[index] for score in scores], longest
+            )
+
+    def append(self, ids: Ids) -> Floats:
+        """Run the next ids (B, T) of every row; see ``PianistSession.append``."""
+        for start in range(0, ids.shape[1], _PREFIX_IDS):
+            hidden = self._run(ids[:, start : start + _PREFIX_IDS])
+        return hidden
+
+    def _run(self, ids: Ids) -> Floats:
+        end = self._at + ids.shape[1]
+        position = np.arange(self._at, end)
+        seen = np.arange(end) <= position[:, None]
+        mask = np.where(seen, np.float32(0), _HIDDEN_SCORE)
+        self._inputs["x"] = self._backend.weights.embed(ids)
+        self._inputs["cos"] = self._backend.cos[None, None, self._at : end]
+        self._inputs["sin"] = self._backend.sin[None, None, self._at : end]
+        self._inputs["mask"] = mask[None, None]
+        self._request.infer(self._inputs, share_inputs=True, share_outputs=True)
+        self._at = end
+        # The tensor is the request's own and will be overwritten.
+        return np.array(self._request.get_output_tensor(0).data[:, -1])
+
+    def logits(self, hidden: Floats, slot: int) -> Floats:
+        """Logits of a slot's ids; see ``PianistSession.logits``."""
+        return self._backend.logits(hidden, slot)
+
+
+def _padded(parts: Sequence[Floats], longest: int) -> Floats:
+    """Arrays (1, H, N, K) as rows of one (B, H, longest, K)."""
+    if len(parts) == 1 and parts[0].shape[2] == longest:
+        return parts[0]
+    _, heads, _, k = parts[0].shape
+    whole = np.zeros((len(parts), heads, longest, k), np.float32)
+    for row, part in enumerate(parts):
+        whole[row, :, : part.shape[2]] = part[0]
+    return whole
