@@ -13,16 +13,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from arietta._version import __version__
+
 if TYPE_CHECKING:
     from arietta.api import Model, Renderer, load, load_renderer
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError
     from arietta.generation.continuation import Continuation
     from arietta.generation.sampling import SamplingSettings
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
     from arietta.midi.reader import read
 
-__version__ = "0.1.0"
 
 _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.store import load
 from arietta.evaluation.decode_speed import _RandomTensors
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
+from arietta.models.aria.checkpoint import load
 from arietta.models.aria.config import PRESETS
 from arietta.paths import assets_dir
 from arietta.vectors.embedding import Embedder, default_model

@@ -25,7 +25,6 @@ from typing import Any
 
 import zstandard
 
-from arietta.checkpoints.store import load
 from arietta.cli.main import run as arietta
 from arietta.evaluation.likelihood import (
     ScoredStretches,
@@ -37,8 +36,9 @@ from arietta.evaluation.likelihood import (
     score_stretches,
 )
 from arietta.evaluation.recordings import recordings_of_files
-from arietta.models.aria.openvino import cpu_backend
-from arietta.training.rows.stream import tokenizer_named
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
 
 HELD_OUT_SHARE = 0.4

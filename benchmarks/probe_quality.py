@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from arietta.checkpoints.store import load
 from arietta.evaluation.labels import named
 from arietta.evaluation.probe import compared, evaluate, floor_alone, markdown
 from arietta.evaluation.probe_vectors import floor_vectors, limited, model_vectors
+from arietta.models.aria.checkpoint import load
 from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import file_result
 

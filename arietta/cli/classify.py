@@ -94,9 +94,9 @@ def classify(
       arietta classify my-midi --model my-classifier/model -o classes.csv
       arietta classify my-classes --model my-classifier/model --labels folders --report report.md
     """
-    from arietta.checkpoints.store import load
     from arietta.evaluation.labels import label_finder
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
+    from arietta.models.aria.checkpoint import load
     from arietta.output import check_output, whole_file
     from arietta.vectors.classification import SHIPPED, Classifier
     from arietta.vectors.collection import music_items, read_item

@@ -38,7 +38,7 @@ def open_embedder(
     model: str | None, precision: Precision = Precision.int8, *, full: bool = False
 ) -> Embedder:
     """The embedder that ``--model``, ``--precision`` and ``--full`` name."""
-    from arietta.checkpoints.store import load
+    from arietta.models.aria.checkpoint import load
     from arietta.vectors.embedding import Embedder, default_model
 
     return Embedder(load(model or default_model()), precision=precision.value, full=full)

@@ -31,9 +31,11 @@ from arietta.cli.options import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.rendering import blocks
+    from arietta.rendering import players
+    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
-    from arietta.rendering.render import Player, Rendering
+    from arietta.rendering.players import Player
+    from arietta.rendering.render import Rendering
 
 app = new_app()
 
@@ -206,7 +208,7 @@ def render(
 
 def settings_from(
     seed: int, *, temperature: float | None, top_p: float | None, top_k: int | None
-) -> blocks.BlockSettings:
+) -> BlockSettings:
     """How a model draws; None keeps the default, ``top_k`` 0 means any number."""
     from arietta.rendering.blocks import BlockSettings
 
@@ -229,7 +231,7 @@ def perform(
         stopped_by_ctrl_c(lambda: stopped.append(True)) as interrupted,
     ):
 
-        def report(now: blocks.Progress) -> None:
+        def report(now: players.Progress) -> None:
             if progress.due():
                 progress.show(
                     f"{now.notes:,} of {now.total:,} notes, {clock(now.seconds_left)} left"

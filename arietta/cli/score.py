@@ -26,7 +26,7 @@ from arietta.cli.console import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -88,16 +88,16 @@ def score(
     """
     import numpy as np
 
-    from arietta.api import open_backend
-    from arietta.checkpoints.store import load
     from arietta.data.token_grid import grid_of
     from arietta.evaluation.error_detector import KINDS, suspicion
     from arietta.evaluation.surprise import surprise
     from arietta.midi.reader import read
+    from arietta.models.aria.checkpoint import load
+    from arietta.models.executors import open_backend
     from arietta.output import check_output, whole_file
     from arietta.tokenizers.encoding import select_voices
+    from arietta.tokenizers.open import tokenizer_named
     from arietta.tokenizers.vocabulary import vocabulary
-    from arietta.training.rows.stream import tokenizer_named
 
     if quick and by is Order.suspicion:
         raise UsageError("--by suspicion needs more than --quick finds out; leave one of them out")

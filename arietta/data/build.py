@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arietta import __version__
+from arietta._version import __version__
 from arietta.data.engines import Engine, Local
 from arietta.data.metadata import MetadataTable
 from arietta.data.scan import Chunk, measure_chunk, open_ipc, record_schema
@@ -41,7 +41,7 @@ from arietta.data.sources import Item, find_sources, read_source
 from arietta.data.tables import Form, Row, arrow, table_grid, table_pieces
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, OutputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
 WORK = ".build"

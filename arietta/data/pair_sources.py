@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.data.pairs import Pair
 from arietta.data.sources import MIDI_SUFFIXES, read_members
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_strokes
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import IntArray
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import ScoreNotes
 
 ALIGNMENTS = "asap-pairs.tar.zst"

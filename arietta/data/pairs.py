@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
 from arietta.errors import InputError
 from arietta.midi.merged import flatten
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import FloatArray, IntArray
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import ScoreNotes
 from arietta.output import whole_file
-
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_MATCH = 0.85
 """Shares of matched notes, of the score and of the take, under which a pair is not to be used."""

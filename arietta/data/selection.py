@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.data.dedup import (
     FingerprintTable,
     Work,
@@ -25,7 +26,6 @@ from arietta.data.scan import read_records
 from arietta.data.settings import BuildSettings
 from arietta.data.shards import shard_name
 from arietta.data.splits import assign_splits, hashed
-from arietta.midi.tempo import IntArray
 
 # Pieces are mixed among this many neighbouring chunks, so that a shard draws on a bounded number
 # of files. It is more than a row group, so each holds a mixture.

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyIntArray, Int32Array, IntArray, Uint8Array, Uint16Array
 from arietta.errors import InputError
-from arietta.midi.notes import Int32Array, Piece, Uint8Array
+from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
 from arietta.tokenizers.encoding import MAX_SEGMENT, rounded_ms, select_voices
 from arietta.tokenizers.quantise import (
     DURATION_STEPS,
@@ -26,9 +28,7 @@ from arietta.tokenizers.quantise import (
     VELOCITY_STEPS,
 )
 from arietta.tokenizers.vocabulary import Vocabulary, plain_name, vocabulary
-from arietta.training.rows.augment import NoteColumns
 
-Uint16Array = npt.NDArray[np.uint16]
 TAGS = ("composer", "form", "genre")
 
 
@@ -113,3 +113,26 @@ def grid_of(piece: Piece) -> GridNotes:
         VELOCITY_STEPS[kept.notes.velocity].astype(np.uint8),
         tags_of(piece.metadata),
     )
+
+
+class NoteColumns(NamedTuple):
+    """Notes of one instrument in token order.
+
+    Attributes:
+        onset_ms, duration_ms: (n,) integers; the sustain pedal is part of the duration.
+        pitch: (n,) 0..127.
+        velocity: (n,) 1..127.
+    """
+
+    onset_ms: AnyIntArray
+    duration_ms: AnyIntArray
+    pitch: AnyIntArray
+    velocity: AnyIntArray
+
+
+def on_keyboard(pitch: AnyIntArray, semitones: int) -> IntArray:
+    """Pitches moved by semitones; one that would leave the keys sounds so many octaves nearer."""
+    key = pitch.astype(np.int64) + semitones - LOWEST_KEY
+    key -= 12 * (np.maximum(key - KEYS + 12, 0) // 12)
+    key += 12 * (np.maximum(11 - key, 0) // 12) + LOWEST_KEY
+    return key

@@ -21,29 +21,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.checkpoints import store
 from arietta.checkpoints.tensors import write_tensors
 from arietta.errors import AriettaError, UsageError
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import PRESETS, AriaConfig
-from arietta.models.aria.openvino import Backend, OpenVinoBackend, cpu_backend, physical_cores
+from arietta.models.aria.openvino import OpenVinoBackend
+from arietta.models.aria.protocol import Backend
 from arietta.models.aria.weights import Weights
+from arietta.models.executors import cpu_backend
+from arietta.models.kernel.threads import physical_cores
 
-Floats = NDArray[np.float32]
 EXECUTORS = ("native", "openvino")
 _PROBE_BYTES = 128 << 20  # a thread; several times any processor cache
 _SECONDS_PER_FIGURE = 8.0
 
 
-class _RandomTensors(Mapping[str, Floats]):
+class _RandomTensors(Mapping[str, Float32Array]):
     """Normal weights of a model, made when they are asked for."""
 
     def __init__(self, config: AriaConfig, seed: int) -> None:
         self._shapes = config.tensor_shapes()
         self._seed = seed
 
-    def __getitem__(self, name: str) -> Floats:
+    def __getitem__(self, name: str) -> Float32Array:
         shape = self._shapes[name]
         if len(shape) == 1:
             return np.full(shape, 1.0 if name.endswith("weight") else 0.0, np.float32)
@@ -94,7 +97,7 @@ def decode(
         raise UsageError(f"executor {min(unknown)!r} is none of {', '.join(EXECUTORS)}")
     with tempfile.TemporaryDirectory(prefix="arietta-bench-") as folder:
         if model is not None:
-            source = store.load(model)
+            source = aria_checkpoint.load(model)
             config, path = source.config, str(source.path)
             # A folder in our form is loaded as one, a single file as itself.
             if (source.path.parent / store.CONFIG).is_file():
@@ -216,7 +219,7 @@ def _stage(folder: str, task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_stage(task: Mapping[str, Any]) -> dict[str, Any]:
-    checkpoint = store.load(task["path"])
+    checkpoint = aria_checkpoint.load(task["path"])
     config, precision = checkpoint.config, task["precision"]
     started = time.perf_counter()
     backend: Backend

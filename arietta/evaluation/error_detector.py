@@ -15,11 +15,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.evaluation.surprise import Bits, Surprise
+from arietta.arrays import AnyIntArray, FloatArray, IntArray
+from arietta.data.token_grid import NoteColumns
+from arietta.evaluation.surprise import Surprise
 from arietta.paths import assets_dir
-from arietta.training.rows.augment import NoteColumns
 
 KINDS = ("wrong key", "wrong octave", "stray note", "timing", "velocity")
 """What a note may be suspected of."""
@@ -36,7 +36,7 @@ _FADE_MS = 4_000.0
 _FILE = "suspicion.json"
 
 
-def features(notes: NoteColumns, found: Surprise) -> Bits:
+def features(notes: NoteColumns, found: Surprise) -> FloatArray:
     """(n, len(FEATURES)) what is known of each note.
 
     ``pitch``, ``velocity``, ``onset``, ``duration``: bits beyond the expected ones. ``near``,
@@ -57,7 +57,7 @@ def features(notes: NoteColumns, found: Surprise) -> Bits:
     return np.stack([columns[name] for name in FEATURES], axis=1)
 
 
-def _surroundings(notes: NoteColumns) -> dict[str, Bits]:
+def _surroundings(notes: NoteColumns) -> dict[str, FloatArray]:
     """Features that need no model: how a pitch stands among the notes on both sides."""
     k = _NEIGHBOURS
     onset = np.pad(np.asarray(notes.onset_ms, np.float64), k, constant_values=np.inf)
@@ -66,7 +66,7 @@ def _surroundings(notes: NoteColumns) -> dict[str, Bits]:
     around = np.delete(np.arange(2 * k + 1), k)
     times = np.lib.stride_tricks.sliding_window_view(onset, 2 * k + 1)
     keys = np.lib.stride_tricks.sliding_window_view(pitch, 2 * k + 1)
-    rows: list[Bits] = []
+    rows: list[FloatArray] = []
     # In slices, so that a long piece needs little memory.
     for at in range(0, len(notes.pitch), 4_096):
         part = slice(at, at + 4_096)
@@ -100,20 +100,18 @@ class Detector:
             constant.
     """
 
-    mean: Bits
-    scale: Bits
-    weights: Bits
+    mean: FloatArray
+    scale: FloatArray
+    weights: FloatArray
 
-    def log_odds(self, values: Bits) -> Bits:
+    def log_odds(self, values: FloatArray) -> FloatArray:
         """(n, kinds) natural log of the odds of each kind of error against a right note."""
         standard = (values - self.mean) / self.scale
-        out: Bits = standard @ self.weights[:-1] + self.weights[-1]
+        out: FloatArray = standard @ self.weights[:-1] + self.weights[-1]
         return out
 
     @classmethod
-    def fit(
-        cls, values: Bits, kinds: npt.NDArray[np.integer[Any]], *, penalty: float = 10.0
-    ) -> Detector:
+    def fit(cls, values: FloatArray, kinds: AnyIntArray, *, penalty: float = 10.0) -> Detector:
         """Multinomial logistic regression by Newton's method.
 
         Args:
@@ -162,11 +160,11 @@ class Detector:
         return cls(*(np.array(values[name]) for name in ("mean", "scale", "weights")))
 
 
-def _shares(log_odds: Bits) -> Bits:
+def _shares(log_odds: FloatArray) -> FloatArray:
     """(n, kinds) probabilities, the right note's left out."""
     top = np.maximum(log_odds.max(axis=1, keepdims=True), 0.0)
     grown = np.exp(log_odds - top)
-    out: Bits = grown / (grown.sum(axis=1, keepdims=True) + np.exp(-top))
+    out: FloatArray = grown / (grown.sum(axis=1, keepdims=True) + np.exp(-top))
     return out
 
 
@@ -186,8 +184,8 @@ class Suspicion:
         kind: (n,) the likeliest one, an index into ``KINDS``.
     """
 
-    probability: Bits
-    kind: npt.NDArray[np.int64]
+    probability: FloatArray
+    kind: IntArray
 
 
 def suspicion(notes: NoteColumns, found: Surprise) -> Suspicion:

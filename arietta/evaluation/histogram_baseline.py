@@ -15,9 +15,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from arietta.training.rows.augment import NoteColumns
-
-Floats = npt.NDArray[np.float32]
+from arietta.arrays import Float32Array
+from arietta.data.token_grid import NoteColumns
 
 _PITCH_EDGES = np.arange(21, 110, 4)  # 22 bins of a major third over the piano's 88 keys
 _TIME_EDGES_MS = np.geomspace(15, 5_000, 24)
@@ -36,7 +35,7 @@ NAMES = (
 """What each number is."""
 
 
-def histogram_features(notes: NoteColumns) -> Floats:
+def histogram_features(notes: NoteColumns) -> Float32Array:
     """The numbers of one piece.
 
     Args:

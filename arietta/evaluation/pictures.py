@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyFloatArray, AnyIntArray
 from arietta.errors import MissingExtraError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 _MAX_ROWS = 12
 _ROW_SECONDS = 25.0
@@ -25,7 +25,7 @@ _PAPER, _BLACK_KEYS, _LINES, _MARK = "#ffffff", "#f1f1f4", "#c9c9d2", "#0072b2"
 def draw_notes(
     path: Path,
     piece: Piece,
-    values: npt.NDArray[np.floating[Any]],
+    values: AnyFloatArray,
     *,
     title: str,
     label: str,
@@ -163,7 +163,7 @@ def _clock(seconds: float) -> str:
 
 def draw_confusion(
     path: Path,
-    confusion: npt.NDArray[np.integer[Any]],
+    confusion: AnyIntArray,
     classes: Sequence[str],
     *,
     title: str,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.data.splits import hashed
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, OutputError
@@ -19,7 +19,6 @@ from arietta.evaluation.labels import Example
 from arietta.vectors.collection import Collection, about, embed_items, read_item
 from arietta.vectors.embedding import Embedder
 
-Floats = NDArray[np.float32]
 Report = Callable[[int, int], None]
 """Told how many of how many examples are done."""
 
@@ -41,14 +40,14 @@ def limited(examples: Sequence[Example], count: int | None) -> list[Example]:
 
 def floor_vectors(
     examples: Sequence[Example], report: Report = lambda done, total: None
-) -> tuple[list[Example], Floats, list[dict[str, str]]]:
+) -> tuple[list[Example], Float32Array, list[dict[str, str]]]:
     """The examples that can be read, their histogram numbers (n, F), and what is left out.
 
     Raises:
         InputError: nothing can be read.
     """
     kept: list[Example] = []
-    rows: list[Floats] = []
+    rows: list[Float32Array] = []
     refused: list[dict[str, str]] = []
     for number, example in enumerate(examples, start=1):
         report(number, len(examples))
@@ -69,7 +68,7 @@ def model_vectors(
     embedder: Embedder,
     cache: Path | None = None,
     report: Report = lambda done, total: None,
-) -> Floats:
+) -> Float32Array:
     """(n, D) in the order of the examples, every instrument taken as a piano.
 
     Args:
@@ -93,7 +92,7 @@ def model_vectors(
         store = cache / f"{key}.npz"
         if store.is_file():
             collection = Collection.load(store)
-    found: dict[str, Floats] = {}
+    found: dict[str, Float32Array] = {}
     saved = time.monotonic()
     fresh = False
     try:

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray
 from arietta.data.pairs import Played
 from arietta.midi.merged import FlatNotes
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import FloatArray, IntArray
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.tokenizers.pianist import PEDAL, SLOTS, columns_of, ids_of_columns
 

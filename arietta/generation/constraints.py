@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.generation.sampling import Choices, Probabilities, Ranges
+from arietta.arrays import FloatArray, Int32Array
+from arietta.generation.sampling import Choices, Ranges
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME, Kind, Vocabulary
@@ -47,7 +47,7 @@ class Rules:
     def __init__(
         self,
         tokenizer: AriaTokenizer,
-        ids: npt.NDArray[np.int32],
+        ids: Int32Array,
         *,
         grammar: bool = True,
         ending: Ending = "never",
@@ -142,7 +142,7 @@ class Rules:
             if kind == TIME:
                 self._struck, self._struck_step = frozenset(), 0
 
-    def shape(self, choices: Choices, probabilities: Probabilities) -> Probabilities:
+    def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
         """With a forced ending worked in: <E> keeps its share, <D> has the rest."""
         if not self.forcing:
             return probabilities

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from arietta import __version__
+from arietta._version import __version__
+from arietta.arrays import Int32Array, IntArray
 from arietta.errors import InputError, UsageError
 from arietta.generation.constraints import Ending
 from arietta.generation.engine import (
@@ -35,18 +36,17 @@ from arietta.midi.instruments import channel_classes
 from arietta.midi.notes import (
     DRUM_CHANNEL,
     ExtraTable,
-    Int32Array,
     MessageList,
     NoteTable,
     PedalTable,
-    Piece,
     ProgramTable,
     empty_notes,
     note_table,
     pedal_table,
     program_table,
 )
-from arietta.midi.tempo import IntArray, TempoMap
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.decoding import NoteEvent
 from arietta.tokenizers.encoding import select_voices

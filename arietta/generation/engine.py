@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
 from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
 from arietta.generation.sampling import Choices, RowRandom, Sampler, SamplingSettings, pick
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
-from arietta.models.aria.openvino import Backend, Floats, Session
+from arietta.models.aria.protocol import Backend, Session
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.decoding import NoteEvent, PedalEvent
 from arietta.tokenizers.encoding import DIM_FROM_END
@@ -98,7 +99,7 @@ class Guidance:
             linearly over the first tokens.
     """
 
-    vector: npt.NDArray[np.float32]
+    vector: Float32Array
     strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -189,7 +190,7 @@ class Engine:
         self.draft = draft
         self._session: Session | None = None
         self._heard: list[int] = []
-        self._hidden: Floats | None = None
+        self._hidden: Float32Array | None = None
         self._stream: Stream | None = None
 
     @property
@@ -402,7 +403,7 @@ class Stream:
         self,
         engine: Engine,
         session: Session,
-        hidden: Floats,
+        hidden: Float32Array,
         request: _Request,
         prompt: list[int],
         context: list[int],
@@ -586,7 +587,7 @@ class Stream:
         drafter.commit(proposals, kept, decided)
         return notes
 
-    def _verify(self, proposals: Sequence[Proposal]) -> tuple[Floats, list[tuple[int, int]]]:
+    def _verify(self, proposals: Sequence[Proposal]) -> tuple[Float32Array, list[tuple[int, int]]]:
         """Run pending and drafted tokens: hidden states (N, D) of N places (row, draft step)."""
         live = self._live
         places = [(b, i) for b, p in enumerate(proposals) for i in range(len(p.ids) + 1)]
@@ -646,7 +647,7 @@ class Stream:
                 break
         return kept, decided
 
-    def _feed(self, rows: Sequence[Sequence[int]]) -> Floats:
+    def _feed(self, rows: Sequence[Sequence[int]]) -> Float32Array:
         """Append tokens to live rows, to both halves of a pair."""
         return forward(
             self._session,
@@ -654,7 +655,9 @@ class Stream:
             cancelled=self._cancel.is_set,
         )
 
-    def _logits(self, hidden: Floats, choices: Sequence[Choices]) -> list[npt.NDArray[np.floating]]:
+    def _logits(
+        self, hidden: Float32Array, choices: Sequence[Choices]
+    ) -> list[npt.NDArray[np.floating]]:
         """Logits of the possible tokens, guidance applied."""
         guidance = self._request.guidance
         if guidance is None:
@@ -783,7 +786,7 @@ class Stream:
             row.rules.ask()
 
 
-def _tokens_per_second(tokenizer: AriaTokenizer, ids: npt.NDArray[np.int32]) -> float:
+def _tokens_per_second(tokenizer: AriaTokenizer, ids: Int32Array) -> float:
     """How fast a prompt uses up tokens; the usual rate for one too short to tell."""
     length_ms = tokenizer.length_ms(ids)
     if length_ms < _TRUST_RATE_AFTER_MS:

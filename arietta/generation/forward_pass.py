@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Float32Array
 from arietta.generation.sampling import Choices, Ranges
-from arietta.models.aria.openvino import Floats, Session
+from arietta.models.aria.protocol import Session
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import BOS, TIME, Kind
 
@@ -28,7 +29,7 @@ def forward(
     rows: Sequence[Sequence[int]],
     *,
     cancelled: Callable[[], bool] | None = None,
-) -> Floats:
+) -> Float32Array:
     """Feed each row its own tokens, of which there may be none.
 
     Args:
@@ -48,7 +49,7 @@ def forward(
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row
     even = bool((lengths == longest).all())
-    out: Floats | None = None
+    out: Float32Array | None = None
     for start in range(0, longest, CHUNK):
         if start and cancelled is not None and cancelled():
             raise Cancelled
@@ -64,7 +65,7 @@ def forward(
 
 
 def logits_for(
-    session: Session, hidden: Floats, choices: Sequence[Choices]
+    session: Session, hidden: Float32Array, choices: Sequence[Choices]
 ) -> list[npt.NDArray[np.floating]]:
     """Logits of the tokens that are possible at N places.
 

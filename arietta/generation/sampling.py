@@ -23,13 +23,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyFloatArray, FloatArray, IntArray
 from arietta.errors import UsageError
 from arietta.tokenizers.vocabulary import SPECIALS, Kind, Vocabulary
 
-Floats = npt.NDArray[np.floating[Any]]
-Probabilities = npt.NDArray[np.float64]
 Ranges = tuple[tuple[int, int], ...]
 """Half-open id ranges, ascending."""
 
@@ -143,10 +141,10 @@ class Choices:
         columns: (n,) where each of ``ids`` stands in what the head gives for ``head``.
     """
 
-    ids: npt.NDArray[np.int64]
+    ids: IntArray
     groups: tuple[tuple[int, int, int], ...]
     head: Ranges
-    columns: npt.NDArray[np.int64] | slice
+    columns: IntArray | slice
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -220,7 +218,7 @@ class Sampler:
         columns = slice(start, start + len(ids)) if run else where  # a slice is a view
         return Choices(ids, tuple(groups), head, columns)
 
-    def probabilities(self, choices: Choices, logits: Floats) -> Probabilities:
+    def probabilities(self, choices: Choices, logits: AnyFloatArray) -> FloatArray:
         """The distribution that a token is drawn from.
 
         Args:
@@ -240,7 +238,7 @@ class Sampler:
                 out[first:end] = share * self._within(z[first:end])
         return out
 
-    def _shares(self, z: Probabilities, choices: Choices) -> list[float]:
+    def _shares(self, z: FloatArray, choices: Choices) -> list[float]:
         """Probability of each kind: total masses, density, then temperature."""
         top = z.max()
         logs = []
@@ -260,7 +258,7 @@ class Sampler:
         total = sum(weights)
         return [weight / total for weight in weights]
 
-    def _within(self, z: Probabilities) -> Probabilities:
+    def _within(self, z: FloatArray) -> FloatArray:
         """Distribution among tokens of one kind."""
         settings = self.settings
         if settings.temperature == 0:
@@ -294,7 +292,7 @@ def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float
     return [(kind, masses[kind]) for kind, _ in logs]
 
 
-def pick(probabilities: Probabilities, uniform: float) -> int:
+def pick(probabilities: FloatArray, uniform: float) -> int:
     """Index drawn by inverting the running sum; never one of probability 0.
 
     Args:

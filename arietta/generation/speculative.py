@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray
 from arietta.errors import UsageError
 from arietta.generation.constraints import Rules
 from arietta.generation.forward_pass import cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, Probabilities, RowRandom, Sampler, pick
-from arietta.models.aria.openvino import Backend, Session
+from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.models.aria.protocol import Backend, Session
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import Kind
 
@@ -72,13 +72,13 @@ class Proposal:
     """
 
     ids: list[int] = field(default_factory=list)
-    drafted_from: list[Probabilities] = field(default_factory=list)
+    drafted_from: list[FloatArray] = field(default_factory=list)
     choices: list[Choices] = field(default_factory=list)
     forcing: list[bool] = field(default_factory=list)
 
 
 def accept(
-    target: Probabilities, draft: Probabilities, drafted: int, random: RowRandom
+    target: FloatArray, draft: FloatArray, drafted: int, random: RowRandom
 ) -> tuple[int, bool]:
     """Keep a drafted token or draw another, so that the outcome is distributed as ``target``.
 
@@ -154,7 +154,7 @@ class _View:
     """
 
     choices: Choices
-    positions: npt.NDArray[np.int64]
+    positions: IntArray
 
 
 class Drafter:

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray
 from arietta.errors import InputError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
-from arietta.midi.tempo import FloatArray, IntArray
 
 _SUSTAIN = 64
 _MAX_REFERENCE_TICKS = 1 << 27

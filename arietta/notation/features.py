@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from arietta.notation.score_notes import LEFT, RIGHT, ScoreNotes
-
-Float32Array = npt.NDArray[np.float32]
 
 FEATURES = (
     "gap before",
@@ -147,20 +146,40 @@ def score_features(score: ScoreNotes) -> Float32Array:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _by_chord(ticks: npt.NDArray[np.int64], chord: npt.NDArray[np.int64], k: int) -> Any:
+def _by_chord(ticks: IntArray, chord: IntArray, k: int) -> Any:
     """(k,) the latest of a column in each chord."""
     latest = np.zeros(k, np.int64)
     np.maximum.at(latest, chord, ticks)
     return latest
 
 
-def _log(quarters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _log(quarters: FloatArray) -> FloatArray:
     """Written time on a logarithmic scale; an eighth is at 0."""
     clipped = np.clip(quarters, _MIN_QUARTERS, _MAX_QUARTERS)
-    found: npt.NDArray[np.float64] = (np.log2(clipped) + 1) / 2
+    found: FloatArray = (np.log2(clipped) + 1) / 2
     return found
 
 
-def _whole(x: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = np.abs(x - np.rint(x)) < 1e-3
+def _whole(x: FloatArray) -> BoolArray:
+    found: BoolArray = np.abs(x - np.rint(x)) < 1e-3
     return found
+
+
+SUMMARY = (
+    "tempo",
+    "density",
+    "gap behind",
+    "gap behind in time",
+    "length to gap",
+    "chord size",
+    "pitch",
+    "velocity",
+    "bar length",
+)
+"""Features whose mean over a score tells its usual loudness, speed and touch."""
+
+
+def summary(features: Float32Array) -> FloatArray:
+    """(len(SUMMARY) + 1,) means over a score, and a 1."""
+    columns = [FEATURES.index(name) for name in SUMMARY]
+    return np.append(features[:, columns].mean(axis=0, dtype=np.float64), 1.0)

@@ -24,7 +24,7 @@ import numpy as np
 
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_strokes
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.zips import open_zip
 from arietta.notation.ornaments import Ornament, play_out

@@ -14,11 +14,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, Int8Array, Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Int32Array, NoteTable, Piece, Uint8Array
-from arietta.midi.tempo import FloatArray, IntArray, TempoMap
-
-Int8Array = npt.NDArray[np.int8]
+from arietta.midi.notes import DRUM_CHANNEL, NoteTable
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import TempoMap
 
 RIGHT, LEFT, NO_HAND = 0, 1, -1
 """Values of ``ScoreNotes.hand``."""

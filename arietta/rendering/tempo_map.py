@@ -18,20 +18,12 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.midi.notes import (
-    ExtraTable,
-    MessageList,
-    Piece,
-    note_table,
-    pedal_table,
-    program_table,
-)
-from arietta.midi.tempo import FloatArray, IntArray, TempoMap
+from arietta.arrays import BoolArray, FloatArray, IntArray
+from arietta.midi.notes import ExtraTable, MessageList, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, separate
-
-BoolArray = npt.NDArray[np.bool_]
 
 LIMITS_BPM = (5.0, 990.0)
 """Tempos that current DAWs take; the file format itself holds 3.6 and more."""

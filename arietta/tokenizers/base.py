@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from arietta.midi.notes import Int32Array, Piece
+from arietta.arrays import Int32Array
+from arietta.midi.piece import Piece
 
 IdRange = tuple[int, int]
 Token = str | tuple[str | int, ...]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from arietta.errors import InputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.vocabulary import COMPOSERS, FORMS, plain_name
 
 

@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray
 from arietta.errors import InputError, TokenError
 from arietta.midi.merged import FlatNotes, flatten, read_flat
-from arietta.midi.notes import Int32Array, Piece
-from arietta.midi.tempo import IntArray
+from arietta.midi.piece import Piece
 from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.vocabulary import as_ids
 

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arietta.checkpoints.store import load as load_checkpoint
 from arietta.data.shards import (
     Dataset,
     GridRow,
@@ -17,6 +16,7 @@ from arietta.data.shards import (
     open_shard,
 )
 from arietta.errors import InputError, UsageError
+from arietta.models.aria.checkpoint import load as load_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.performer.config import PerformerConfig
 from arietta.models.pianist import checkpoint as pianist

@@ -7,17 +7,14 @@ one matrix, so what was learned behind it can be folded into weights that read v
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from arietta.arrays import AnyFloatArray, Float32Array, FloatArray
 
 _FAINT = 0.03  # of 0.3 a small model learned the shared part first, and little else
 
 
-def evening(vectors: npt.NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+def evening(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
     """How to even vectors like these (n, S).
 
     Returns:
@@ -34,7 +31,7 @@ def evening(vectors: npt.NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
     return matrix.astype(np.float32), (along / length).astype(np.float32)
 
 
-def evening_kept(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+def evening_kept(vectors: AnyFloatArray) -> FloatArray:
     """The matrix (S, S) of ``evening`` with what is shared kept, but faint: nothing is lost, so
     weights that read vectors as they are can be told in even ones too, by its inverse."""
     matrix, shared = evening(vectors)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyFloatArray, AnyIntArray, Float32Array, FloatArray
 from arietta.errors import CheckpointError, InputError
-from arietta.midi.notes import Piece
-from arietta.models.aria.openvino import Backend, Floats, Ids
+from arietta.midi.piece import Piece
+from arietta.models.aria.protocol import Backend
 from arietta.vectors.embedding import CHUNK_NOTES, Embedder
 
 if TYPE_CHECKING:
-    from arietta.checkpoints.store import LoadedCheckpoint
+    from arietta.models.aria.checkpoint import LoadedCheckpoint
     from arietta.models.kernel.packing import Precision
 
 Key = TypeVar("Key", bound=Hashable)
@@ -126,17 +126,17 @@ class _Logits(Embedder):
 
     kinds = ("classifier",)
 
-    def _pooled(self, rows: list[Ids]) -> Floats:
+    def _pooled(self, rows: list[AnyIntArray]) -> Float32Array:
         session, states = self._states(rows, last=self.checkpoint.config.pooling == "end")
         return session.head(states)
 
 
 def vote(
-    logits: npt.NDArray[np.floating[Any]],
-    tokens: npt.NDArray[np.integer[Any]],
-    pieces: npt.NDArray[np.integer[Any]],
+    logits: AnyFloatArray,
+    tokens: AnyIntArray,
+    pieces: AnyIntArray,
     votes: str,
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Shares of the classes for each piece, in order of the pieces' numbers.
 
     Args:
@@ -154,10 +154,10 @@ def vote(
 
 
 def means_of_pieces(
-    values: npt.NDArray[np.floating[Any]],
-    tokens: npt.NDArray[np.integer[Any]],
-    pieces: npt.NDArray[np.integer[Any]],
-) -> npt.NDArray[np.float64]:
+    values: AnyFloatArray,
+    tokens: AnyIntArray,
+    pieces: AnyIntArray,
+) -> FloatArray:
     """(pieces, S) means over the slices (n, S) of each piece, by tokens; other arguments as of
     ``vote``."""
     names, at = np.unique(pieces, return_inverse=True)
@@ -167,7 +167,7 @@ def means_of_pieces(
     return found
 
 
-def _softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+def _softmax(logits: AnyFloatArray) -> FloatArray:
     raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    found: npt.NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    found: FloatArray = raised / raised.sum(axis=1, keepdims=True)
     return found

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.data.shards import DESCRIPTION, open_dataset, read_grid
 from arietta.data.sources import (
     MANIFEST,
@@ -34,14 +35,13 @@ from arietta.data.sources import (
     find_sources,
     read_source,
 )
+from arietta.data.token_grid import on_keyboard
 from arietta.errors import InputError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
 from arietta.output import whole_file
-from arietta.training.rows.augment import on_keyboard
 from arietta.vectors.embedding import Embedder, Embedding, Passages, Stretches
-
-Floats = NDArray[np.float32]
 
 FORMAT = "arietta-collection-1"
 TRANSPOSED, TRANSPOSED_OF = "transposed", "transposed_of"
@@ -98,7 +98,7 @@ class Collection:
         return len(self.entries)
 
     @property
-    def vectors(self) -> Floats:
+    def vectors(self) -> Float32Array:
         """(n, D)."""
         rows = [entry.embedding.vector for entry in self.entries.values()]
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)

@@ -21,18 +21,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import AnyIntArray, Float32Array, FloatArray, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY, Piece, program_table
-from arietta.models.aria.openvino import Backend, Floats, Ids, Session, cpu_backend
+from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY, program_table
+from arietta.midi.piece import Piece
+from arietta.models.aria.protocol import Backend, Session
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.excerpts import chunks_of_notes
 from arietta.tokenizers.relative import RelativeTokenizer
 from arietta.tokenizers.vocabulary import EOS, RELATIVE_NAMES
 
 if TYPE_CHECKING:
-    from arietta.checkpoints.store import LoadedCheckpoint
+    from arietta.models.aria.checkpoint import LoadedCheckpoint
     from arietta.models.kernel.packing import Precision
 
 Key = TypeVar("Key", bound=Hashable)
@@ -57,10 +59,10 @@ class Stretches:
             file.
     """
 
-    vectors: Floats
-    start_ms: NDArray[np.float64]
-    end_ms: NDArray[np.float64]
-    keys: Floats = field(default_factory=lambda: np.zeros((0, KEYS), np.float32))
+    vectors: Float32Array
+    start_ms: FloatArray
+    end_ms: FloatArray
+    keys: Float32Array = field(default_factory=lambda: np.zeros((0, KEYS), np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +76,10 @@ class Embedding:
         chunk_tokens: (C,) int64, what the model read of each chunk; empty when read from a file.
     """
 
-    vector: Floats
+    vector: Float32Array
     chunks: Stretches
     passages: Stretches
-    chunk_tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    chunk_tokens: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Passages:
                 yield replace(piece, notes=piece.notes.take(inside))
 
 
-def keys_struck(piece: Piece) -> Floats:
+def keys_struck(piece: Piece) -> Float32Array:
     """(88,) float32: how often each key of the piano is struck; other pitches are left out."""
     counts = np.bincount(piece.notes.pitch, minlength=128)
     return counts[LOWEST_KEY : LOWEST_KEY + KEYS].astype(np.float32)
@@ -273,7 +275,7 @@ class Embedder:
         for one in waiting:
             yield one.key, one.embedding()
 
-    def _pooled(self, rows: list[Ids]) -> Floats:
+    def _pooled(self, rows: list[AnyIntArray]) -> Float32Array:
         """(B, D) of B chunks."""
         if self.pooling == "end":
             session, last = self._states(rows, last=True)
@@ -286,7 +288,9 @@ class Embedder:
             return states[:, width:]
         return np.concatenate((session.head(states[:, :width]), states[:, width:]), axis=1)
 
-    def _states(self, rows: list[Ids], *, last: bool = False) -> tuple[Session, Floats]:
+    def _states(
+        self, rows: list[AnyIntArray], *, last: bool = False
+    ) -> tuple[Session, Float32Array]:
         """What the model makes of B chunks: the session, and ``summaries`` of its states, or the
         last states alone.
         """
@@ -300,7 +304,7 @@ class Embedder:
         return session, summaries(session.append(ids, counts=counts), counts)
 
 
-def summaries(hidden: Floats, counts: NDArray[np.int64]) -> Floats:
+def summaries(hidden: Float32Array, counts: IntArray) -> Float32Array:
     """(B, 3 D): the last of the hidden states (B, T, D) that count, their mean and deviation."""
     found = [
         np.concatenate((states[count - 1], states[:count].mean(axis=0), states[:count].std(axis=0)))
@@ -312,10 +316,10 @@ def summaries(hidden: Floats, counts: NDArray[np.int64]) -> Floats:
 class _Rows(NamedTuple):
     """What a model reads of the parts of a piece."""
 
-    ids: list[Ids]
+    ids: list[AnyIntArray]
     start_ms: list[float]
     end_ms: list[float]
-    keys: list[Floats]
+    keys: list[Float32Array]
 
 
 class _Waiting(Generic[Key]):

@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.errors import InputError, UsageError
 from arietta.midi.notes import KEYS
 from arietta.vectors.collection import Entry, about, embed_items, music_items, read_item
 from arietta.vectors.embedding import Embedder, Embedding, Passages
 from arietta.vectors.stores import KINDS, Found, Kind, Row, Sense, Store, open_store
-
-Floats = NDArray[np.float32]
 
 _SPACE_ROWS = 50  # fewer say too little about what all have in common
 _WIDE = 200  # passages looked at for each passage of a query
@@ -44,22 +42,22 @@ class Space:
         mean, scale: (D,) taken off and divided by; None to leave vectors as they are.
     """
 
-    mean: Floats | None = None
-    scale: Floats | None = None
+    mean: Float32Array | None = None
+    scale: Float32Array | None = None
 
     @classmethod
-    def of(cls, rows: Floats, pooling: str) -> Space:
+    def of(cls, rows: Float32Array, pooling: str) -> Space:
         """The space of a collection (n, D)."""
         if pooling == "end" or len(rows) < _SPACE_ROWS:
             return cls()
         return cls(rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6))
 
-    def place(self, vectors: Floats) -> Floats:
+    def place(self, vectors: Float32Array) -> Float32Array:
         """(n, D) of length 1."""
         if self.mean is not None and self.scale is not None:
             vectors = (vectors - self.mean) / self.scale
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        placed: Floats = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+        placed: Float32Array = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
         return placed
 
     def to_dict(self) -> dict[str, Any] | None:
@@ -354,7 +352,9 @@ class Index:
         ]
 
 
-def _placed(embedding: Embedding, space: Space) -> tuple[dict[Sense, Floats], dict[Sense, Floats]]:
+def _placed(
+    embedding: Embedding, space: Space
+) -> tuple[dict[Sense, Float32Array], dict[Sense, Float32Array]]:
     """Unit vectors (1, D) of a piece and (n, D) of its passages, in every sense."""
     keys = embedding.chunks.keys.sum(axis=0, keepdims=True)
     passages = embedding.passages
@@ -364,7 +364,7 @@ def _placed(embedding: Embedding, space: Space) -> tuple[dict[Sense, Floats], di
     )
 
 
-def transposed(keys: Floats, semitones: int) -> Floats:
+def transposed(keys: Float32Array, semitones: int) -> Float32Array:
     """Counts of keys (n, 88), so far up; what leaves the keyboard is lost."""
     moved = np.roll(keys, semitones, axis=1)
     if semitones > 0:

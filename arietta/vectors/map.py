@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import BoolArray, FloatArray
 from arietta.errors import MissingExtraError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.paths import assets_dir
 from arietta.vectors.collection import Collection, Entry
 from arietta.vectors.index import Space
-
-Floats = NDArray[np.float64]
 
 PERPLEXITY = 30.0
 _LEAST = 8  # fewer points have no neighbourhoods worth a t-SNE
@@ -64,7 +62,7 @@ class Start:
         return cls(base64.b64encode(rows.tobytes()).decode())
 
 
-def layout(collection: Collection, seed: int = 0) -> Floats:
+def layout(collection: Collection, seed: int = 0) -> FloatArray:
     """(n, 2) in -1..1: t-SNE by cosine, started from the principal axes; those alone for a few.
 
     Raises:
@@ -89,7 +87,7 @@ def layout(collection: Collection, seed: int = 0) -> Floats:
     return _fitted(np.asarray(tsne.fit(placed), np.float64))
 
 
-def _axes(placed: Floats) -> Floats:
+def _axes(placed: FloatArray) -> FloatArray:
     centred = placed - placed.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     axes = np.zeros((len(placed), 2))
@@ -97,10 +95,10 @@ def _axes(placed: Floats) -> Floats:
     return axes
 
 
-def _fitted(places: Floats) -> Floats:
+def _fitted(places: FloatArray) -> FloatArray:
     low, high = places.min(axis=0), places.max(axis=0)
     span = float((high - low).max()) or 1.0
-    fitted: Floats = (places - (low + high) / 2) / span * 2
+    fitted: FloatArray = (places - (low + high) / 2) / span * 2
     return fitted
 
 
@@ -149,7 +147,7 @@ def preferred(names: Mapping[str, Sequence[str]], wanted: str | None) -> str:
 
 def page(
     collection: Collection,
-    places: Floats,
+    places: FloatArray,
     starts: Mapping[str, Start],
     *,
     title: str,
@@ -196,7 +194,7 @@ def page(
 def picture(
     path: Path,
     collection: Collection,
-    places: Floats,
+    places: FloatArray,
     *,
     title: str,
     colour: str | None = None,
@@ -221,7 +219,7 @@ def picture(
     axes = figure.add_subplot()
     size = float(np.clip(6_000 / len(entries), 6, 60))
 
-    def dots(chosen: NDArray[np.bool_], **look: Any) -> Any:
+    def dots(chosen: BoolArray, **look: Any) -> Any:
         return axes.scatter(
             places[chosen, 0], places[chosen, 1], sizes=[size], linewidths=0, **look
         )

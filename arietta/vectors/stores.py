@@ -21,10 +21,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.errors import InputError, MissingExtraError, OutputError
 from arietta.output import whole_file
 
-Floats = NDArray[np.float32]
 Kind = Literal["piece", "passage"]
 KINDS: tuple[Kind, ...] = ("piece", "passage")
 Sense = Literal["likeness", "notes"]
@@ -49,7 +49,7 @@ class Row:
             ``start_ms`` and ``end_ms``.
     """
 
-    vectors: Mapping[Sense, Floats]
+    vectors: Mapping[Sense, Float32Array]
     shown: Mapping[str, Any]
 
 
@@ -85,7 +85,9 @@ class Store(Protocol):
     def remove(self, paths: Iterable[str]) -> None:
         """Take out pieces with their passages."""
 
-    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(
+        self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
+    ) -> list[list[Found]]:
         """The ``count`` nearest rows of each of the vectors (q, D), nearest first."""
 
     def save(self) -> None:
@@ -130,7 +132,7 @@ class FolderStore:
         self.path = path
         self._about: dict[str, Any] | None = None
         self._rows: dict[Kind, list[dict[str, Any]]] = {"piece": [], "passage": []}
-        self._vectors: dict[tuple[Kind, Sense], Floats] = {}
+        self._vectors: dict[tuple[Kind, Sense], Float32Array] = {}
         self._graphs: dict[tuple[Kind, Sense], Any] = {}
         if path.is_dir() and (path / _ABOUT).is_file():
             self._load()
@@ -198,7 +200,9 @@ class FolderStore:
             ]
         self._graphs.clear()
 
-    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(
+        self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
+    ) -> list[list[Found]]:
         """The nearest rows: all compared, or by the graph where there are many."""
         rows, known = self._rows[kind], self._vectors[kind, sense]
         count = min(count, len(rows))
@@ -408,7 +412,9 @@ class QdrantStore:
                 chosen = models.FilterSelector(filter=where)
                 self._ask("delete", self._collection(kind), chosen, wait=True)
 
-    def search(self, kind: Kind, sense: Sense, vectors: Floats, count: int) -> list[list[Found]]:
+    def search(
+        self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
+    ) -> list[list[Found]]:
         """The nearest rows, as the database finds them."""
         found = []
         for vector in vectors:

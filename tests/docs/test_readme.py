@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
 from arietta.cli import generate
 from arietta.cli.console import Progress
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
 from arietta.generation.continuation import ContinuationStream
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.public_file import write_public
 from arietta.tokenizers.aria import AriaTokenizer
@@ -105,7 +106,9 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     config = AriaConfig(d_model=32, n_heads=1, n_layers=1, vocab_size=2_565, max_seq_len=512)
     rng = np.random.default_rng(0)
     tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
-    tiny = str(store.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny"))
+    tiny = str(
+        aria_checkpoint.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny")
+    )
     monkeypatch.setattr(embedding, "default_model", lambda: tiny)
     monkeypatch.setattr(pair_sources, "align", lambda score, _: np.arange(len(score)))
     monkeypatch.setattr(generate, "follow", a_little)
@@ -131,7 +134,7 @@ def classifier(folder: Path) -> None:
     )
     rng = np.random.default_rng(0)
     tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
-    store.save(folder, config, tensors, name="mine", info={"classes": ["a", "b"]})
+    aria_checkpoint.save(folder, config, tensors, name="mine", info={"classes": ["a", "b"]})
 
 
 def collection(desk: Path, name: str) -> None:

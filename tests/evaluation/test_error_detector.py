@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from arietta.checkpoints.store import load
+from arietta.data.token_grid import NoteColumns
 from arietta.evaluation.error_detector import (
     FEATURES,
     KINDS,
@@ -17,9 +17,9 @@ from arietta.evaluation.error_detector import (
     suspicion,
 )
 from arietta.evaluation.surprise import surprise
-from arietta.models.aria.openvino import cpu_backend
-from arietta.training.rows.augment import NoteColumns
-from arietta.training.rows.stream import tokenizer_named
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 
 
 def alberti(bars: int = 40) -> NoteColumns:

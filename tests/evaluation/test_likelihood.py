@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.data.shards import Row, ShardWriter
-from arietta.data.token_grid import grid_of
+from arietta.data.token_grid import NoteColumns, grid_of
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.likelihood import (
     Recording,
@@ -25,10 +25,9 @@ from arietta.evaluation.likelihood import (
     window_ids,
 )
 from arietta.evaluation.recordings import midi_files, recordings
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
+from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.vocabulary import BOS, EOS, TIME
-from arietta.training.rows.augment import NoteColumns
-from arietta.training.rows.stream import tokenizer_named
 
 PIANO = tokenizer_named("piano")
 
@@ -176,9 +175,9 @@ def test_recordings_of_datasets(tmp_path: Path) -> None:
 
 
 def test_backend_scores_are_those_of_the_plain_formula(prompts_dir: Path) -> None:
-    from arietta.checkpoints.store import load
     from arietta.evaluation.likelihood import backend_scorer
-    from arietta.models.aria.openvino import cpu_backend
+    from arietta.models.aria.checkpoint import load
+    from arietta.models.executors import cpu_backend
 
     backend = cpu_backend(load("small"), threads=1)
     ids = window_ids(draw_stretches([recording(40)], 128)[0], PIANO)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from arietta.data.sources import Item
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import InputError, UsageError
 from arietta.evaluation import labels as labelled
 from arietta.evaluation.histogram_baseline import NAMES, histogram_features
@@ -30,7 +31,6 @@ from arietta.evaluation.probe import (
     stratified_folds,
     table_rows,
 )
-from arietta.training.rows.augment import NoteColumns
 
 
 def example(name: str, label: str, group: str, **splits: str) -> Example:
@@ -228,7 +228,7 @@ def test_the_floor_counts() -> None:
 
 
 def midi(path: Path, pitch: int) -> bytes:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Piece.from_ms([0, 500], [400, 400], [pitch, pitch + 4], [70, 70]).save(path)

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from arietta.checkpoints.store import load_file
 from arietta.checkpoints.tensors import CheckpointTensors, TensorFile
 from arietta.errors import UsageError
 from arietta.generation.engine import Engine, Guidance, Stop
 from arietta.generation.forward_pass import cut_left, forward
 from arietta.generation.sampling import SamplingSettings
+from arietta.models.aria.checkpoint import load_file
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME
 

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 import arietta
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import InputError, OutputError, TrainingError, UsageError
+from arietta.generation.samples import write_samples
 from arietta.training import checkpoints, loop
 from arietta.training.config import load_recipes
 from arietta.training.loop import train
@@ -279,7 +280,7 @@ def test_adapters_leave_a_plain_model_that_differs(dataset: Path, tmp_path: Path
 
 def test_samples_are_written_and_heard(dataset: Path, tmp_path: Path) -> None:
     recipe = tiny(stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256}], samples_every_steps=1)
-    train(recipe, dataset, tmp_path / "run", cpu=True)
+    train(recipe, dataset, tmp_path / "run", cpu=True, write_samples=write_samples)
     found = sorted((tmp_path / "run" / "samples").glob("*.mid"))
     assert len(found) == 6
     assert all(len(arietta.read(path)) for path in found if "scratch" not in path.name)

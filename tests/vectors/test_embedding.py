@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
 from arietta.errors import CheckpointError, InputError, UsageError
-from arietta.midi.notes import Piece, program_table
+from arietta.midi.notes import program_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.vectors.embedding import Embedder, Passages, default_model
 
@@ -28,14 +29,14 @@ def pieces() -> list[Piece]:
 
 @pytest.fixture(scope="module")
 def small() -> Embedder:
-    return Embedder(store.load("small"), threads=1)
+    return Embedder(aria_checkpoint.load("small"), threads=1)
 
 
 def golden(name: str, precision: str = "f32") -> Embedder:
     folder = Path(__file__).resolve().parents[1] / "golden" / "aria" / "model"
     heads = json.loads((folder / "config.json").read_text())
     return Embedder(
-        store.load_file(
+        aria_checkpoint.load_file(
             folder / f"{name}.safetensors", hints={"n_heads": heads[name]["config"]["n_heads"]}
         ),
         precision=precision,
@@ -69,22 +70,22 @@ def test_what_stands_beside_a_piece_changes_nothing(small: Embedder, pieces: lis
 
 
 def test_a_language_model_gives_its_mean_hidden_state(small: Embedder, pieces: list[Piece]) -> None:
-    from arietta.models.aria.openvino import cpu_backend
+    from arietta.models.executors import cpu_backend
     from arietta.tokenizers.aria import AriaTokenizer
 
     assert small.pooling == "mean" and small.size == 256
     (first, *_) = AriaTokenizer("piano").embedding_chunks(pieces[0])
-    session = cpu_backend(store.load("small"), threads=1).new_session()
+    session = cpu_backend(aria_checkpoint.load("small"), threads=1).new_session()
     expected = session.append(first[None])[0].mean(axis=0)
     np.testing.assert_allclose(small.embed(pieces[0]).chunks.vectors[0], expected, atol=1e-5)
 
 
 def test_full_vectors_hold_the_states_behind_the_short_ones(pieces: list[Piece]) -> None:
-    from arietta.models.aria.openvino import cpu_backend
+    from arietta.models.executors import cpu_backend
     from arietta.tokenizers.aria import AriaTokenizer
     from arietta.tokenizers.vocabulary import EOS
 
-    checkpoint = store.load("small-embedding")
+    checkpoint = aria_checkpoint.load("small-embedding")
     short, full = Embedder(checkpoint, threads=1), Embedder(checkpoint, threads=1, full=True)
     assert full.pooling == "full" and full.size == 512 + 2 * 256
     found = full.embed(pieces[0])
@@ -156,12 +157,12 @@ def test_long_chunks_are_cut(pieces: list[Piece], tmp_path: Path) -> None:
     tensors = {
         n: rng.standard_normal(shape, np.float32) for n, shape in config.tensor_shapes().items()
     }
-    store.save(tmp_path / "tiny", config, tensors, name="tiny")
-    embedder = Embedder(store.load(tmp_path / "tiny"), threads=1)
+    aria_checkpoint.save(tmp_path / "tiny", config, tensors, name="tiny")
+    embedder = Embedder(aria_checkpoint.load(tmp_path / "tiny"), threads=1)
     assert embedder.size == 8
     # Nothing behind the context changes the vector.
     start = replace(pieces[0], notes=pieces[0].notes.take(slice(0, 60)))
-    whole = Embedder(store.load(tmp_path / "tiny"), threads=1, chunk_notes=10_000)
+    whole = Embedder(aria_checkpoint.load(tmp_path / "tiny"), threads=1, chunk_notes=10_000)
     np.testing.assert_allclose(whole.embed(start).vector, whole.embed(pieces[0]).vector, atol=1e-5)
 
 
@@ -174,16 +175,16 @@ def test_bytes_cost_little(golden_dir: Path, pieces: list[Piece]) -> None:
 
 def test_a_checkpoint_may_name_its_chunks(small: Embedder, tmp_path: Path) -> None:
     found = small.checkpoint
-    folder = store.save(
+    folder = aria_checkpoint.save(
         tmp_path / "m", found.config, found.tensors, name="m", info={"chunk_notes": 120}
     )
-    assert Embedder(store.load(folder), threads=1).chunk_notes == 120
-    assert Embedder(store.load(folder), threads=1, chunk_notes=7).chunk_notes == 7
+    assert Embedder(aria_checkpoint.load(folder), threads=1).chunk_notes == 120
+    assert Embedder(aria_checkpoint.load(folder), threads=1, chunk_notes=7).chunk_notes == 7
     assert small.chunk_notes == 300
 
 
 def test_the_default_is_there() -> None:
-    found = store.load(default_model())
+    found = aria_checkpoint.load(default_model())
     assert found.kind == "embedding" and found.info["chunk_notes"] == 160
 
 

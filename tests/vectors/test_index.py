@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
 from arietta.data.shards import Row as DatasetRow
 from arietta.data.shards import ShardWriter
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.vectors import collection as collections
 from arietta.vectors import stores
@@ -44,8 +44,8 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
         + 0.1 * rng.standard_normal(shape, np.float32)
         for n, shape in config.tensor_shapes().items()
     }
-    folder = store.save(tmp_path_factory.mktemp("m") / "e", config, tensors, name="e")
-    return Embedder(store.load(folder), threads=1)
+    folder = aria_checkpoint.save(tmp_path_factory.mktemp("m") / "e", config, tensors, name="e")
+    return Embedder(aria_checkpoint.load(folder), threads=1)
 
 
 def piece(seed: int, seconds: float = 20.0) -> Piece:

@@ -24,8 +24,8 @@ from arietta.cli.options import Device, DeviceOption, Precision, PrecisionOption
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from arietta.api import Device
     from arietta.evaluation.likelihood import ScoredStretches, Stretch
+    from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
 
 NGRAM_ORDER = 5
@@ -98,8 +98,7 @@ def likelihood(
       arietta evaluate likelihood dataset --split valid --windows 300 --by kind,source,genre
       arietta evaluate likelihood dataset --model small --model mine --ngram dataset -o f.json
     """
-    from arietta.api import DEFAULT_MODEL, open_backend
-    from arietta.checkpoints.store import load
+    from arietta.api import DEFAULT_MODEL
     from arietta.evaluation.likelihood import (
         backend_scorer,
         compare,
@@ -107,8 +106,10 @@ def likelihood(
         evaluate,
     )
     from arietta.evaluation.recordings import is_dataset, recordings
+    from arietta.models.aria.checkpoint import load
+    from arietta.models.executors import open_backend
     from arietta.output import check_output, whole_file
-    from arietta.training.rows.stream import tokenizer_named
+    from arietta.tokenizers.open import tokenizer_named
 
     labels = [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
     if output is not None:

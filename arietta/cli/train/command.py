@@ -113,7 +113,14 @@ def train(
                     progress.show(_line(one.name, state))
 
             result = run_recipe(
-                one, dataset, folder, cpu=cpu, max_steps=steps, report=report, say=note
+                one,
+                dataset,
+                folder,
+                cpu=cpu,
+                max_steps=steps,
+                report=report,
+                say=note,
+                write_samples=_write_samples,
             )
         results[one.name] = {
             "model": str(result.model),
@@ -139,6 +146,12 @@ def train(
             )
     if as_json:
         emit(results if len(found) > 1 else next(iter(results.values())))
+
+
+def _write_samples(model: Path, folder: Path, step: int) -> None:
+    from arietta.generation.samples import write_samples
+
+    write_samples(model, folder, step)
 
 
 def _number(value: float) -> float | None:

@@ -1,6 +1,6 @@
 """The decoder on our own kernel (``_vnni.c``), where it was compiled and the processor can run it.
 
-Same protocol as ``backends.OpenVinoBackend``. What it adds: it reads weights at the speed of the
+Same protocol as ``openvino.OpenVinoBackend``. What it adds: it reads weights at the speed of the
 memory, starts without a framework, lets variations share the pages of their prompt, and gives a
 token the same bits however the tokens before it were cut, batched or spread over threads.
 
@@ -10,48 +10,28 @@ Shapes: B rows, T new tokens, N tokens of one call, D = d_model, H heads, K = he
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import weakref
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import AnyIntArray as Ids
+from arietta.arrays import Float32Array as Floats
 from arietta.errors import UsageError
-from arietta.models.aria.config import NORM_EPS, AriaConfig
-from arietta.models.aria.openvino import (
-    Floats,
-    Ids,
+from arietta.models.aria.config import NORM_EPS, ROPE_BASE, AriaConfig
+from arietta.models.aria.protocol import (
     Ranges,
     adapt_condition,
     check_append,
     check_fork,
     check_rewind,
     check_rows,
-    physical_cores,
-    rotary_tables,
 )
 from arietta.models.aria.weights import Source, open_weights
+from arietta.models.kernel.bindings import CHUNK, PAGE, Matrix, address, library
 from arietta.models.kernel.packing import BLOCK_ROWS, Precision, int4_group
-
-PAGE = 64
-"""Positions of a cache page."""
-CHUNK = 512
-"""Tokens run at once; longer prompts are cut, which changes no bit."""
-
-
-class Matrix(ctypes.Structure):
-    """A packed matrix as the kernel takes it."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        ("rows", ctypes.c_int32),
-        ("inputs", ctypes.c_int32),
-        ("group", ctypes.c_int32),
-        ("bits", ctypes.c_int32),
-    )
+from arietta.models.kernel.rotary import rotary_tables
+from arietta.models.kernel.threads import physical_cores
 
 
 class _Layer(ctypes.Structure):
@@ -77,34 +57,6 @@ class _Model(ctypes.Structure):
         ("cos", ctypes.c_void_p),
         ("sin", ctypes.c_void_p),
     )
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it is missing or the processor cannot run it."""
-    found = importlib.util.find_spec("arietta.models.kernel._vnni")
-    if found is None or found.origin is None:
-        return None
-    lib = ctypes.CDLL(found.origin)
-    if not lib.vnni_supported():
-        return None
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    lib.vnni_team.restype = pointer
-    lib.vnni_team.argtypes = [integer]
-    lib.vnni_disband.restype = None
-    lib.vnni_disband.argtypes = [pointer]
-    lib.vnni_decode.argtypes = [
-        pointer, pointer, integer, pointer, pointer, pointer, pointer, pointer, ctypes.c_int64,
-        pointer, integer,
-    ]  # fmt: skip
-    lib.vnni_decode_notes.argtypes = [
-        pointer, pointer, integer, pointer, pointer, pointer,
-        pointer, ctypes.c_int64, pointer, ctypes.c_int64, pointer,
-    ]  # fmt: skip
-    lib.vnni_remember.restype = None
-    lib.vnni_remember.argtypes = [integer, integer, integer, integer, pointer, pointer, pointer]
-    lib.vnni_product.argtypes = [pointer, pointer, integer, integer, integer, pointer, pointer]
-    return lib
 
 
 def supports(config: AriaConfig, precision: Precision) -> bool:
@@ -145,7 +97,7 @@ class NativeBackend:
         self.precision: Precision = precision
         self.threads = threads or physical_cores()
         self.weights = open_weights(checkpoint, precision, "tiles")
-        cos, sin = rotary_tables(config.max_seq_len, config.head_dim)
+        cos, sin = rotary_tables(config.max_seq_len, config.head_dim, ROPE_BASE)
         half = config.head_dim // 2
         self._tables = np.ascontiguousarray(cos[:, :half]), np.ascontiguousarray(sin[:, :half])
         d, inner = config.d_model, config.ff_dim
@@ -310,7 +262,7 @@ class NativeSession:
         return self._lengths.copy()
 
     def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
-        """Run the next tokens of every row; see ``backends.Session.append``."""
+        """Run the next tokens of every row; see ``protocol.Session.append``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         x = self._backend.weights.embed(ids)
         if last and ids.shape[1] > 1:
@@ -327,7 +279,7 @@ class NativeSession:
         return hidden[np.arange(self.rows), count - 1] if last else hidden
 
     def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
-        """Head output of hidden states (N, D); see ``backends.Session.head``."""
+        """Head output of hidden states (N, D); see ``protocol.Session.head``."""
         return self._backend.head(hidden, ranges)
 
     def fork(self, index: Ids) -> None:
@@ -446,9 +398,3 @@ class NativeSession:
             while len(pages) < needed:
                 pages.append(self._backend.new_page())
                 self._table[row, len(pages) - 1] = address(pages[-1])
-
-
-def address(array: NDArray[Any]) -> int:
-    """Where an array lies; it has to be contiguous and outlive the use."""
-    assert array.flags.c_contiguous
-    return int(array.ctypes.data)

@@ -1,7 +1,4 @@
-"""One protocol, two executors: OpenVINO on the CPU here, torch on a GPU beside it.
-
-A backend holds a model's weights; a session holds the key-value cache of some rows that go on
-side by side. The engine drives sessions and knows nothing of what runs them.
+"""The Aria decoder on the CPU, by OpenVINO.
 
 Shapes: B rows, T new tokens, S cache slots, D = d_model, K = width of an attention head.
 """
@@ -10,193 +7,28 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import AnyIntArray, BoolArray, Float32Array, IntArray
 from arietta.errors import UsageError
 from arietta.models.aria.config import ROPE_BASE, AriaConfig
+from arietta.models.aria.protocol import (
+    Ranges,
+    adapt_condition,
+    check_append,
+    check_fork,
+    check_rewind,
+    check_rows,
+)
 from arietta.models.aria.weights import Source
 from arietta.models.kernel.packing import PRECISIONS, Precision
+from arietta.models.kernel.rotary import rotary_tables
+from arietta.models.kernel.threads import physical_cores
 
 if TYPE_CHECKING:
     import openvino as ov
-
-Floats = NDArray[np.float32]
-Ids = NDArray[np.integer[Any]]
-Ranges = Sequence[tuple[int, int]]
-
-
-class Session(Protocol):
-    """Rows of tokens with their key-value cache."""
-
-    @property
-    def rows(self) -> int:
-        """B."""
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(B,) positions that each row holds, the condition's included."""
-
-    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
-        """Run the next tokens of every row.
-
-        Args:
-            ids: (B, T) token ids, at positions ``lengths[b]`` and on.
-            last: give only the hidden state of each row's last token.
-            counts: (B,) tokens of each row that count, 0..T; those after are padding, whose
-                hidden states mean nothing. All T by default.
-
-        Returns:
-            Hidden states (B, T, D) after the final norm, or (B, D) with ``last``.
-
-        Raises:
-            UsageError: the context would overflow, or the shapes do not fit the session.
-        """
-
-    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
-        """Head output of hidden states (N, D) for the rows in half-open ranges only.
-
-        Returns:
-            (N, sum of the widths of ``ranges``), in their order; all rows by default.
-        """
-
-    def fork(self, index: Ids) -> None:
-        """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
-
-    def rewind(self, lengths: Ids) -> None:
-        """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
-
-    def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
-        """Place an adapted condition vector at position 0 of an empty session (E.4).
-
-        Args:
-            vectors: (E,) for all rows or (B, E).
-            rows: (B,) which rows may attend to it; the others have position 0 masked out for
-                good. All by default.
-        """
-
-
-class Backend(Protocol):
-    """A model that sessions run."""
-
-    @property
-    def config(self) -> AriaConfig:
-        """Architecture settings."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the embedding."""
-
-    @property
-    def max_seq_len(self) -> int:
-        """Positions that a row may hold."""
-
-    def new_session(self, rows: int = 1) -> Session:
-        """An empty session of B = ``rows``."""
-
-
-def rotary_tables(length: int, head_dim: int, base: float = ROPE_BASE) -> tuple[Floats, Floats]:
-    """cos and sin (length, K) of the rotary angles, each half twice (specification D.2).
-
-    In double precision until the end, so that late positions are as exact as early ones.
-    """
-    frequency = base ** (-np.arange(0, head_dim, 2) / head_dim)
-    angle = np.arange(length)[:, None] * frequency
-    angle = np.concatenate((angle, angle), axis=1)
-    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-
-
-def check_rows(rows: int) -> None:
-    """Refuse a session without rows."""
-    if rows < 1:
-        raise UsageError(f"a session needs at least one row, not {rows}")
-
-
-def check_append(
-    backend: Backend, lengths: NDArray[np.int64], ids: Ids, counts: Ids | None
-) -> tuple[Ids, NDArray[np.int64]]:
-    """The arguments of ``Session.append`` as arrays, with ``counts`` filled in.
-
-    Raises:
-        UsageError: they do not fit the session, or the context would overflow.
-    """
-    rows = len(lengths)
-    ids = np.asarray(ids)
-    if ids.ndim != 2 or ids.shape[0] != rows or ids.shape[1] < 1:
-        raise UsageError(f"ids of shape {ids.shape} do not fit a session of {rows} rows")
-    if ids.min() < 0 or ids.max() >= backend.vocab_size:
-        raise UsageError(f"token ids must lie in 0..{backend.vocab_size - 1}")
-    tokens = ids.shape[1]
-    count = np.full(rows, tokens, np.int64) if counts is None else np.asarray(counts, np.int64)
-    if count.shape != (rows,) or count.min() < 0 or count.max() > tokens:
-        raise UsageError(f"counts must be {rows} numbers in 0..{tokens}")
-    longest = int((lengths + count).max())
-    if longest > backend.max_seq_len:
-        raise UsageError(f"{longest} tokens exceed the model's context of {backend.max_seq_len}")
-    return ids, count
-
-
-def check_fork(rows: int, index: Ids) -> NDArray[np.int64]:
-    """The argument of ``Session.fork`` as an array.
-
-    Raises:
-        UsageError: it names a row that is not there, or none.
-    """
-    numbers = np.asarray(index, np.int64)
-    if numbers.ndim != 1 or not numbers.size or numbers.min() < 0 or numbers.max() >= rows:
-        raise UsageError(f"fork needs row numbers in 0..{rows - 1}")
-    return numbers
-
-
-def check_rewind(lengths: NDArray[np.int64], target: Ids) -> NDArray[np.int64]:
-    """The argument of ``Session.rewind`` as an array of its own.
-
-    Raises:
-        UsageError: it would lengthen a row.
-    """
-    wanted = np.array(target, np.int64)
-    if wanted.shape != lengths.shape or wanted.min() < 0 or (wanted > lengths).any():
-        raise UsageError(f"rewind needs lengths between 0 and {lengths.tolist()}")
-    return wanted
-
-
-def adapt_condition(adapter: Floats, vectors: Floats, lengths: NDArray[np.int64]) -> Floats:
-    """Condition vectors (E,) or (B, E) as embedded tokens (B, 1, D).
-
-    Raises:
-        UsageError: the session is not empty or the shape does not fit.
-    """
-    if lengths.any():
-        raise UsageError("a condition stands before all tokens; this session has some")
-    vectors = np.atleast_2d(np.asarray(vectors, np.float32))
-    rows = len(lengths)
-    if vectors.shape[1] != adapter.shape[1] or vectors.shape[0] not in (1, rows):
-        raise UsageError(
-            f"condition of shape {vectors.shape}; needed is ({rows}, {adapter.shape[1]})"
-        )
-    # One by one: a product of several rows may round differently from that of one.
-    adapted = np.stack([adapter @ vector for vector in vectors])
-    return np.repeat(adapted, rows // len(adapted), axis=0)[:, None]
-
-
-def cpu_backend(
-    checkpoint: Source, precision: Precision = "int8", threads: int | None = None
-) -> Backend:
-    """The fastest way to run a model on this processor: our kernel, else OpenVINO.
-
-    Args:
-        checkpoint: settings and tensors.
-        precision: ``int8``, ``int4`` or ``f32`` (for parity).
-        threads: processor threads; all physical cores by default.
-    """
-    from arietta.models.aria import native
-
-    if native.supports(checkpoint.config, precision):
-        return native.NativeBackend(checkpoint, precision, threads)
-    return OpenVinoBackend(checkpoint, precision, threads)
 
 
 _DEAD = np.iinfo(np.int32).max
@@ -209,23 +41,6 @@ _HEAD_GRID = 256
 """Head rows are compiled in multiples of this, so that few distinct slices arise."""
 _PREFILL_TOKENS = 1024
 """Tokens run at once; bounds the attention mask of a long prompt."""
-
-
-def physical_cores() -> int:
-    """Cores that this process may use, hyper-threads counted once."""
-    import os
-
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    if usable is None:
-        return max(1, os.cpu_count() or 1)
-    cores = set()
-    for cpu in usable:
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as file:
-                cores.add(file.read().strip())
-        except OSError:
-            cores.add(str(cpu))
-    return len(cores)
 
 
 class OpenVinoBackend:
@@ -273,7 +88,9 @@ class OpenVinoBackend:
         del graph
         self._heads: dict[tuple[int, int], ov.InferRequest] = {}
         self._head_lock = threading.Lock()
-        self.cos, self.sin = rotary_tables(self._config.max_seq_len, self._config.head_dim)
+        self.cos, self.sin = rotary_tables(
+            self._config.max_seq_len, self._config.head_dim, ROPE_BASE
+        )
         if self.weights.mapped:
             self._settle_weights()
 
@@ -321,7 +138,7 @@ class OpenVinoBackend:
         """An empty session of B = ``rows``."""
         return OpenVinoSession(self, self._compiled.create_infer_request(), rows)
 
-    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+    def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D) for the rows in half-open ranges only."""
         total = self.weights.head_rows
         if ranges is None:
@@ -334,7 +151,7 @@ class OpenVinoBackend:
             parts.append(found[span][:, low - span[0] : high - span[0]])
         return np.concatenate(parts, axis=1)
 
-    def _run_head(self, span: tuple[int, int], hidden: Floats) -> Floats:
+    def _run_head(self, span: tuple[int, int], hidden: Float32Array) -> Float32Array:
         with self._head_lock:  # sessions may run in several threads, a request in one
             request = self._heads.get(span)
             if request is None:
@@ -386,11 +203,13 @@ class OpenVinoSession:
         return len(self._lengths)
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """(B,) positions that each row holds, the condition's included."""
         return self._lengths.copy()
 
-    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
+    def append(
+        self, ids: AnyIntArray, *, last: bool = False, counts: AnyIntArray | None = None
+    ) -> Float32Array:
         """Run the next tokens of every row; see ``Session.append``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         tokens = ids.shape[1]
@@ -402,11 +221,11 @@ class OpenVinoSession:
         hidden = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
         return hidden[np.arange(self.rows), count - 1] if last else hidden
 
-    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+    def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D); see ``Session.head``."""
         return self._backend.head(hidden, ranges)
 
-    def fork(self, index: Ids) -> None:
+    def fork(self, index: AnyIntArray) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
         index = check_fork(self.rows, index)
         self._lengths = self._lengths[index]
@@ -414,21 +233,21 @@ class OpenVinoSession:
         # An empty cache takes its rows from what is appended first.
         self._beam = self._beam[index] if self._used else np.arange(len(index), dtype=np.int32)
 
-    def rewind(self, lengths: Ids) -> None:
+    def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
         target = check_rewind(self._lengths, lengths)
         live = self._slots[:, : self._used]
         live[live >= target[:, None]] = _DEAD
         self._lengths = target
 
-    def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
+    def condition(self, vectors: Float32Array, rows: BoolArray | None = None) -> None:
         """Place an adapted condition vector at position 0 of an empty session (E.4)."""
         x = adapt_condition(self._backend.weights.adapter, vectors, self._lengths)
         self._run(x, np.ones(self.rows, np.int64))
         if rows is not None:
             self._slots[~np.asarray(rows, bool), 0] = _DEAD
 
-    def _run(self, x: Floats, count: NDArray[np.int64]) -> Floats:
+    def _run(self, x: Float32Array, count: IntArray) -> Float32Array:
         """Append embedded tokens (B, T, D), of which ``count`` per row are real."""
         rows, tokens, _ = x.shape
         if self._used - int(self._lengths.max()) > max(_DEAD_SLOTS, self._used // 3):

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arietta.arrays import Float32Array
 from arietta.checkpoints.tensors import (
     CheckpointTensors,
-    Float32Array,
     Shape,
     StoredType,
     TensorFile,
+    check_shapes,
     write_bytes,
     write_tensors,
 )
@@ -175,32 +176,6 @@ def check_tensors(config: AriaConfig, shapes: Mapping[str, Shape], *, source: ob
         CheckpointError: tensors are missing, of another shape, or not accounted for.
     """
     check_shapes(config.tensor_shapes(), shapes, source=source)
-
-
-def check_shapes(
-    wanted: Mapping[str, Shape], shapes: Mapping[str, Shape], *, source: object
-) -> None:
-    """Compare tensors that are there with those that are wanted, by name and shape.
-
-    Raises:
-        CheckpointError: tensors are missing, of another shape, or not accounted for.
-    """
-
-    def some(names: Iterable[str]) -> str:
-        ordered = sorted(names)
-        more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
-        return ", ".join(ordered[:3]) + more
-
-    if missing := wanted.keys() - shapes.keys():
-        raise CheckpointError(f"{source}: missing tensors {some(missing)}")
-    if extra := shapes.keys() - wanted.keys():
-        raise CheckpointError(f"{source}: tensors no part of the model uses: {some(extra)}")
-    for name, shape in wanted.items():
-        if tuple(shapes[name]) != shape:
-            raise CheckpointError(
-                f"{source}: tensor {name} has shape {tuple(shapes[name])},"
-                f" the rest of the model asks for {shape}"
-            )
 
 
 def kind_of(config: AriaConfig) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from arietta.arrays import AnyIntArray, BoolArray, Float32Array, IntArray
 from arietta.errors import CheckpointError, UsageError
 from arietta.models.aria.config import AriaConfig
-from arietta.models.aria.openvino import (
-    Floats,
-    Ids,
+from arietta.models.aria.protocol import (
     Ranges,
     adapt_condition,
     check_append,
@@ -94,7 +92,7 @@ class TorchBackend:
         """An empty session of B = ``rows``."""
         return TorchSession(self, rows)
 
-    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
+    def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D) for the rows in half-open ranges only."""
         weight: Tensor = getattr(self.model, self._config.head).weight
         if ranges is not None:
@@ -130,12 +128,14 @@ class TorchSession:
         return len(self._lengths)
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """(B,) positions that each row holds, the condition's included."""
         return self._lengths.copy()
 
-    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
-        """Run the next tokens of every row; see ``backends.Session``."""
+    def append(
+        self, ids: AnyIntArray, *, last: bool = False, counts: AnyIntArray | None = None
+    ) -> Float32Array:
+        """Run the next tokens of every row; see ``protocol.Session``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         rows = torch.as_tensor(ids.astype(np.int64), device=self._backend.device)
         hidden = self._run(rows, None, count)
@@ -144,11 +144,11 @@ class TorchSession:
         final = torch.as_tensor(np.maximum(count - 1, 0), device=self._backend.device)
         return _to_numpy(hidden[torch.arange(self.rows, device=self._backend.device), final])
 
-    def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
-        """Head output of hidden states (N, D); see ``backends.Session``."""
+    def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
+        """Head output of hidden states (N, D); see ``protocol.Session``."""
         return self._backend.head(hidden, ranges)
 
-    def fork(self, index: Ids) -> None:
+    def fork(self, index: AnyIntArray) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
         index = check_fork(self.rows, index)
         self._lengths, self._slots = self._lengths[index], self._slots[index]
@@ -156,14 +156,14 @@ class TorchSession:
             rows = torch.as_tensor(index, device=self._backend.device)
             self._past = [(k[rows], v[rows]) for k, v in self._past]
 
-    def rewind(self, lengths: Ids) -> None:
+    def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on."""
         target = check_rewind(self._lengths, lengths)
         self._slots[self._slots >= target[:, None]] = _DEAD
         self._lengths = target
         self._compact()
 
-    def condition(self, vectors: Floats, rows: NDArray[np.bool_] | None = None) -> None:
+    def condition(self, vectors: Float32Array, rows: BoolArray | None = None) -> None:
         """Place an adapted condition vector at position 0 of an empty session (E.4)."""
         if not self._backend.config.conditioned:
             raise UsageError("this model takes no condition")
@@ -175,7 +175,7 @@ class TorchSession:
         if rows is not None:
             self._slots[~np.asarray(rows, bool), 0] = _DEAD
 
-    def _run(self, ids: Tensor, first: Tensor | None, count: NDArray[np.int64]) -> Tensor:
+    def _run(self, ids: Tensor, first: Tensor | None, count: IntArray) -> Tensor:
         """Append tokens (B, T), of which ``count`` per row are real; hidden states (B, T, D)."""
         tokens = ids.shape[1] + (first is not None)
         steps = np.arange(tokens)
@@ -208,6 +208,6 @@ class TorchSession:
         self._slots = self._slots[:, live]
 
 
-def _to_numpy(x: Tensor) -> Floats:
-    found: Floats = x.to(torch.float32).cpu().numpy()
+def _to_numpy(x: Tensor) -> Float32Array:
+    found: Float32Array = x.to(torch.float32).cpu().numpy()
     return found

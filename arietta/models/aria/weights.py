@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.errors import CheckpointError
 from arietta.models.aria.config import AriaConfig
 from arietta.models.kernel.packing import (
@@ -37,7 +38,6 @@ from arietta.models.kernel.packing import (
 )
 from arietta.paths import cache_dir
 
-Floats = NDArray[np.float32]
 Layout = Literal["rows", "tiles"]
 """``rows``: matrices as ``Packed``, for graphs. ``tiles``: as ``kernel/_vnni.c`` reads them."""
 
@@ -66,7 +66,7 @@ class Source(Protocol):
         """Architecture settings."""
 
     @property
-    def tensors(self) -> Mapping[str, Floats]:
+    def tensors(self) -> Mapping[str, Float32Array]:
         """Public name -> float32 array, read when asked for."""
 
 
@@ -100,7 +100,7 @@ class Weights:
         return int(self._config.tensor_shapes()[f"{self._config.head}.weight"][0])
 
     @property
-    def adapter(self) -> Floats:
+    def adapter(self) -> Float32Array:
         """(D, E) of a conditioned model.
 
         Raises:
@@ -110,14 +110,14 @@ class Weights:
             raise CheckpointError("this model takes no condition vector; use a conditioned one")
         return self.arrays["adapter"]
 
-    def embed(self, ids: NDArray[Any]) -> Floats:
+    def embed(self, ids: NDArray[Any]) -> Float32Array:
         """Rows of the embedding table: ids (...) -> (..., D)."""
-        rows: Floats = self._table[ids].astype(np.float32)
+        rows: Float32Array = self._table[ids].astype(np.float32)
         if self._table_scale is not None:
             rows *= self._table_scale[ids][..., None]
         return rows
 
-    def vector(self, name: str) -> Floats:
+    def vector(self, name: str) -> Float32Array:
         """Scale or shift of a norm, under its public name."""
         return self.arrays[name]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as op
 from openvino.op.util import Variable, VariableInfo
 
+from arietta.arrays import Float32Array
 from arietta.models.kernel.packing import Packed
 
 Value = Any
@@ -62,15 +63,13 @@ def linear(x: Value, packed: Packed) -> Value:
     return op.matmul(x, weight(packed), False, True)
 
 
-def layer_norm(
-    x: Value, scale: NDArray[np.float32], shift: NDArray[np.float32], epsilon: float
-) -> Value:
+def layer_norm(x: Value, scale: Float32Array, shift: Float32Array, epsilon: float) -> Value:
     """LayerNorm over the last axis of x (B, T, D), biased variance."""
     normal = op.mvn(x, integers(2), True, epsilon, "INSIDE_SQRT")
     return op.add(op.multiply(normal, constant(scale)), constant(shift))
 
 
-def rms_norm(x: Value, scale: NDArray[np.float32], epsilon: float) -> Value:
+def rms_norm(x: Value, scale: Float32Array, epsilon: float) -> Value:
     """x / rms(x) * scale over the last axis of x (B, T, D).
 
     In this exact form the plugin makes one node of it.

@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from arietta.arrays import Float32Array, Uint8Array
+
 Precision = Literal["f32", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = ("f32", "int8", "int4")
 
@@ -63,17 +64,17 @@ def int4_group(inputs: int) -> int:
     return next(g for g in (INT4_GROUP, 32, 16, 8, 4, 2) if inputs % g == 0)
 
 
-def pack(w: Floats, precision: Precision) -> Packed:
+def pack(w: Float32Array, precision: Precision) -> Packed:
     """A matrix (N, K) in one of the precisions."""
     return {"f32": pack_f32, "int8": pack_int8, "int4": pack_int4}[precision](w)
 
 
-def pack_f32(w: Floats) -> Packed:
+def pack_f32(w: Float32Array) -> Packed:
     """The matrix itself."""
     return Packed("f32", _shape(w), np.ascontiguousarray(w, np.float32))
 
 
-def pack_int8(w: Floats) -> Packed:
+def pack_int8(w: Float32Array) -> Packed:
     """Symmetric int8, one scale a row: w ≈ data * scale, error at most scale / 2."""
     data = np.empty(w.shape, np.int8)
     scale = np.empty((len(w), 1), np.float32)
@@ -89,7 +90,7 @@ def pack_int8(w: Floats) -> Packed:
     return Packed("int8", _shape(w), data, scale)
 
 
-def pack_int4(w: Floats) -> Packed:
+def pack_int4(w: Float32Array) -> Packed:
     """int4 in groups: w ≈ q * scale of its group, q in -8..7.
 
     Scales are float16 and the codes are chosen for the rounded scale, so that every executor
@@ -126,7 +127,7 @@ def pack_int4(w: Floats) -> Packed:
     return Packed("int4", (n, k), data, scale)
 
 
-def unpack(packed: Packed) -> Floats:
+def unpack(packed: Packed) -> Float32Array:
     """The f32 matrix (N, K) that a graph computes with."""
     if packed.scale is None:
         return np.asarray(packed.data, np.float32)
@@ -155,7 +156,7 @@ def alternate(first: NDArray[Any], second: NDArray[Any], rows: int = 16) -> NDAr
     return np.stack(pair, axis=1).reshape(2 * n, *first.shape[1:])
 
 
-def tile(packed: Packed) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def tile(packed: Packed) -> tuple[Uint8Array, NDArray[Any]]:
     """Codes and scales in the layout that ``models/kernel/_vnni.c`` describes.
 
     Rows are filled up to whole blocks with zeros.
@@ -173,7 +174,7 @@ def tile(packed: Packed) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
     def work(rows: slice) -> None:
         if packed.precision == "int8":
-            codes8: NDArray[np.uint8] = packed.data[rows].view(np.uint8)
+            codes8: Uint8Array = packed.data[rows].view(np.uint8)
             part = codes8 ^ np.uint8(128)
         else:
             # Nibbles of eight inputs become four bytes: input i low, input i + 4 high.
@@ -194,7 +195,7 @@ def tile(packed: Packed) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     return codes.reshape(-1).view(np.uint8), np.ascontiguousarray(lines.swapaxes(1, 2))
 
 
-def _nibbles(packed: Packed, rows: slice = slice(None)) -> NDArray[np.uint8]:
+def _nibbles(packed: Packed, rows: slice = slice(None)) -> Uint8Array:
     """The int4 codes (N, K), unsigned 0..15 as stored."""
     data = packed.data[rows]
     return np.stack((data & 15, data >> 4), axis=-1).reshape(len(data), packed.shape[1])

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import Float32Array, FloatArray
 from arietta.checkpoints import store
-from arietta.checkpoints.tensors import CheckpointTensors, Float32Array, StoredType, TensorFile
+from arietta.checkpoints.tensors import CheckpointTensors, StoredType, TensorFile, check_shapes
 from arietta.errors import CheckpointError
-from arietta.models.aria.public_file import check_shapes
 from arietta.models.performer.config import PerformerConfig, member_prefix
 
 ARCHITECTURE = "performer"
@@ -40,7 +39,7 @@ class LoadedPerformer(store.OnDisk):
     path: Path
     config: PerformerConfig
     tensors: CheckpointTensors
-    levels: npt.NDArray[np.float64]
+    levels: FloatArray
     info: Mapping[str, Any]
     kind = KIND
     tokenizer = "none"
@@ -123,7 +122,7 @@ def save(
     folder: str | PathLike[str],
     config: PerformerConfig,
     tensors: Mapping[str, Float32Array],
-    levels: npt.NDArray[np.float64],
+    levels: FloatArray,
     *,
     name: str,
     version: str = "1",
@@ -132,7 +131,7 @@ def save(
     info: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a folder; arguments as for ``store.save``.
+    """Write a folder; arguments as for ``aria_checkpoint.save``.
 
     Raises:
         CheckpointError: the tensors do not fit the settings.

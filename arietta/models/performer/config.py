@@ -121,3 +121,11 @@ class PerformerConfig:
 def member_prefix(member: int) -> str:
     """What stands before the names of a member's tensors; nothing before the first one's."""
     return f"member.{member}." if member else ""
+
+
+SPREAD_MS = 20.0
+"""Unit of a note's distance from the mean of its chord."""
+
+
+PEDAL_PLACES = (0.0, 0.25, 0.5, 0.75)
+"""Places of the time to the next chord at which the pedal is decided."""

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import openvino as ov
 from openvino import opset15 as op
 
+from arietta.arrays import AnyFloatArray, Float32Array
 from arietta.models.aria.config import NORM_EPS, ROPE_BASE
 from arietta.models.aria.graph import graph_input
 from arietta.models.kernel.openvino_layers import constant, integers, layer_norm, linear, rotate
 from arietta.models.kernel.packing import Packed
 from arietta.models.performer.config import TIME_SCALE, PerformerConfig, member_prefix
 
-Vector = Callable[[str], npt.NDArray[np.float32]]
+Vector = Callable[[str], Float32Array]
 
 
 def performer_graph(config: PerformerConfig, tensor: Vector) -> ov.Model:
@@ -100,8 +100,8 @@ def _member(
 
 
 def rotary_tables(
-    quarter: npt.NDArray[np.floating[Any]], config: PerformerConfig
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    quarter: AnyFloatArray, config: PerformerConfig
+) -> tuple[Float32Array, Float32Array]:
     """cos and sin (B, H, T, K) for windows whose notes are due at ``quarter`` (B, T)."""
     k, half = config.head_dim, config.n_heads // 2
     rows = np.broadcast_to(np.arange(quarter.shape[1]), quarter.shape)

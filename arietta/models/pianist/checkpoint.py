@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from arietta.arrays import Float32Array
 from arietta.checkpoints import store
 from arietta.checkpoints.tensors import (
     CheckpointTensors,
-    Float32Array,
     Shape,
     StoredType,
     TensorFile,
+    check_shapes,
     write_bytes,
     write_tensors,
 )
 from arietta.errors import CheckpointError
-from arietta.models.aria.public_file import check_shapes
 from arietta.models.pianist.config import PianistConfig
 from arietta.output import check_output
 from arietta.tokenizers.pianist import (
@@ -230,7 +230,7 @@ def save(
     info: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a folder in our form; arguments as for ``store.save``.
+    """Write a folder in our form; arguments as for ``aria_checkpoint.save``.
 
     Raises:
         CheckpointError: the tensors do not fit the settings.

@@ -1,6 +1,6 @@
 """Pianist Transformer with its decoder on our own kernel (``_vnni.c``), where that can run.
 
-Same protocol as ``pianist.PianistOpenVino``, whose encoder it uses. A row's numbers depend on its
+Same protocol as ``openvino.PianistOpenVino``, whose encoder it uses. A row's numbers depend on its
 own ids and score alone, bit for bit, whatever stands beside it.
 """
 
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import AnyIntArray, Float32Array, Int8Array, Int32Array
 from arietta.errors import UsageError
-from arietta.models.aria.native import CHUNK, PAGE, Matrix, address, library
-from arietta.models.aria.openvino import Floats, Ids, rotary_tables
+from arietta.models.kernel.bindings import CHUNK, PAGE, Matrix, address, library
 from arietta.models.kernel.packing import BLOCK_ROWS, Packed, Precision, alternate, int4_group, tile
+from arietta.models.kernel.rotary import rotary_tables
+from arietta.models.kernel.threads import thread_count
 from arietta.models.pianist.config import SLOTS, PianistConfig
-from arietta.models.pianist.openvino import EncodedScore, ScoreEncoder, cap_logits, thread_count
+from arietta.models.pianist.openvino import ScoreEncoder
+from arietta.models.pianist.protocol import EncodedScore, cap_logits
 from arietta.models.pianist.weights import PianistWeights
 from arietta.tokenizers.pianist import SLOT_RANGES
 
@@ -141,7 +144,9 @@ class PianistNative:
         """Architecture settings."""
         return self._config
 
-    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
+    def encode(
+        self, ids: AnyIntArray, real: int | None = None, seen: int | None = None
+    ) -> EncodedScore:
         """Read a window of a score; see ``pianist.PianistBackend.encode``."""
         encoded = self._encoder.encode(ids, real, seen)
         notes = len(encoded.seen)
@@ -160,7 +165,7 @@ class PianistNative:
             )
         return EncodedScore(tuple(pages), encoded.seen)
 
-    def new_page(self) -> NDArray[np.int8]:
+    def new_page(self) -> Int8Array:
         """An empty cache page; zeros, since slots not written yet have to hold finite numbers."""
         c = self._config
         # A key and a value of K bytes, each with a float32 scale.
@@ -170,7 +175,7 @@ class PianistNative:
         """A session of one row for each of ``scores``."""
         return PianistNativeSession(self, scores)
 
-    def logits(self, hidden: Floats, slot: int) -> Floats:
+    def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
         """Logits of the ids of ``SLOT_RANGES[slot]`` for hidden states (B, D): (B, width)."""
         low, high = SLOT_RANGES[slot]
         first, last = low // BLOCK_ROWS, -(-high // BLOCK_ROWS)
@@ -192,12 +197,12 @@ class PianistNative:
 
     def decode(
         self,
-        x: Floats,
-        rows: NDArray[np.int32],
-        positions: NDArray[np.int32],
+        x: Float32Array,
+        rows: Int32Array,
+        positions: Int32Array,
         pages: NDArray[np.uintp],
         score_pages: NDArray[np.uintp],
-        seen: NDArray[np.int32],
+        seen: Int32Array,
     ) -> None:
         """Run ids through all layers; x (N, D) becomes their hidden states in place.
 
@@ -238,7 +243,7 @@ class PianistNativeSession:
         self._scores = list(scores)  # their pages are read where they lie
         self._at = 0
         rows = len(scores)
-        self._pages: list[list[NDArray[np.int8]]] = [[] for _ in range(rows)]
+        self._pages: list[list[Int8Array]] = [[] for _ in range(rows)]
         most = backend.config.max_notes * SLOTS + 1
         self._table = np.zeros((rows, -(-most // PAGE)), np.uintp)
         self._score_table = np.zeros((rows, max(len(s.parts) for s in scores)), np.uintp)
@@ -247,7 +252,7 @@ class PianistNativeSession:
         # Always the first so many.
         self._seen = np.array([int(score.seen.sum()) for score in scores], np.int32)
 
-    def append(self, ids: Ids) -> Floats:
+    def append(self, ids: AnyIntArray) -> Float32Array:
         """Run the next ids (B, T) of every row; see ``pianist.PianistSession.append``."""
         rows, tokens = ids.shape
         end = self._at + tokens
@@ -272,7 +277,7 @@ class PianistNativeSession:
         self._at = end
         return part[:, -1]
 
-    def logits(self, hidden: Floats, slot: int) -> Floats:
+    def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
         """Logits of a slot's ids; see ``pianist.PianistSession.logits``."""
         return self._backend.logits(hidden, slot)
 

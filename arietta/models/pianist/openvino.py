@@ -1,7 +1,5 @@
-"""Running Pianist Transformer: the score is encoded once, the performance decoded id by id.
-
-One protocol, two executors, as for the Aria decoder: OpenVINO on the CPU here, torch on a GPU in
-``pianist_torch``. What is rendered how is decided in ``arietta.rendering``.
+"""Pianist Transformer on the CPU, by OpenVINO: the score is encoded once, the performance decoded
+id by id. What is rendered how is decided in ``arietta.rendering``.
 
 Shapes: B rows, N notes of a score, T new ids, D = d_model, H heads, G of them a key head, K = width
 of a head.
@@ -12,15 +10,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import AnyIntArray, Float32Array
 from arietta.errors import UsageError
-from arietta.models.aria.openvino import Floats, Ids, physical_cores, rotary_tables
 from arietta.models.kernel.packing import PRECISIONS, Precision
+from arietta.models.kernel.rotary import rotary_tables
+from arietta.models.kernel.threads import thread_count
 from arietta.models.pianist.config import SLOTS, PianistConfig
+from arietta.models.pianist.protocol import EncodedScore, cap_logits
 from arietta.models.pianist.weights import PianistWeights
 from arietta.tokenizers.pianist import SLOT_RANGES
 
@@ -33,84 +33,6 @@ _HIDDEN_SCORE = np.float32(-1e30)
 """Added to masked scores."""
 _PREFIX_IDS = 1024
 """Ids of a prefix run at once; bounds the attention mask of a long one."""
-
-
-class EncodedScore(NamedTuple):
-    """What the decoder attends to, of one window of one score.
-
-    Attributes:
-        parts: keys and values of every decoder layer in turn, each (1, H / G, N, K), as the
-            executor that made them keeps them.
-        seen: (N,) bool, the notes that the decoder attends to, from the first on.
-    """
-
-    parts: tuple[Any, ...]
-    seen: NDArray[np.bool_]
-
-
-class PianistSession(Protocol):
-    """Rows of a performance being decoded."""
-
-    def append(self, ids: Ids) -> Floats:
-        """Run the next ids (B, T) of every row.
-
-        Returns:
-            (B, D), hidden state after each row's last id.
-        """
-
-    def logits(self, hidden: Floats, slot: int) -> Floats:
-        """Logits of the ids of ``SLOT_RANGES[slot]`` for hidden states (B, D): (B, width)."""
-
-
-class PianistBackend(Protocol):
-    """A model that sessions run."""
-
-    @property
-    def config(self) -> PianistConfig:
-        """Architecture settings."""
-
-    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
-        """Read a window of a score.
-
-        Args:
-            ids: (8 N,) of the window.
-            real: how many of its notes are no padding; all by default.
-            seen: how many notes the decoder attends to; ``real`` by default.
-        """
-
-    def new_session(self, scores: Sequence[EncodedScore]) -> PianistSession:
-        """A session of one row for each of ``scores``."""
-
-
-def thread_count(threads: int | None) -> int:
-    """The threads asked for; all physical cores by default.
-
-    Raises:
-        UsageError: fewer than one.
-    """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, not {threads}")
-    return threads or physical_cores()
-
-
-def cap_logits(raw: Floats, config: PianistConfig) -> Floats:
-    """The soft cap of the head."""
-    cap = np.float32(config.logit_cap)
-    return np.asarray(cap * np.tanh(raw / cap), np.float32)
-
-
-def cpu_backend(
-    checkpoint: PianistSource, precision: Precision = "int8", threads: int | None = None
-) -> PianistBackend:
-    """The fastest way to run a model on this processor: our kernel, else OpenVINO.
-
-    Arguments and errors as for ``PianistOpenVino``.
-    """
-    from arietta.models.pianist import native as pianist_native
-
-    if pianist_native.supports(checkpoint.config, precision):
-        return pianist_native.PianistNative(checkpoint, precision, threads)
-    return PianistOpenVino(checkpoint, precision, threads)
 
 
 class ScoreEncoder:
@@ -134,7 +56,7 @@ class ScoreEncoder:
         self._lock = threading.Lock()  # sessions may run in several threads, a request in one
         self._cos, self._sin = rotary_tables(config.max_notes, config.head_dim, config.rope_base)
 
-    def encode(self, ids: Ids, real: int | None, seen: int | None) -> EncodedScore:
+    def encode(self, ids: AnyIntArray, real: int | None, seen: int | None) -> EncodedScore:
         """Read a window of a score; see ``PianistBackend.encode``."""
         notes = np.asarray(ids).reshape(-1, SLOTS)
         n = len(notes)
@@ -224,7 +146,9 @@ class PianistOpenVino:
         nodes = self._decoder.get_runtime_model().get_ops()
         return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
 
-    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
+    def encode(
+        self, ids: AnyIntArray, real: int | None = None, seen: int | None = None
+    ) -> EncodedScore:
         """Read a window of a score; see ``PianistBackend.encode``."""
         return self._encoder.encode(ids, real, seen)
 
@@ -232,7 +156,7 @@ class PianistOpenVino:
         """A session of one row for each of ``scores``."""
         return PianistOpenVinoSession(self, self._decoder.create_infer_request(), scores)
 
-    def logits(self, hidden: Floats, slot: int) -> Floats:
+    def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
         """Logits of the ids of ``SLOT_RANGES[slot]`` for hidden states (B, D): (B, width)."""
         request = self._heads[slot]
         assert request is not None, "the pitch is given, never drawn"
@@ -263,13 +187,13 @@ class PianistOpenVinoSession:
                 [score.parts[index] for score in scores], longest
             )
 
-    def append(self, ids: Ids) -> Floats:
+    def append(self, ids: AnyIntArray) -> Float32Array:
         """Run the next ids (B, T) of every row; see ``PianistSession.append``."""
         for start in range(0, ids.shape[1], _PREFIX_IDS):
             hidden = self._run(ids[:, start : start + _PREFIX_IDS])
         return hidden
 
-    def _run(self, ids: Ids) -> Floats:
+    def _run(self, ids: AnyIntArray) -> Float32Array:
         end = self._at + ids.shape[1]
         position = np.arange(self._at, end)
         seen = np.arange(end) <= position[:, None]
@@ -283,12 +207,12 @@ class PianistOpenVinoSession:
         # The tensor is the request's own and will be overwritten.
         return np.array(self._request.get_output_tensor(0).data[:, -1])
 
-    def logits(self, hidden: Floats, slot: int) -> Floats:
+    def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
         """Logits of a slot's ids; see ``PianistSession.logits``."""
         return self._backend.logits(hidden, slot)
 
 
-def _padded(parts: Sequence[Floats], longest: int) -> Floats:
+def _padded(parts: Sequence[Float32Array], longest: int) -> Float32Array:
     """Arrays (1, H, N, K) as rows of one (B, H, longest, K)."""
     if len(parts) == 1 and parts[0].shape[2] == longest:
         return parts[0]

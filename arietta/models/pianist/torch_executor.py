@@ -1,4 +1,4 @@
-"""Pianist Transformer by torch, for GPUs; the same protocol as ``pianist.PianistOpenVino``."""
+"""Pianist Transformer by torch, for GPUs; the same protocol as ``openvino.PianistOpenVino``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arietta.arrays import AnyIntArray, Float32Array
 from arietta.errors import MissingExtraError, UsageError
-from arietta.models.aria.openvino import Floats, Ids
 from arietta.models.pianist.config import SLOTS, PianistConfig
-from arietta.models.pianist.openvino import EncodedScore
+from arietta.models.pianist.protocol import EncodedScore
 from arietta.tokenizers.pianist import SLOT_RANGES
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class PianistTorch:
         """Architecture settings."""
         return self.model.config
 
-    def encode(self, ids: Ids, real: int | None = None, seen: int | None = None) -> EncodedScore:
-        """Read a window of a score; see ``pianist.PianistBackend.encode``."""
+    def encode(
+        self, ids: AnyIntArray, real: int | None = None, seen: int | None = None
+    ) -> EncodedScore:
+        """Read a window of a score; see ``protocol.PianistBackend.encode``."""
         import torch
 
         row = torch.as_tensor(np.asarray(ids, np.int64), device=self.device)[None]
@@ -103,8 +105,8 @@ class PianistTorchSession:
         self._memory: Memory = Memory(pairs, None if mask.all() else mask.to(backend.device))
         self._past: list[KeyValue] | None = None
 
-    def append(self, ids: Ids) -> Floats:
-        """Run the next ids (B, T) of every row; see ``pianist.PianistSession.append``."""
+    def append(self, ids: AnyIntArray) -> Float32Array:
+        """Run the next ids (B, T) of every row; see ``protocol.PianistSession.append``."""
         import torch
 
         with torch.inference_mode():
@@ -112,8 +114,8 @@ class PianistTorchSession:
             hidden, self._past = self._backend.model.model.decoder(row, self._memory, self._past)
             return _array(hidden[:, -1])
 
-    def logits(self, hidden: Floats, slot: int) -> Floats:
-        """Logits of a slot's ids; see ``pianist.PianistSession.logits``."""
+    def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
+        """Logits of a slot's ids; see ``protocol.PianistSession.logits``."""
         import torch
 
         with torch.inference_mode():
@@ -121,5 +123,5 @@ class PianistTorchSession:
             return _array(self._backend.model.head(states, *SLOT_RANGES[slot]))
 
 
-def _array(x: torch.Tensor) -> Floats:
+def _array(x: torch.Tensor) -> Float32Array:
     return np.asarray(x.float().cpu().numpy(), np.float32)

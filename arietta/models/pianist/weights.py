@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array
 from arietta.models.kernel.packing import Packed, Precision, pack
 from arietta.models.pianist.config import SLOTS, PianistConfig
-
-Floats = NDArray[np.float32]
 
 _PARTS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -33,7 +32,7 @@ class PianistSource(Protocol):
         """Architecture settings."""
 
     @property
-    def tensors(self) -> Mapping[str, Floats]:
+    def tensors(self) -> Mapping[str, Float32Array]:
         """Public name -> float32 array, read when asked for."""
 
 
@@ -65,7 +64,7 @@ class PianistWeights:
         place = f"model.{half}.layers.{layer}"
         return _stack([self._packed(f"{place}.{which}.weight") for which in _PARTS[part]])
 
-    def vector(self, name: str) -> Floats:
+    def vector(self, name: str) -> Float32Array:
         """A norm's weight, under its public name."""
         return np.array(self._tensors[name], np.float32)
 
@@ -77,14 +76,14 @@ class PianistWeights:
         shape = (high - low, packed.shape[1])
         return Packed(packed.precision, shape, np.array(packed.data[rows]), scale)
 
-    def embed_notes(self, ids: NDArray[Any]) -> Floats:
+    def embed_notes(self, ids: NDArray[Any]) -> Float32Array:
         """What the encoder takes: ids (N, 8) -> (N, D)."""
         rows = self._notes[ids].astype(np.float32).transpose(1, 0, 2)  # (8, N, D)
         parts = np.matmul(rows, self._narrow)  # (8, N, D / 8)
         whole = parts.transpose(1, 0, 2).reshape(len(ids), -1)
         return np.asarray((whole + self._shift) * self._gain, np.float32)
 
-    def embed(self, ids: NDArray[Any]) -> Floats:
+    def embed(self, ids: NDArray[Any]) -> Float32Array:
         """What the decoder takes: ids (...) -> (..., D)."""
         return np.asarray(self._ids[ids].astype(np.float32) * self._gain, np.float32)
 

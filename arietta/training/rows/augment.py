@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import AnyIntArray, Int32Array, IntArray, Uint8Array
+from arietta.data.token_grid import NoteColumns, on_keyboard
 from arietta.errors import UsageError
-from arietta.midi.notes import KEYS, LOWEST_KEY, Int32Array
-from arietta.midi.tempo import IntArray
 from arietta.tokenizers.encoding import lay_out
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import (
@@ -84,27 +84,12 @@ class Change:
     velocity: int = 0
 
 
-class NoteColumns(NamedTuple):
-    """Notes of one instrument in token order.
-
-    Attributes:
-        onset_ms, duration_ms: (n,) integers; the sustain pedal is part of the duration.
-        pitch: (n,) 0..127.
-        velocity: (n,) 1..127.
-    """
-
-    onset_ms: npt.NDArray[np.integer[Any]]
-    duration_ms: npt.NDArray[np.integer[Any]]
-    pitch: npt.NDArray[np.integer[Any]]
-    velocity: npt.NDArray[np.integer[Any]]
-
-
-def scaled_steps(ms: npt.NDArray[np.integer[Any]], factor: float) -> IntArray:
+def scaled_steps(ms: AnyIntArray, factor: float) -> IntArray:
     """Times multiplied by a factor, in steps of 10 ms, halves to even."""
     return np.rint(ms * factor / STEP).astype(np.int64)
 
 
-def mixed_order(time: npt.NDArray[np.integer[Any]], mixup: Mixup) -> IntArray | None:
+def mixed_order(time: AnyIntArray, mixup: Mixup) -> IntArray | None:
     """Order by time; equal times in random or reversed order, or as they were without mixup.
 
     None where the order is the present one.
@@ -119,9 +104,7 @@ def mixed_order(time: npt.NDArray[np.integer[Any]], mixup: Mixup) -> IntArray | 
     return np.argsort(time + mixup.random(len(time)))
 
 
-def jitter_onsets(
-    onset_ms: npt.NDArray[np.integer[Any]], jitter_ms: float, rng: np.random.Generator
-) -> IntArray:
+def jitter_onsets(onset_ms: AnyIntArray, jitter_ms: float, rng: np.random.Generator) -> IntArray:
     """Onsets after a random change of every time between them; not in the paper.
 
     Args:
@@ -170,14 +153,6 @@ def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> 
         if not kept.all():
             return NoteColumns(*(column[kept] for column in columns))
     return columns
-
-
-def on_keyboard(pitch: npt.NDArray[np.integer[Any]], semitones: int) -> IntArray:
-    """Pitches moved by semitones; one that would leave the keys sounds so many octaves nearer."""
-    key = pitch.astype(np.int64) + semitones - LOWEST_KEY
-    key -= 12 * (np.maximum(key - KEYS + 12, 0) // 12)
-    key += 12 * (np.maximum(11 - key, 0) // 12) + LOWEST_KEY
-    return key
 
 
 def _moved_velocity(velocity: IntArray, steps: int) -> IntArray:
@@ -301,7 +276,7 @@ class _Parsed(NamedTuple):
     ends: bool
 
 
-def _parse(body: Int32Array, kind: npt.NDArray[np.uint8], vocab: Vocabulary) -> _Parsed:
+def _parse(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Parsed:
     """Events of a stretch without its header."""
     follow = np.append(kind, (Kind.PAD, Kind.PAD)).astype(np.uint8)
     is_note = kind == Kind.NOTE
@@ -319,7 +294,7 @@ def _parse(body: Int32Array, kind: npt.NDArray[np.uint8], vocab: Vocabulary) -> 
     return _Parsed(at, clock[at], marks, bool((kind == Kind.EOS).any()))
 
 
-def _parse_damaged(body: Int32Array, kind: npt.NDArray[np.uint8], vocab: Vocabulary) -> _Parsed:
+def _parse_damaged(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Parsed:
     """The same where an event is broken: it takes the ids it expects along, whatever they are."""
     kinds = kind.tolist()
     at: list[int] = []

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from arietta.midi.notes import Int32Array
+from arietta.arrays import Int32Array
 from arietta.tokenizers.quantise import MAX_DURATION_MS, STEP
 from arietta.tokenizers.vocabulary import EOS, PAD, UNK, Kind, Vocabulary
 from arietta.training.rows.augment import Mixup

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from arietta.arrays import Int32Array
 from arietta.data.shards import Dataset
 from arietta.tokenizers.vocabulary import BOS, PAD, TIME
 from arietta.training.rows.augment import transpose_ids
-from arietta.training.rows.stream import Block, Chunk, Ids, LoaderSettings, RowStream
+from arietta.training.rows.stream import Block, Chunk, LoaderSettings, RowStream
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class ConditionStream(RowStream):
         return plain._replace(rows=rows)
 
 
-def mixed(first: Ids, then: Ids, rng: np.random.Generator) -> tuple[Ids, int]:
+def mixed(first: Int32Array, then: Int32Array, rng: np.random.Generator) -> tuple[Int32Array, int]:
     """The beginning of one row (T,), up to a <T> in its first half, then the music of another; and
     the length of that beginning.
 

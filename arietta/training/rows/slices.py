@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from arietta.arrays import Int32Array
 from arietta.data.shards import Dataset, read_grid
 from arietta.data.token_grid import GridNotes
 from arietta.errors import UsageError
@@ -19,7 +20,6 @@ from arietta.tokenizers.vocabulary import EOS
 from arietta.training.rows.stream import (
     Block,
     Chunk,
-    Ids,
     LoaderSettings,
     RowStream,
     changed_columns,
@@ -81,7 +81,7 @@ class SliceRows(RowStream):
 
     settings: LoaderSettings
 
-    def slice_ids(self, notes: GridNotes, rng: np.random.Generator) -> Ids | None:
+    def slice_ids(self, notes: GridNotes, rng: np.random.Generator) -> Int32Array | None:
         """(seq_len,) ids of changed notes; None where none stayed on the keyboard.
 
         A slice that is too long is cut, and <E> put at the last place all the same.
@@ -107,7 +107,7 @@ class ViewStream(SliceRows):
         epoch, block = divmod(number, self.blocks_per_epoch)
         rng = np.random.default_rng((self.settings.seed, epoch, 1 + block))
         stored = list(self._pieces(epoch, block))
-        rows: list[Sequence[Ids]] = []
+        rows: list[Sequence[Int32Array]] = []
         names: list[tuple[str, ...]] = []
         for i in rng.permutation(len(stored)).tolist():
             row, notes = stored[i]
@@ -155,7 +155,7 @@ class LabelStream(SliceRows):
         settings = self.settings
         epoch, block = divmod(number, self.blocks_per_epoch)
         rng = np.random.default_rng((settings.seed, epoch, 1 + block))
-        rows: list[Ids] = []
+        rows: list[Int32Array] = []
         names: list[tuple[str, ...]] = []
         for row, notes in self._pieces(epoch, block):
             label = row.metadata.get(settings.label, "")
@@ -182,7 +182,7 @@ def labelled_slices(
     *,
     pieces: int | None = None,
     each: int | None = None,
-) -> tuple[Ids, list[str]]:
+) -> tuple[Int32Array, list[str]]:
     """Slices of ``max_notes`` of the labelled pieces of a split, unchanged.
 
     Args:
@@ -197,7 +197,7 @@ def labelled_slices(
     plain = replace(settings, augment=None, jitter_ms=0.0)
     stream = LabelStream(dataset, split, plain)
     rng = np.random.default_rng(0)  # draws nothing without augmentation
-    found: list[Ids] = []
+    found: list[Int32Array] = []
     groups: list[str] = []
     for row, notes in read_grid(dataset, split):
         label = row.metadata.get(settings.label, "")

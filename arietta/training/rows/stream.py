@@ -28,32 +28,19 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import Int32Array, Uint16Array
 from arietta.data.shards import Dataset, GridRow, group_grid, open_shard, read_group
-from arietta.data.token_grid import GridNotes, prefix_of
+from arietta.data.token_grid import GridNotes, NoteColumns, prefix_of
 from arietta.errors import InputError, UsageError
-from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.encoding import drawn_dim_offset
-from arietta.tokenizers.relative import RelativeTokenizer
-from arietta.tokenizers.vocabulary import RELATIVE_NAMES, Vocabulary
-from arietta.training.rows.augment import NoteColumns, Ranges, augment_columns, jitter_onsets
+from arietta.tokenizers.open import tokenizer_named
+from arietta.tokenizers.vocabulary import Vocabulary
+from arietta.training.rows.augment import Ranges, augment_columns, jitter_onsets
 
 Mode = Literal["packed", "aligned", "separate"]
-Tokenizer = AriaTokenizer | RelativeTokenizer
-Ids = npt.NDArray[np.int32]
 # Every vocabulary fits; a block of rows takes half the space.
-Stored = npt.NDArray[np.uint16]
 Position = dict[str, Any]
-
-
-def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer of a vocabulary, absolute or relative.
-
-    Raises:
-        UsageError: there is no such vocabulary.
-    """
-    return RelativeTokenizer(name) if name in RELATIVE_NAMES else AriaTokenizer(name)
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class Chunk(NamedTuple):
     """
 
     name: str
-    ids: Ids
+    ids: Int32Array
 
 
 class Block(NamedTuple):
@@ -120,7 +107,7 @@ class Block(NamedTuple):
         left: what filled no row.
     """
 
-    rows: Stored
+    rows: Uint16Array
     names: list[tuple[str, ...]]
     left: list[Chunk]
 
@@ -156,7 +143,7 @@ def changed_columns(
     return columns
 
 
-def _event_start(ids: Ids, at: int, vocab: Vocabulary) -> int:
+def _event_start(ids: Int32Array, at: int, vocab: Vocabulary) -> int:
     """The largest position up to ``at`` where an event begins."""
     # Durations and absolute onsets continue an event; a relative wait begins one.
     stop = vocab.onset_start if vocab.relative else vocab.pedal_start
@@ -166,13 +153,13 @@ def _event_start(ids: Ids, at: int, vocab: Vocabulary) -> int:
 
 
 def cut_piece(
-    body: Ids,
+    body: Int32Array,
     prefixes: Iterator[Sequence[int]],
     vocab: Vocabulary,
     bos: int,
     length: int,
     first: int,
-) -> list[Ids]:
+) -> list[Int32Array]:
     """A body cut into rows that each begin with a prefix, <S> and an event.
 
     An event that a row breaks off in begins the next one.
@@ -197,7 +184,9 @@ def cut_piece(
     return rows
 
 
-def glue(chunks: Sequence[Chunk], length: int) -> tuple[Stored, list[tuple[str, ...]], list[Chunk]]:
+def glue(
+    chunks: Sequence[Chunk], length: int
+) -> tuple[Uint16Array, list[tuple[str, ...]], list[Chunk]]:
     """Chunks one after the other, cut into rows.
 
     Returns:
@@ -283,7 +272,7 @@ class RowStream:
     def __iter__(self) -> RowStream:
         return self
 
-    def __next__(self) -> Ids:
+    def __next__(self) -> Int32Array:
         block = self._block or self._make()
         barren = 0
         while self._given >= len(block.rows):
@@ -296,7 +285,7 @@ class RowStream:
                 )
             self._move(self._number + self.n_streams, 0, block.left)
             block = self._make()
-        row: Ids = block.rows[self._given].astype(np.int32)
+        row: Int32Array = block.rows[self._given].astype(np.int32)
         self.names = block.names[self._given]
         self._given += 1
         return row
@@ -397,7 +386,7 @@ class RowStream:
 
     def _bodies(
         self, pieces: Sequence[GridRow], rng: np.random.Generator
-    ) -> Iterator[tuple[str, list[int], Ids]]:
+    ) -> Iterator[tuple[str, list[int], Int32Array]]:
         """Piece id, whole prefix, and the ids between <S> and <E>, with <E>."""
         tokenizer = self.tokenizer
         for row, notes in pieces:
@@ -420,7 +409,7 @@ def validation_rows(
     settings: LoaderSettings,
     count: int,
     kind: Callable[..., RowStream] = RowStream,
-) -> Ids:
+) -> Int32Array:
     """Fixed rows of a split, without augmentation or tags, to compare losses on.
 
     Args:
@@ -434,7 +423,7 @@ def validation_rows(
     """
     plain = replace(settings, augment=None, jitter_ms=0.0, tag_share=0.0, share=1.0, seed=0)
     stream = kind(dataset, split, plain)
-    rows: list[Ids] = []
+    rows: list[Int32Array] = []
     for row in stream:
         if stream.epoch > 1 and rows:
             break

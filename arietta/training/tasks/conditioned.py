@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arietta.checkpoints.store import LoadedCheckpoint
 from arietta.errors import UsageError
+from arietta.models.aria.checkpoint import LoadedCheckpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.torch_module import AriaDecoder
 from arietta.tokenizers.vocabulary import PAD

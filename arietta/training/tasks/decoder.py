@@ -7,7 +7,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,12 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from arietta.checkpoints.store import LoadedCheckpoint, load_folder
-from arietta.checkpoints.store import load as load_checkpoint
 from arietta.data.shards import open_dataset
 from arietta.errors import UsageError
+from arietta.models.aria.checkpoint import LoadedCheckpoint
+from arietta.models.aria.checkpoint import load as load_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.torch_module import AriaDecoder, initialise
+from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.config import Recipe
 from arietta.training.distributed import Processes
@@ -30,7 +30,7 @@ from arietta.training.export import export_model
 from arietta.training.hardware import training_flops_per_token
 from arietta.training.lora import add_adapters, merged_state
 from arietta.training.loss import NextToken
-from arietta.training.rows.stream import LoaderSettings, RowStream, tokenizer_named, validation_rows
+from arietta.training.rows.stream import LoaderSettings, RowStream, validation_rows
 
 
 class Rows(Protocol):
@@ -56,8 +56,10 @@ class Task(ABC):
         recipe: the run.
         module: ``forward(rows)`` gives what ``step`` makes a loss of; by default the mean loss, a
             float32 scalar.
+        plays: whether what it trains continues music, so that samples can be written.
     """
 
+    plays: bool = False
     measures: tuple[str, ...]
     recipe: Recipe
     module: nn.Module
@@ -94,10 +96,6 @@ class Task(ABC):
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
         """Leave trained weights as a model folder."""
 
-    def sample(self, model: Path, folder: Path, step: int) -> None:
-        """Write what the model does by now, where that can be heard."""
-        del model, folder, step
-
     def merit(self, measured: list[float]) -> list[float]:
         """Measures as something of which the largest is the best, compared in order."""
         return [-measured[0]]
@@ -133,6 +131,7 @@ class DecoderTask(Task):
         UsageError: the model it starts from and the recipe do not fit together.
     """
 
+    plays = True
     measures: tuple[str, ...] = ("nats_per_token",)
     stream_kind: Callable[..., RowStream] = RowStream
     starts_from: tuple[str, ...] = ("lm",)
@@ -285,35 +284,3 @@ class DecoderTask(Task):
     def info(self) -> dict[str, Any]:
         """What the ``config.json`` of the model says besides."""
         return {}
-
-    def sample(self, model: Path, folder: Path, step: int) -> None:
-        """Write what the model does by now, to be listened to."""
-        from arietta.training.samples import write_samples
-
-        write_samples(load_folder(model), folder, step)
-
-
-def task_of(recipe: Recipe, data: Path) -> Task:
-    """The task that a recipe names, on what it is to learn from.
-
-    Raises:
-        InputError: ``data`` is not what the task learns from.
-        UsageError: the recipe does not fit it.
-    """
-    module, name = _TASKS[recipe.task]
-    kind: Callable[[Recipe, Path], Task] = getattr(
-        import_module(f"arietta.training.tasks.{module}"), name
-    )
-    return kind(recipe, data)
-
-
-# Modules are opened when they are needed: some of them build on this one.
-_TASKS = {
-    "next-token": ("decoder", "DecoderTask"),
-    "contrastive": ("contrastive", "ContrastiveTask"),
-    "classify": ("classify", "ClassifyTask"),
-    "perform": ("performer", "PerformTask"),
-    "conditioned": ("conditioned", "ConditionedTask"),
-    "denoise": ("pianist", "DenoiseTask"),
-    "play": ("pianist", "PlayTask"),
-}

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyFloatArray, AnyIntArray, BoolArray, Float32Array, FloatArray, IntArray
 from arietta.errors import MissingExtraError
 from arietta.evaluation.probe import FOLDS, best_strength, class_weights, scores, stratified_folds
-from arietta.models.aria.openvino import Backend, Floats, cpu_backend
+from arietta.models.aria.protocol import Backend
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.standardise import evening
 from arietta.vectors.classification import means_of_pieces, vote
 from arietta.vectors.embedding import summaries
 
 if TYPE_CHECKING:
-    from arietta.checkpoints.store import LoadedCheckpoint
+    from arietta.models.aria.checkpoint import LoadedCheckpoint
 
-Ints = npt.NDArray[np.integer[Any]]
 
 _BATCH_ROWS = 16
 _TEMPERATURES = [0.1 * 1.05**i for i in range(109)]  # to 19
@@ -35,12 +35,12 @@ _TEMPERATURES = [0.1 * 1.05**i for i in range(109)]  # to 19
 
 def linear_head(
     checkpoint: LoadedCheckpoint,
-    slices: Ints,
+    slices: AnyIntArray,
     groups: Sequence[str],
     *,
     pooling: str,
     weighted: bool,
-) -> Floats:
+) -> Float32Array:
     """Weights (C, S) of the best linear head on a model as it is; see ``fitted_head``.
 
     Args:
@@ -63,12 +63,12 @@ def linear_head(
 
 
 def fitted_head(
-    x: npt.NDArray[np.floating[Any]],
-    labels: npt.NDArray[np.int64],
+    x: AnyFloatArray,
+    labels: IntArray,
     groups: Sequence[str],
     *,
     weighted: bool,
-) -> Floats:
+) -> Float32Array:
     """Weights (C, S) of logistic regression, its bias folded in.
 
     Its strength is chosen inside, and how sure it is of pieces that it has not learned from: one
@@ -93,7 +93,7 @@ def fitted_head(
     matrix, shared = evening(x)
     evened = x @ matrix.T
 
-    def fit(rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], ...]:
+    def fit(rows: BoolArray) -> tuple[FloatArray, ...]:
         model = LogisticRegression(
             C=strength,
             max_iter=1_000,
@@ -122,11 +122,11 @@ def fitted_head(
     weights = rows @ matrix + bias[:, None] * shared
     if answers:
         weights /= best_temperature(np.concatenate(answers), np.concatenate(truth))
-    found: Floats = weights.astype(np.float32)
+    found: Float32Array = weights.astype(np.float32)
     return found
 
 
-def best_temperature(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) -> float:
+def best_temperature(logits: AnyFloatArray, labels: IntArray) -> float:
     """By what to divide logits (n, C) for the labels (n,) to be likeliest, to 5 %."""
 
     def nats(temperature: float) -> float:
@@ -138,7 +138,7 @@ def best_temperature(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[
     return min(_TEMPERATURES, key=nats)
 
 
-def states_of(backend: Backend, slices: Ints) -> Floats:
+def states_of(backend: Backend, slices: AnyIntArray) -> Float32Array:
     """(n, 3 D) ``summaries`` of the hidden states of slices (n, T + 2) without their padding."""
     counts = (slices[:, :-2] != PAD).sum(axis=1)
     found = np.zeros((len(slices), 3 * backend.config.d_model), np.float32)
@@ -151,14 +151,12 @@ def states_of(backend: Backend, slices: Ints) -> Floats:
     return found
 
 
-def pieces_of(states: Floats, slices: Ints) -> npt.NDArray[np.float64]:
+def pieces_of(states: Float32Array, slices: AnyIntArray) -> FloatArray:
     """(pieces, S) means of the states (n, S) of the pieces' slices (n, T + 2), by tokens."""
     return means_of_pieces(states, _tokens(slices), slices[:, -1])
 
 
-def piece_scores(
-    logits: npt.NDArray[np.floating[Any]], slices: Ints, votes: str
-) -> dict[str, float]:
+def piece_scores(logits: AnyFloatArray, slices: AnyIntArray, votes: str) -> dict[str, float]:
     """Metrics of whole pieces, by the logits (n, C) of their slices (n, T + 2)."""
     _, first = np.unique(slices[:, -1], return_index=True)
     said = vote(logits, _tokens(slices), slices[:, -1], votes).argmax(axis=1)
@@ -167,6 +165,6 @@ def piece_scores(
     return scores(confusion)
 
 
-def _tokens(slices: Ints) -> Ints:
-    found: Ints = (slices[:, :-2] != PAD).sum(axis=1)
+def _tokens(slices: AnyIntArray) -> AnyIntArray:
+    found: AnyIntArray = (slices[:, :-2] != PAD).sum(axis=1)
     return found

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arietta.arrays import Float32Array, IntArray
 from arietta.data.pairs import read_pairs
 from arietta.data.shards import open_dataset, read_grid
 from arietta.errors import InputError, UsageError
@@ -38,10 +38,8 @@ _N = len(OUTPUTS)
 # entropy.
 _WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.25, 0.25, 0.25, 0.25)
 
-Rows = npt.NDArray[np.float32]
 
-
-def table(score: ScoreTargets) -> Rows:
+def table(score: ScoreTargets) -> Float32Array:
     """(n, columns) of a whole score: pitch, quarter, features, outputs, weights."""
     # The mean of many takes is surer than that of one, but they agree in part.
     weight = np.sqrt(score.takes)
@@ -85,7 +83,7 @@ class WindowStream:
 
     def __init__(
         self,
-        tables: list[Rows],
+        tables: list[Float32Array],
         names: list[str],
         settings: Perform,
         length: int,
@@ -98,7 +96,7 @@ class WindowStream:
         self._length, self._seed, self._next, self._streams = length, seed, stream, n_streams
         self._counts = np.array([-(-len(rows) // length) for rows in tables])
         self._of = np.repeat(np.arange(len(tables)), self._counts)
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+        self._order: tuple[int, IntArray] = (-1, np.zeros(0, np.int64))
 
     def position(self) -> dict[str, Any]:
         """The place before the next window."""
@@ -108,7 +106,7 @@ class WindowStream:
         """Go to a saved place."""
         self._next = int(position["next"])
 
-    def __next__(self) -> Rows:
+    def __next__(self) -> Float32Array:
         epoch, at = divmod(self._next, len(self._of))
         if self._order[0] != epoch:
             order = np.random.default_rng((self._seed, epoch)).permutation(len(self._of))
@@ -124,7 +122,7 @@ class WindowStream:
         )
 
 
-def padded(rows: Rows, length: int) -> Rows:
+def padded(rows: Float32Array, length: int) -> Float32Array:
     """A copy with ``length`` rows, time from 0."""
     found = np.zeros((length, rows.shape[1]), np.float32)
     found[: len(rows)] = rows
@@ -132,7 +130,7 @@ def padded(rows: Rows, length: int) -> Rows:
     return found
 
 
-def changed(rows: Rows, settings: Perform, rng: np.random.Generator) -> Rows:
+def changed(rows: Float32Array, settings: Perform, rng: np.random.Generator) -> Float32Array:
     """A window in another key, with some of what the score says hidden, in place."""
     there = rows[:, -_N:].any(axis=1)
     if settings.transpose:

@@ -13,20 +13,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import Float32Array, FloatArray
 from arietta.data.pairs import Pair
 from arietta.data.token_grid import GridNotes
 from arietta.evaluation.rendering import MIN_GAP_MS
 from arietta.midi.merged import flatten
-from arietta.midi.notes import Piece
-from arietta.models.performer.config import OUTPUTS
-from arietta.notation.features import FEATURES, score_features
+from arietta.midi.piece import Piece
+from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
+from arietta.notation.features import FEATURES, score_features, summary
 from arietta.notation.score_notes import ScoreNotes
-from arietta.rendering.performer import PEDAL_PLACES, SPREAD_MS, summary
-
-Floats = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 
 _FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
 _MIN_ROWS = 32
@@ -63,8 +59,8 @@ class Reading:
             articulation.
     """
 
-    outputs: Floats
-    level: Floats
+    outputs: FloatArray
+    level: FloatArray
 
 
 def reading_of(pair: Pair) -> Reading | None:
@@ -121,7 +117,7 @@ class ScoreTargets:
     features: Float32Array
     outputs: Float32Array
     takes: Float32Array
-    levels: Floats
+    levels: FloatArray
 
 
 def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
@@ -187,7 +183,7 @@ def heard_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
     return ScoreTargets(name, score, features, outputs, takes, level)
 
 
-def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> Floats:
+def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> FloatArray:
     """How loud, fast and long scores are played, from their summaries, by ridge regression.
 
     Args:

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from arietta.arrays import IntArray
 from arietta.data.pairs import Pair, label_of, read_pairs
 from arietta.data.shards import open_dataset, read_group
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
 from arietta.midi.merged import FlatNotes, flatten
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.pianist import checkpoint as checkpoints
 from arietta.models.pianist.config import SLOTS, PianistConfig
 from arietta.models.pianist.torch_module import (
@@ -34,8 +35,6 @@ from arietta.training.distributed import Processes
 from arietta.training.rows.pair_split import split_pairs
 from arietta.training.rows.stream import Block, Chunk, LoaderSettings, RowStream, glue
 from arietta.training.tasks.decoder import Task
-
-Ids = npt.NDArray[np.int64]
 
 _CROPPED_SHARE = 0.1  # of the blocks of pretraining, to a random part (section 3.1, cutting)
 _DOWN = 64  # pedal values from here on are down
@@ -248,7 +247,7 @@ class DenoiseTask(PianistTask):
         return int(rows[:, 1].sum())
 
 
-def pair_ids(pair: Pair) -> list[tuple[Ids, Ids]]:
+def pair_ids(pair: Pair) -> list[tuple[IntArray, IntArray]]:
     """Ids of the score and labels, for every segment of a pair (section 3.3).
 
     The pedal of the labels is up or down, nothing between; the score's is as it is.
@@ -299,7 +298,7 @@ class PlayStream:
 
     def __init__(
         self,
-        items: list[tuple[str, Ids, Ids]],
+        items: list[tuple[str, IntArray, IntArray]],
         size: int,
         seed: int,
         stream: int,
@@ -308,7 +307,7 @@ class PlayStream:
         self.names: tuple[str, ...] = ()
         self._items, self._size, self._seed = items, size, seed
         self._next, self._streams = stream, n_streams
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+        self._order: tuple[int, IntArray] = (-1, np.zeros(0, np.int64))
 
     def position(self) -> dict[str, Any]:
         """The place before the next row."""
@@ -318,7 +317,7 @@ class PlayStream:
         """Go to a saved place."""
         self._next = int(position["next"])
 
-    def __next__(self) -> Ids:
+    def __next__(self) -> IntArray:
         epoch, at = divmod(self._next, 2 * len(self._items))
         if self._order[0] != epoch:
             rng = np.random.default_rng((self._seed, epoch))
@@ -335,7 +334,7 @@ class PlayStream:
         return row_of(x, y, self._size)
 
 
-def row_of(x: Ids, y: Ids, size: int) -> Ids:
+def row_of(x: IntArray, y: IntArray, size: int) -> IntArray:
     """A row (2, size): ids and labels, padded."""
     row = np.empty((2, size), np.int64)
     row[0], row[1] = PAD, IGNORED

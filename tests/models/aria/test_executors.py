@@ -21,7 +21,9 @@ from arietta.models.aria import native
 from arietta.models.aria import openvino as backends
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.native import NativeBackend
-from arietta.models.aria.openvino import Backend, OpenVinoBackend, cpu_backend
+from arietta.models.aria.openvino import OpenVinoBackend
+from arietta.models.aria.protocol import Backend
+from arietta.models.executors import cpu_backend
 
 CONFIG = AriaConfig(d_model=64, n_heads=4, n_layers=3, vocab_size=333, max_seq_len=256)
 needs_kernel = pytest.mark.skipif(native.library() is None, reason="needs the compiled kernel")

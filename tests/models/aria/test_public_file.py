@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from arietta.checkpoints import registry, store
+from arietta.checkpoints import registry
 from arietta.checkpoints.tensors import CheckpointTensors, TensorFile, to_bfloat16
 from arietta.errors import CheckpointError, OutputError
+from arietta.models import load as any_checkpoint
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria import public_file as convert
 from arietta.models.aria.config import PRESETS, AriaConfig
 
@@ -97,7 +99,7 @@ def test_prefixes_of_training_are_taken_off(tmp_path: Path, prefix: str) -> None
     c = config()
     plain = tensors(c)
     save_file({prefix + name: x for name, x in plain.items()}, tmp_path / "m.safetensors")
-    found = store.load(tmp_path / "m.safetensors")
+    found = aria_checkpoint.load(tmp_path / "m.safetensors")
     assert found.config == c and set(found.tensors) == set(plain)
     np.testing.assert_array_equal(found.tensors["lm_head.weight"], plain["lm_head.weight"])
 
@@ -171,12 +173,12 @@ def test_public_config_beside_the_file(tmp_path: Path) -> None:
         "intermediate_size": 192, "max_seq_len": 1024, "vocab_size": 2675, "embedding_size": None,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert store.load(tmp_path / "model.safetensors").config == c
-    assert store.load(tmp_path).config == c  # a snapshot of a repository
+    assert aria_checkpoint.load(tmp_path / "model.safetensors").config == c
+    assert aria_checkpoint.load(tmp_path).config == c  # a snapshot of a repository
     for text, message in (("{", "JSON"), ("[]", "table"), ('{"max_seq_len": "8k"}', "number")):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(CheckpointError, match=message):
-            store.load(tmp_path / "model.safetensors")
+            aria_checkpoint.load(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,10 +194,10 @@ def test_public_to_ours_and_back_is_identical(tmp_path: Path, kind: str, stored:
         given = {n: x.astype(np.float16).astype(np.float32) for n, x in given.items()}
     public = tmp_path / "public.safetensors"
     convert.write_public(public, c, given, stored=stored)
-    ours = registry.convert(public, tmp_path / "ours")
-    back = registry.convert(ours, tmp_path / "back", to="public")
+    ours = any_checkpoint.convert(public, tmp_path / "ours")
+    back = any_checkpoint.convert(ours, tmp_path / "back", to="public")
     assert back.parent != public.parent
-    found = store.load(ours)
+    found = aria_checkpoint.load(ours)
     assert found.config == c and found.kind == kind and found.tensors.stored_type() == stored
     one, two = CheckpointTensors(TensorFile(public)), CheckpointTensors(TensorFile(back))
     assert set(one) == set(two) == set(given)
@@ -210,7 +212,7 @@ def test_golden_models_come_through(aria_model_dir: Path, tmp_path: Path) -> Non
     sizes = json.loads((aria_model_dir / "config.json").read_text())
     for kind, file in (("lm", "lm"), ("emb", "emb"), ("cl", "cl")):
         want = sizes[kind]["config"]
-        found = store.load_file(
+        found = aria_checkpoint.load_file(
             aria_model_dir / f"{file}.safetensors",
             hints={"n_heads": want["n_heads"], "max_seq_len": want["max_seq_len"]},
         )
@@ -226,7 +228,7 @@ def test_a_plain_model_with_an_adapter_is_a_conditioned_one(aria_model_dir: Path
     lm = CheckpointTensors(TensorFile(aria_model_dir / "lm.safetensors"))
     adapter = CheckpointTensors(TensorFile(aria_model_dir / "cnd_adapter.safetensors"))
     save_file({**lm, **adapter}, tmp_path / "m.safetensors")
-    found = store.load_file(tmp_path / "m.safetensors", hints={"n_heads": 4})
+    found = aria_checkpoint.load_file(tmp_path / "m.safetensors", hints={"n_heads": 4})
     assert found.kind == "conditioned" and found.config.embedding_size == 16
     found.require("lm", "conditioned")
     with pytest.raises(CheckpointError, match=r"kind conditioned.*needs embedding"):
@@ -250,23 +252,23 @@ def test_what_has_no_public_form(tmp_path: Path) -> None:
 def test_converting_to_int8_and_by_name(tmp_path: Path) -> None:
     c = config()
     save_file(tensors(c), tmp_path / "m.safetensors")
-    folder = registry.convert(tmp_path / "m.safetensors", stored="int8", name="mine")
+    folder = any_checkpoint.convert(tmp_path / "m.safetensors", stored="int8", name="mine")
     assert folder.name == "mine"
-    found = store.load("mine")
+    found = aria_checkpoint.load("mine")
     assert found.name == "mine" and found.tensors.stored_type() == "int8"
     assert any(row["name"] == "mine" and row["source"] == "local" for row in registry.listing())
     with pytest.raises(OutputError, match="exists"):
-        registry.convert(tmp_path / "m.safetensors", stored="int8", name="mine")
-    registry.convert(tmp_path / "m.safetensors", stored="int8", name="mine", force=True)
-    out = registry.convert("mine", tmp_path / "p.safetensors", to="public")
+        any_checkpoint.convert(tmp_path / "m.safetensors", stored="int8", name="mine")
+    any_checkpoint.convert(tmp_path / "m.safetensors", stored="int8", name="mine", force=True)
+    out = any_checkpoint.convert("mine", tmp_path / "p.safetensors", to="public")
     np.testing.assert_array_equal(
-        store.load(out).tensors["lm_head.weight"], found.tensors["lm_head.weight"]
+        aria_checkpoint.load(out).tensors["lm_head.weight"], found.tensors["lm_head.weight"]
     )
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").write_text("mine")
     with pytest.raises(OutputError, match=r"config\.json: exists"):
-        registry.convert("mine", tmp_path / "q.safetensors", to="public")
+        any_checkpoint.convert("mine", tmp_path / "q.safetensors", to="public")
     with pytest.raises(CheckpointError, match="'onnx'"):
-        registry.convert("mine", to="onnx")
+        any_checkpoint.convert("mine", to="onnx")
     with pytest.raises(OutputError, match="file name"):
-        registry.convert("mine", to="public")
+        any_checkpoint.convert("mine", to="public")

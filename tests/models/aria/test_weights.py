@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
 from arietta.checkpoints.tensors import write_tensors
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria import weights
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.openvino import OpenVinoBackend
@@ -20,7 +20,7 @@ CONFIG = AriaConfig(d_model=32, n_heads=2, n_layers=2, vocab_size=2565, max_seq_
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> store.LoadedCheckpoint:
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> aria_checkpoint.LoadedCheckpoint:
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(weights, "_CACHED_PARAMETERS", 0)
     rng = np.random.default_rng(0)
@@ -28,8 +28,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> store.LoadedC
         name: rng.standard_normal(shape).astype(np.float32)
         for name, shape in CONFIG.tensor_shapes().items()
     }
-    store.save(tmp_path / "model", CONFIG, tensors, name="tiny")
-    return store.load(tmp_path / "model")
+    aria_checkpoint.save(tmp_path / "model", CONFIG, tensors, name="tiny")
+    return aria_checkpoint.load(tmp_path / "model")
 
 
 def kept_file() -> Path:
@@ -40,7 +40,7 @@ def kept_file() -> Path:
 @pytest.mark.parametrize("layout", ["rows", "tiles"])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_kept_equals_made(
-    checkpoint: store.LoadedCheckpoint, precision: weights.Precision, layout: Layout
+    checkpoint: aria_checkpoint.LoadedCheckpoint, precision: weights.Precision, layout: Layout
 ) -> None:
     made = dict(make(checkpoint, precision, layout))
     for _ in range(2):  # written, then read
@@ -73,7 +73,7 @@ def empty(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_the_end, spoil_the_index, empty])
 def test_damage_is_noticed_and_mended(
-    checkpoint: store.LoadedCheckpoint, damage: Callable[[Path], None]
+    checkpoint: aria_checkpoint.LoadedCheckpoint, damage: Callable[[Path], None]
 ) -> None:
     sound = dict(make(checkpoint, "int8", "tiles"))
     open_weights(checkpoint, "int8", "tiles")
@@ -86,17 +86,17 @@ def test_damage_is_noticed_and_mended(
     assert kept_file().read_bytes() == whole
 
 
-def test_a_changed_checkpoint_is_packed_again(checkpoint: store.LoadedCheckpoint) -> None:
+def test_a_changed_checkpoint_is_packed_again(checkpoint: aria_checkpoint.LoadedCheckpoint) -> None:
     before = open_weights(checkpoint, "int8", "rows").arrays["head"].copy()
     tensors = {name: -checkpoint.tensors[name] for name in checkpoint.tensors}
     write_tensors(checkpoint.path, tensors, overwrite=True)
-    fresh = store.load_file(checkpoint.path)
+    fresh = aria_checkpoint.load_file(checkpoint.path)
     after = open_weights(fresh, "int8", "rows").arrays["head"]
     np.testing.assert_array_equal(after, -before)
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(
-    checkpoint: store.LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    checkpoint: aria_checkpoint.LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -121,8 +121,8 @@ def test_int8_in_the_checkpoint_is_taken_as_it_is(tmp_path: Path) -> None:
         name: rng.standard_normal(shape).astype(np.float32)
         for name, shape in CONFIG.tensor_shapes().items()
     }
-    store.save(tmp_path / "model", CONFIG, tensors, name="tiny", stored="int8")
-    checkpoint = store.load(tmp_path / "model")
+    aria_checkpoint.save(tmp_path / "model", CONFIG, tensors, name="tiny", stored="int8")
+    checkpoint = aria_checkpoint.load(tmp_path / "model")
     pair = checkpoint.tensors.packed("lm_head.weight")
     assert pair is not None
     head = open_weights(checkpoint, "int8", "rows").head(0, CONFIG.vocab_size)
@@ -131,7 +131,7 @@ def test_int8_in_the_checkpoint_is_taken_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(head.scale[:, 0], pair[1])
 
 
-def test_a_mapped_file_gives_its_memory_back(checkpoint: store.LoadedCheckpoint) -> None:
+def test_a_mapped_file_gives_its_memory_back(checkpoint: aria_checkpoint.LoadedCheckpoint) -> None:
     kept = open_weights(checkpoint, "int8", "rows")
     assert kept.mapped
     before = {name: array.copy() for name, array in kept.arrays.items()}
@@ -140,7 +140,7 @@ def test_a_mapped_file_gives_its_memory_back(checkpoint: store.LoadedCheckpoint)
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_a_graph_of_mapped_weights(checkpoint: store.LoadedCheckpoint) -> None:
+def test_a_graph_of_mapped_weights(checkpoint: aria_checkpoint.LoadedCheckpoint) -> None:
     ids = np.arange(20)[None]
     found = OpenVinoBackend(checkpoint, "int8").new_session().append(ids)
     again = OpenVinoBackend(checkpoint, "int8").new_session().append(ids)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from arietta.checkpoints import registry, store
+from arietta.checkpoints import registry
 from arietta.errors import CheckpointError, OutputError
+from arietta.models import load as any_checkpoint
+from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.pianist import checkpoint as pianist
 from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
 
@@ -24,7 +26,7 @@ def public(tmp_path: Path) -> Path:
     """The golden checkpoint in the public form."""
     folder = tmp_path / "public"
     folder.mkdir()
-    return registry.convert(GOLDEN / "model", folder / "model.safetensors", to="public")
+    return any_checkpoint.convert(GOLDEN / "model", folder / "model.safetensors", to="public")
 
 
 def test_what_the_public_code_would_write() -> None:
@@ -48,14 +50,14 @@ def test_there_and_back(public: Path, tmp_path: Path) -> None:
     theirs = pianist.load(public.parent)
     assert theirs.config == ours.config
     assert set(theirs.tensors) == set(ours.tensors) == set(ours.config.tensor_shapes())
-    registry.convert(public, tmp_path / "again")
+    any_checkpoint.convert(public, tmp_path / "again")
     again = pianist.load(tmp_path / "again")
     for name in ours.tensors:
         np.testing.assert_array_equal(theirs.tensors[name], ours.tensors[name])
         np.testing.assert_array_equal(again.tensors[name], ours.tensors[name])
     config = json.loads((public.parent / "config.json").read_text())
     assert config["model_type"] == "t5gemma"
-    assert registry.describe(public)["kind"] == "renderer"
+    assert any_checkpoint.describe(public)["kind"] == "renderer"
 
 
 def test_the_reference_checkpoint_itself(shared_dir: Path) -> None:
@@ -116,7 +118,7 @@ def test_what_does_not_fit_is_named(public: Path, change: Callable, message: str
 def test_bf16_and_int8_are_read(public: Path, tmp_path: Path) -> None:
     exact = pianist.load(GOLDEN / "model").tensors["model.encoder.layers.0.mlp.up_proj.weight"]
     for stored, tolerance in (("bfloat16", 2**-8), ("int8", 2**-6)):
-        registry.convert(public, tmp_path / stored, stored=stored)
+        any_checkpoint.convert(public, tmp_path / stored, stored=stored)
         found = pianist.load(tmp_path / stored)
         assert found.tensors.stored_type() == stored
         close = found.tensors["model.encoder.layers.0.mlp.up_proj.weight"]
@@ -147,7 +149,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
 
 def test_the_two_architectures_do_not_pass_for_each_other() -> None:
     with pytest.raises(CheckpointError, match="architecture 'pianist'; an aria model is needed"):
-        store.load(GOLDEN / "model")
+        aria_checkpoint.load(GOLDEN / "model")
     with pytest.raises(CheckpointError, match="architecture 'aria'; a pianist model is needed"):
         pianist.load("small", offline=True)
 
@@ -162,7 +164,7 @@ def test_public_models_are_known_by_name() -> None:
 
 def test_nothing_is_overwritten(public: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
-        registry.convert(GOLDEN / "model", public, to="public")
+        any_checkpoint.convert(GOLDEN / "model", public, to="public")
     with pytest.raises(CheckpointError, match="not int8"):
         found = pianist.load(public)
         pianist.write_public(public, found.config, found.tensors, stored="int8", overwrite=True)

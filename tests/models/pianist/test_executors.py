@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from arietta.errors import UsageError
+from arietta.models.executors import pianist_cpu_backend
 from arietta.models.pianist import checkpoint as pianist
 from arietta.models.pianist import native as pianist_native
-from arietta.models.pianist.openvino import PianistBackend, PianistOpenVino, cpu_backend
+from arietta.models.pianist.openvino import PianistOpenVino
+from arietta.models.pianist.protocol import PianistBackend
 from arietta.models.pianist.torch_executor import open_torch
 from arietta.tokenizers.pianist import SLOT_RANGES
 
@@ -170,8 +172,8 @@ def test_the_kernel_hides_padding() -> None:
 @needs_kernel
 def test_the_kernel_is_what_a_processor_gets_that_can_run_it() -> None:
     checkpoint = pianist.load(GOLDEN / "model")
-    assert isinstance(cpu_backend(checkpoint, "int8", 1), pianist_native.PianistNative)
-    assert isinstance(cpu_backend(checkpoint, "f32", 1), PianistOpenVino)
+    assert isinstance(pianist_cpu_backend(checkpoint, "int8", 1), pianist_native.PianistNative)
+    assert isinstance(pianist_cpu_backend(checkpoint, "f32", 1), PianistOpenVino)
     with pytest.raises(UsageError, match="cannot run this model in f32"):
         pianist_native.PianistNative(checkpoint, "f32")
 

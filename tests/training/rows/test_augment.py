@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.relative import RelativeTokenizer
 from arietta.tokenizers.vocabulary import VARIANT_NAMES, vocabulary
 from arietta.training.rows import augment
-from arietta.training.rows.augment import Change, NoteColumns, Ranges
+from arietta.training.rows.augment import Change, Ranges
 from arietta.training.rows.augment_relative import mix_relative_chords, scale_relative_tempo
 from tests.tokenizers.golden import Golden
 from tests.tokenizers.pieces import pieces

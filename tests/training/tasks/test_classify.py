@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from arietta.checkpoints.store import load
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import InputError, UsageError
-from arietta.models.aria.openvino import cpu_backend
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Recipe, recipe_from
 from arietta.training.loop import train

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from arietta.checkpoints.store import load
 from arietta.data.shards import Row, ShardWriter, open_dataset
 from arietta.errors import UsageError
+from arietta.models.aria.checkpoint import load
 from arietta.tokenizers.vocabulary import BOS, EOS, PAD, TIME, vocabulary
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.loop import train

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from arietta.checkpoints.store import load
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import UsageError
+from arietta.models.aria.checkpoint import load
 from arietta.training.config import Recipe, load_recipes, recipe_from
 from arietta.training.distributed import Processes
 from arietta.training.loop import train

@@ -16,7 +16,7 @@ from arietta.data.pairs import Pair, write_pairs
 from arietta.data.shards import Row, ShardWriter
 from arietta.errors import CheckpointError, InputError, UsageError
 from arietta.evaluation.rendering import correlation
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.performer.checkpoint import (
     LoadedPerformer,
     is_performer,
@@ -25,10 +25,11 @@ from arietta.models.performer.checkpoint import (
     save,
 )
 from arietta.models.performer.config import OUTPUTS, PerformerConfig
+from arietta.models.performer.openvino import PerformerModel, window_starts
 from arietta.models.performer.torch_module import Performer, initialise
-from arietta.notation.features import FEATURES, score_features
+from arietta.notation.features import FEATURES, score_features, summary
 from arietta.notation.score_notes import ScoreNotes
-from arietta.rendering.performer import PerformerModel, PerformerPlayer, summary, window_starts
+from arietta.rendering.performer import PerformerPlayer
 from arietta.training.config import Recipe, recipe_from
 from arietta.training.loop import train
 from arietta.training.tasks.performer import PerformTask
