@@ -22,7 +22,7 @@ from arietta.models.executors import Device, open_backend
 
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
-    from arietta.generation.engine import Engine, Progress
+    from arietta.generation.engine import Engine, GenerationProgress
     from arietta.generation.speculative import Draft
     from arietta.midi.piece import Piece
     from arietta.models.aria.checkpoint import LoadedCheckpoint
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from arietta.models.kernel.packing import Precision
     from arietta.rendering.controls import Controls
     from arietta.rendering.players import Player
-    from arietta.rendering.players import Progress as Step
+    from arietta.rendering.players import RenderProgress as Step
     from arietta.rendering.render import Rendering
     from arietta.vectors.classification import Classification, Classifier
     from arietta.vectors.embedding import Embedder
@@ -210,7 +210,7 @@ class Model:
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variation: int = 0,
-        report: Callable[[Progress], None] | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Continuation:
         """Continue a prompt, or improvise from nothing.
@@ -232,7 +232,7 @@ class Model:
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variations: int = 4,
-        report: Callable[[Progress], None] | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> list[Continuation]:
         """Several continuations at once; much faster than one after the other.

@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import IntArray
-from arietta.data.shards import DESCRIPTION, Row, ShardWriter, open_dataset
+from arietta.data.shards import DESCRIPTION, PieceRecord, ShardWriter, open_dataset
 from arietta.data.splits import hashed
 from arietta.errors import InputError
 from arietta.evaluation.labels import Example, named
 from arietta.evaluation.probe import FOLDS, figures, logistic_answers, stratified_folds
-from arietta.evaluation.probe_vectors import floor_vectors, limited, model_vectors
+from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
 from arietta.models.aria.checkpoint import load
 from arietta.output import whole_file
 from arietta.training.config import Recipe, load_recipes
@@ -158,7 +158,7 @@ class Finetuning:
             for i in rows.tolist():  # in the order of the draw: the first hundred are any
                 one = self.examples[i]
                 split = "valid" if i in valid else "train"
-                row = Row(one.item.id, split, one.group, "few-label", {"label": one.label})
+                row = PieceRecord(one.item.id, split, one.group, "few-label", {"label": one.label})
                 writer.add(row, read_item(one.item)[0])
 
     def _recipe(self, dataset: Path, classes: tuple[str, ...]) -> Recipe:
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     given = parser.parse_args()
     examples = limited(named(given.name).gather(given.data), given.limit)
-    examples, floor, refused = floor_vectors(examples)
+    examples, floor, refused = baseline_vectors(examples)
     embedder = Embedder(load(given.embedding or default_model()), full=True)
     full = model_vectors(examples, embedder, given.cache)
     vectors = {

@@ -27,7 +27,7 @@ import numpy as np
 
 from arietta.arrays import FloatArray, IntArray
 from arietta.data.token_grid import NoteColumns
-from arietta.evaluation.error_detector import FEATURES, KINDS, Detector, features, suspicion
+from arietta.evaluation.error_detector import FEATURES, KINDS, Detector, features, find_errors
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import Surprise, surprise
@@ -215,7 +215,7 @@ def main() -> None:
         "surprise": [s.total for s in found],
         "surprise and what removal gains": [s.total + s.removal for s in found],
         "suspicion": [
-            suspicion(p.notes, s).probability for p, s in zip(spoilt, found, strict=True)
+            find_errors(p.notes, s).probability for p, s in zip(spoilt, found, strict=True)
         ],
     }
     if not arguments.no_ngram:

@@ -148,3 +148,9 @@ def test_the_core_loads_no_torch() -> None:
 def test_midi_tokenizers_and_sound_load_no_openvino() -> None:
     names = [n for n in CORE if part_of(n) in {"midi", "notation", "tokenizers", "sound"}]
     assert not loaded_by("\n".join(f"import {n}" for n in names)) & {"openvino", "torch"}
+
+
+def test_training_needs_nothing_that_the_command_line_needs() -> None:
+    names = [n for n in TREES if n.startswith("arietta.training")]
+    core = {"openvino", "soundfile", "typer", "huggingface_hub"}
+    assert not loaded_by("\n".join(f"import {n}" for n in names)) & core

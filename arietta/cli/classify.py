@@ -16,7 +16,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     emit,
     new_app,
     note,
@@ -136,7 +136,7 @@ def classify(
 
     found: dict[str, Classification] = {}
     began = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         for path, one in classifier.classify_many(pieces(), any_program=any_program):
             if isinstance(one, InputError):
                 refuse(path, one)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
 from arietta.errors import InputError, UsageError
 
@@ -123,7 +123,7 @@ def embed(
     began = time.monotonic()
     resumed = journal.is_file()
     try:
-        with Progress(quiet=as_json) as progress:
+        with ProgressLine(quiet=as_json) as progress:
             collection = build(
                 files,
                 embedder,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.embed import ModelOption, open_embedder
 from arietta.cli.options import AnyProgramFlag
 from arietta.errors import UsageError
@@ -90,7 +90,7 @@ def index(
             if Path(name).exists():
                 name = str(Path(name).resolve())
             windows = Passages(seconds, seconds / 2) if seconds else None
-            with Progress(quiet=as_json) as progress:
+            with ProgressLine(quiet=as_json) as progress:
                 done = found.update(
                     files,
                     open_embedder(name),

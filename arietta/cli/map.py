@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.embed import ModelOption, open_embedder
 from arietta.cli.options import AnyProgramFlag
 from arietta.errors import InputError, UsageError
@@ -83,7 +83,7 @@ def draw_map(
         if not as_json:
             note(f"left out: {error}")
 
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         if [path.suffix.lower() for path in files] == [".npz"]:
             collection = Collection.load(files[0])
             starts = starts_of(collection, _again, seconds)

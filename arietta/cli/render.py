@@ -11,7 +11,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     new_app,
@@ -183,7 +183,7 @@ def render(
         note("stopped before the first note; nothing was written")
         raise typer.Exit(130)
     written = []
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         for target, take in zip(targets, made, strict=True):
             take.save(target.midi, editable=editable, force=force)
             if target.wav is not None:
@@ -227,11 +227,11 @@ def perform(
 
     stopped: list[bool] = []
     with (
-        Progress(quiet=as_json) as progress,
+        ProgressLine(quiet=as_json) as progress,
         stopped_by_ctrl_c(lambda: stopped.append(True)) as interrupted,
     ):
 
-        def report(now: players.Progress) -> None:
+        def report(now: players.RenderProgress) -> None:
             if progress.due():
                 progress.show(
                     f"{now.notes:,} of {now.total:,} notes, {clock(now.seconds_left)} left"
@@ -248,7 +248,7 @@ def perform(
     return made, bool(interrupted)
 
 
-def sound(path: Path, take: Rendering, progress: Progress, *, force: bool) -> None:
+def sound(path: Path, take: Rendering, progress: ProgressLine, *, force: bool) -> None:
     """Write the WAV of a performance."""
     from arietta.sound.files import write_piece
 

@@ -15,7 +15,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     new_app,
@@ -89,7 +89,7 @@ def score(
     import numpy as np
 
     from arietta.data.token_grid import grid_of
-    from arietta.evaluation.error_detector import KINDS, suspicion
+    from arietta.evaluation.error_detector import KINDS, find_errors
     from arietta.evaluation.surprise import surprise
     from arietta.midi.reader import read
     from arietta.models.aria.checkpoint import load
@@ -116,7 +116,7 @@ def score(
     keys = select_voices(piece, vocabulary("piano")).piece
     assert len(keys) == len(notes.pitch)
     began = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
 
         def report(done: int, total: int) -> None:
             left = (time.monotonic() - began) / max(done, 1) * (total - done)
@@ -143,7 +143,7 @@ def score(
     }
     ranked_by = bits
     if not quick:
-        judged = suspicion(notes, found)
+        judged = find_errors(notes, found)
         rows["suspicion"] = np.round(judged.probability, 4)
         rows["looks_like"] = np.array(KINDS)[judged.kind]
         if by is not Order.bits:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
 from arietta.errors import InputError
-from arietta.midi.merged import flatten
+from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
 from arietta.notation.score_notes import ScoreNotes
 from arietta.output import whole_file
@@ -41,7 +41,7 @@ class Pair:
     Attributes:
         id: unique among the pairs.
         score: the rows that are played.
-        take: the performance, every key stroke; see ``strokes.read_strokes``.
+        take: the performance, every key stroke; see ``note_ons.read_note_ons``.
         stroke: (n,) int64, the row of ``take.notes`` that plays each row of the score, or -1.
         about: what is known, as strings: ``split``, ``piece_id``, ``pt_test`` and more.
     """
@@ -180,7 +180,7 @@ def label_of(pair: Pair) -> Label:
         InputError: no row is played.
     """
     take = pair.take
-    pedal = flatten(take)
+    pedal = merge_tracks(take)
     return label(
         pair.score.onset_ms,
         pair.stroke,

@@ -19,7 +19,7 @@ from arietta.data.filters import CHECKS, Value, check
 from arietta.data.metadata import describe
 from arietta.data.settings import IGNORED, BuildSettings
 from arietta.data.sources import Item
-from arietta.data.tables import Row, arrow, rows_table
+from arietta.data.tables import PieceRecord, arrow, rows_table
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError
 from arietta.midi.instruments import remove_ignored
@@ -88,7 +88,7 @@ def record_schema() -> Any:
     )
 
 
-def measure_chunk(chunk: Chunk) -> int:
+def scan_chunk(chunk: Chunk) -> int:
     """Do a chunk and write its files.
 
     Returns:
@@ -99,9 +99,9 @@ def measure_chunk(chunk: Chunk) -> int:
     """
     pa, _ = arrow()
     records: list[dict[str, Any]] = []
-    music: list[tuple[Row, Piece | GridNotes]] = []
+    music: list[tuple[PieceRecord, Piece | GridNotes]] = []
     for item in chunk.items:
-        record, kept = measure(item, chunk.settings)
+        record, kept = scan_item(item, chunk.settings)
         record["row"] = -1 if kept is None else len(music)
         if kept is not None:
             music.append(kept)
@@ -120,9 +120,9 @@ def _write_ipc(path: Path, table: Any) -> None:
         writer.write_table(table.combine_chunks())
 
 
-def measure(
+def scan_item(
     item: Item, settings: BuildSettings
-) -> tuple[dict[str, Any], tuple[Row, Piece | GridNotes] | None]:
+) -> tuple[dict[str, Any], tuple[PieceRecord, Piece | GridNotes] | None]:
     """The record of one file, and its music unless a rule refuses it.
 
     Nothing that a file can hold makes this raise: what goes wrong is the record's ``detail``.
@@ -163,7 +163,7 @@ def measure(
             record["duplicate_of"] = described.duplicate_of
             refused = "known_duplicate"
         elif refused:
-            record["detail"] = _told(values[refused])
+            record["detail"] = _detail(values[refused])
         piece = preprocess(piece, settings)
         music: Piece | GridNotes = piece
         record |= _size(piece)
@@ -194,7 +194,7 @@ def measure(
         return record, None
     if refused:
         return record, None
-    row = Row(record["id"], "", "", record["source"], dict(described.metadata))
+    row = PieceRecord(record["id"], "", "", record["source"], dict(described.metadata))
     return record, (row, music)
 
 
@@ -232,7 +232,7 @@ def _read(item: Item) -> Piece:
         raise InputError(str(error).removeprefix(f"{item.file}: ")) from None
 
 
-def _told(value: Value) -> str:
+def _detail(value: Value) -> str:
     values = value if isinstance(value, tuple) else (value,)
     return ", ".join(f"{v:g}" for v in values)
 

@@ -37,7 +37,7 @@ _READ = (
 
 
 @dataclass
-class Plan:
+class Selection:
     """What becomes of every file, in the order of the inputs.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plan:
             self.duplicate_of[i] = duplicate_of
 
 
-def make_plan(records: Sequence[Path], settings: BuildSettings, scratch: Path) -> Plan:
+def select(records: Sequence[Path], settings: BuildSettings, scratch: Path) -> Selection:
     """Decide over all files.
 
     Args:
@@ -90,7 +90,7 @@ def make_plan(records: Sequence[Path], settings: BuildSettings, scratch: Path) -
         for name in _READ:
             known[name] += columns[name].to_pylist()
         chunk += [i] * (len(known["id"]) - len(chunk))
-    plan = Plan(_unique(known["id"]), known["rule"], known["notes"], chunk, known["row"])
+    plan = Selection(_unique(known["id"]), known["rule"], known["notes"], chunk, known["row"])
     hashes = known["content_hash"]
     if settings.looks_for("exact"):
         first: dict[str, int] = {}
@@ -192,7 +192,7 @@ def _fingerprints(
 
 
 def _cap(
-    plan: Plan, known: dict[str, list[Any]], groups: dict[int, str], settings: BuildSettings
+    plan: Selection, known: dict[str, list[Any]], groups: dict[int, str], settings: BuildSettings
 ) -> None:
     if settings.cap_per_work is None:
         return
@@ -208,7 +208,7 @@ def _cap(
         plan.refuse(kept[position], "too_many_of_a_work", detail=reason)
 
 
-def _order(plan: Plan, kept: Sequence[int], settings: BuildSettings) -> None:
+def _order(plan: Selection, kept: Sequence[int], settings: BuildSettings) -> None:
     """Which shard holds which pieces: mixed among neighbours, each split on its own."""
     order = sorted(
         kept,

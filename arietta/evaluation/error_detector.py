@@ -176,7 +176,7 @@ def detector() -> Detector:
 
 
 @dataclass(frozen=True, eq=False)
-class Suspicion:
+class NoteErrors:
     """How likely each note is wrong, where one in a hundred is.
 
     Attributes:
@@ -188,7 +188,7 @@ class Suspicion:
     kind: IntArray
 
 
-def suspicion(notes: NoteColumns, found: Surprise) -> Suspicion:
+def find_errors(notes: NoteColumns, found: Surprise) -> NoteErrors:
     """Judge notes by their surprise, ``removal`` included."""
     shares = _shares(detector().log_odds(features(notes, found)))
-    return Suspicion(shares.sum(axis=1), shares.argmax(axis=1))
+    return NoteErrors(shares.sum(axis=1), shares.argmax(axis=1))

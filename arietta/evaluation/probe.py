@@ -349,7 +349,7 @@ class Vectors:
     paper: bool = True
 
 
-def floor_alone(floor: AnyFloatArray) -> list[Vectors]:
+def baseline_alone(floor: AnyFloatArray) -> list[Vectors]:
     """The floor (n, F), which the others are compared with."""
     return [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
 

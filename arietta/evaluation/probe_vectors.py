@@ -38,7 +38,7 @@ def limited(examples: Sequence[Example], count: int | None) -> list[Example]:
     return kept
 
 
-def floor_vectors(
+def baseline_vectors(
     examples: Sequence[Example], report: Report = lambda done, total: None
 ) -> tuple[list[Example], Float32Array, list[dict[str, str]]]:
     """The examples that can be read, their histogram numbers (n, F), and what is left out.

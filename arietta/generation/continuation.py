@@ -23,8 +23,8 @@ from arietta.generation.constraints import Ending
 from arietta.generation.engine import (
     ENDING_GRACE_S,
     Engine,
+    GenerationProgress,
     Guidance,
-    Progress,
     Row,
     RowReport,
     Stop,
@@ -326,7 +326,7 @@ class ContinuationStream:
         for note in self._stream:
             yield note._replace(onset_ms=note.onset_ms + zero)
 
-    def run(self, report: Callable[[Progress], None] | None = None) -> list[Continuation]:
+    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
         """Go on until every variation is done; ``report`` is told after every step."""
         while not self._stream.done:
             self._stream.step()
@@ -343,7 +343,7 @@ class ContinuationStream:
         """Stop as soon as possible."""
         self._stream.cancel()
 
-    def progress(self) -> Progress:
+    def progress(self) -> GenerationProgress:
         """How it stands."""
         return self._stream.progress()
 

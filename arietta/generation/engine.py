@@ -127,7 +127,7 @@ class RowReport:
 
 
 @dataclass(frozen=True)
-class Progress:
+class GenerationProgress:
     """How a stream stands.
 
     Attributes:
@@ -511,13 +511,13 @@ class Stream:
         self._drop_finished()
         return notes
 
-    def progress(self) -> Progress:
+    def progress(self) -> GenerationProgress:
         """How it stands; cheap."""
         now = self._finished or time.monotonic()
         music = [row.music_seconds for row in self.rows]
         going = [row.music_seconds for row in self._live]
         total = sum(music)
-        return Progress(
+        return GenerationProgress(
             notes=sum(len(row.notes) for row in self.rows),
             tokens=sum(len(row.ids) for row in self.rows),
             music_seconds=min(going) if going else max(music),

@@ -119,7 +119,7 @@ def best_depth(rate: float, cost: float) -> int:
 
 
 @dataclass(eq=False)
-class _Row:
+class _DraftRow:
     """One row as the draft model sees it.
 
     Attributes:
@@ -138,8 +138,8 @@ class _Row:
     rate: float = _START_RATE
     since: int = 0
 
-    def copy(self) -> _Row:
-        return _Row(
+    def copy(self) -> _DraftRow:
+        return _DraftRow(
             list(self.context), list(self.todo), self.skipping, self.fed, self.rate, self.since
         )
 
@@ -185,7 +185,7 @@ class Drafter:
         self._views: dict[Choices, _View] = {}
         share = draft.backend.config.parameter_count() / target_parameters
         self._cost = share + _VERIFY_COST + _OVERHEAD
-        first = _Row([], [])
+        first = _DraftRow([], [])
         self._translate(first, prompt)
         self._session: Session = draft.backend.new_session(1)
         self._limit = draft.backend.max_seq_len - MAX_DEPTH - 1
@@ -204,7 +204,7 @@ class Drafter:
         self._rows = [self._rows[i].copy() for i in index]
         self._hidden = self._hidden[np.asarray(index)]
 
-    def _translate(self, row: _Row, ids: Sequence[int]) -> None:
+    def _translate(self, row: _DraftRow, ids: Sequence[int]) -> None:
         """Queue target ids for the draft; an event it has no id for is left out whole."""
         for token in ids:
             kind = self._kinds[token]

@@ -1,8 +1,8 @@
-"""A piece as one piano hears it: notes and pedal in whole milliseconds, no tracks or channels.
+"""A piece with its tracks merged: notes and pedal of one piano in whole milliseconds.
 
 The form that ``PianistTokenizer`` reads (arXiv 2512.02652, specification of the representation,
-sections 1.1 and 1.2). ``flatten`` takes a ``Piece``. ``read_flat`` takes the bytes of a file and
-repeats the public reference in everything, for parity with its token files: a note-off ends the
+sections 1.1 and 1.2). ``merge_tracks`` takes a ``Piece``. ``read_merged`` takes the bytes of a file
+and repeats the public reference in everything, for parity with its token files: a note-off ends the
 oldest note-on of its key, tempo changes count in the order of the tracks, and the pedal of a track
 or channel without notes is lost.
 """
@@ -28,7 +28,7 @@ _MAX_REFERENCE_TICKS = 1 << 27
 
 
 @dataclass(frozen=True, eq=False)
-class FlatNotes:
+class MergedNotes:
     """Columns of one piano.
 
     Attributes:
@@ -48,7 +48,7 @@ class FlatNotes:
     def __len__(self) -> int:
         return len(self.onset_ms)
 
-    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> FlatNotes:
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> MergedNotes:
         """The notes that an index array or a mask selects, with all of the pedal."""
         return replace(
             self,
@@ -59,14 +59,14 @@ class FlatNotes:
         )
 
 
-def flatten(piece: Piece) -> FlatNotes:
+def merge_tracks(piece: Piece) -> MergedNotes:
     """The piano of a piece: everything but drums, struck notes cut, in order of onset and pitch.
 
     The pedal of every track and channel counts, drums excepted; where several are pressed at once
     the deepest does. The reference loses the pedal of a track or channel that has no notes.
     """
     keep = piece.notes.channel != DRUM_CHANNEL
-    notes = FlatNotes(
+    notes = MergedNotes(
         np.rint(piece.onset_ms[keep]).astype(np.int64),
         np.rint(piece.tempo.ms_at(piece.notes.offset_tick[keep])).astype(np.int64),
         piece.notes.pitch[keep].astype(np.int64),
@@ -76,7 +76,7 @@ def flatten(piece: Piece) -> FlatNotes:
     return tidy(notes)
 
 
-def tidy(notes: FlatNotes) -> FlatNotes:
+def tidy(notes: MergedNotes) -> MergedNotes:
     """Notes of at least 1 ms, ended where their pitch is struck again, by onset, then pitch.
 
     Of several notes of one pitch and onset the last stays (specification 1.2).
@@ -108,7 +108,7 @@ def pedal_of(piece: Piece) -> tuple[IntArray, IntArray]:
 # ---- as the reference reads ------------------------------------------------------------------
 
 
-def read_flat(data: bytes, *, source: str | None = None) -> FlatNotes:
+def read_merged(data: bytes, *, source: str | None = None) -> MergedNotes:
     """The piano of a MIDI file, note for note as the public reference reads it.
 
     Raises:
@@ -161,7 +161,7 @@ def read_flat(data: bytes, *, source: str | None = None) -> FlatNotes:
     pedal_ms = _ms(seconds, pedal[0])
     order = np.argsort(pedal_ms, kind="stable")
     onset, offset = _ms(seconds, table[0]), _ms(seconds, table[1])
-    return tidy(FlatNotes(onset, offset, table[2], table[3], pedal_ms[order], pedal[1][order]))
+    return tidy(MergedNotes(onset, offset, table[2], table[3], pedal_ms[order], pedal[1][order]))
 
 
 def _columns(rows: Sequence[tuple[int, ...]]) -> IntArray:

@@ -20,7 +20,7 @@ from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
 
 
-def read_strokes(
+def read_note_ons(
     data: bytes | str | PathLike[str],
     *,
     source: str | None = None,

@@ -159,7 +159,7 @@ def remove_redundant_pedals(piece: Piece) -> Piece:
     return replace(piece, pedals=pedals.take(keep))
 
 
-def content_hash(piece: Piece) -> str:
+def reference_hash(piece: Piece) -> str:
     """MD5 of notes, pedals, tempos and programs in ticks, equal to the public reference's.
 
     Two files with one hash are exact duplicates; text, resolution and metadata do not count.

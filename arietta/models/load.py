@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from arietta.checkpoints.registry import find, locate, models_dir
-from arietta.checkpoints.tensors import StoredType
+from arietta.checkpoints.tensors import StoredType, stored_type
 from arietta.errors import CheckpointError, OutputError
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.checkpoint import LoadedCheckpoint
+from arietta.models.aria.public_file import write_public
+from arietta.models.performer import checkpoint as performer_checkpoint
 from arietta.models.performer.checkpoint import LoadedPerformer
+from arietta.models.pianist import checkpoint as pianist_checkpoint
 from arietta.models.pianist.checkpoint import LoadedPianist
 
 
@@ -21,7 +24,7 @@ def describe(name_or_path: str | PathLike[str], *, offline: bool = True) -> dict
     Raises:
         CheckpointError: it is unknown, not on this machine, or damaged.
     """
-    found = _load_any(name_or_path, offline=offline)
+    found = load_any(name_or_path, offline=offline)
     entry = find(str(name_or_path))
     licence = found.info.get("licence") or (entry.licence if entry else "not stated")
     return {
@@ -68,12 +71,7 @@ def convert(
         CheckpointError: the source is unusable or cannot have that form.
         OutputError: the destination exists or cannot be written.
     """
-    from arietta.checkpoints.tensors import stored_type
-    from arietta.models.aria.public_file import write_public
-    from arietta.models.performer import checkpoint as performer
-    from arietta.models.pianist import checkpoint as pianist
-
-    found = _load_any(source, offline=offline)
+    found = load_any(source, offline=offline)
     how = found.tensors.stored_type() if stored is None else stored_type(stored)
     called = name or Path(source).stem
     if to == "public":
@@ -89,10 +87,12 @@ def convert(
                     f"{target.parent}: cannot be created ({error.strerror})"
                 ) from None
         plain: StoredType = "float32" if how == "int8" else how
-        if isinstance(found, performer.LoadedPerformer):
+        if isinstance(found, LoadedPerformer):
             raise CheckpointError(f"{found.name}: its architecture is ours; it has no public form")
-        if isinstance(found, pianist.LoadedPianist):
-            pianist.write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
+        if isinstance(found, LoadedPianist):
+            pianist_checkpoint.write_public(
+                target, found.config, found.tensors, stored=plain, overwrite=force
+            )
         else:
             write_public(target, found.config, found.tensors, stored=plain, overwrite=force)
         return target
@@ -107,10 +107,12 @@ def convert(
         "info": {k: v for k, v in found.info.items() if k not in _SAVED},
         "overwrite": force,
     }
-    if isinstance(found, pianist.LoadedPianist):
-        return pianist.save(folder, found.config, found.tensors, **options)
-    if isinstance(found, performer.LoadedPerformer):
-        return performer.save(folder, found.config, found.tensors, found.levels, **options)
+    if isinstance(found, LoadedPianist):
+        return pianist_checkpoint.save(folder, found.config, found.tensors, **options)
+    if isinstance(found, LoadedPerformer):
+        return performer_checkpoint.save(
+            folder, found.config, found.tensors, found.levels, **options
+        )
     return aria_checkpoint.save(folder, found.config, found.tensors, **options)
 
 
@@ -120,14 +122,11 @@ def renders(name_or_path: str | PathLike[str], *, offline: bool = False) -> bool
     Raises:
         CheckpointError: there is no such checkpoint.
     """
-    from arietta.models.performer import checkpoint as performer
-    from arietta.models.pianist import checkpoint as pianist
-
     path, _ = locate(name_or_path, offline=offline)
-    return performer.is_performer(path) or pianist.is_pianist(path)
+    return performer_checkpoint.is_performer(path) or pianist_checkpoint.is_pianist(path)
 
 
-def _load_any(
+def load_any(
     name_or_path: str | PathLike[str], *, offline: bool
 ) -> LoadedCheckpoint | LoadedPianist | LoadedPerformer:
     """A checkpoint of whichever architecture.
@@ -135,14 +134,11 @@ def _load_any(
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.
     """
-    from arietta.models.performer import checkpoint as performer
-    from arietta.models.pianist import checkpoint as pianist
-
     path, _ = locate(name_or_path, offline=offline)
-    if performer.is_performer(path):
-        return performer.load_folder(path)
-    if pianist.is_pianist(path):
-        return pianist.load(name_or_path, offline=offline)
+    if performer_checkpoint.is_performer(path):
+        return performer_checkpoint.load_folder(path)
+    if pianist_checkpoint.is_pianist(path):
+        return pianist_checkpoint.load(name_or_path, offline=offline)
     return aria_checkpoint.load(name_or_path, offline=offline)
 
 

@@ -250,10 +250,6 @@ class PerformedNotes:
             raise UsageError("pedal events are not in the order of time")
         return self
 
-    def with_settings(self, **items: str) -> PerformedNotes:
-        """The same performance with more said about its making."""
-        return replace(self, settings=(*self.settings, *items.items()))
-
     def to_piece(self, score: ScoreNotes) -> Piece:
         """A plain performance: 1 tick = 1 ms, notes by onset, one piano; no bars.
 

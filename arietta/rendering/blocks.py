@@ -25,7 +25,7 @@ from arietta.arrays import Float32Array, FloatArray, Int32Array, IntArray
 from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom, pick
 from arietta.models.pianist.protocol import EncodedScore, PianistBackend
-from arietta.rendering.players import Progress
+from arietta.rendering.players import RenderProgress
 from arietta.tokenizers.pianist import BOS, PAD, SLOT_RANGES, SLOTS, PianistCompat
 
 REDECODED = 0.2
@@ -218,11 +218,13 @@ class BlockRender:
         """Whether it was asked to stop."""
         return self._cancelled
 
-    def progress(self) -> Progress:
+    def progress(self) -> RenderProgress:
         """How far it is."""
-        return Progress(self._decoded // SLOTS, self._total, time.perf_counter() - self._began)
+        return RenderProgress(
+            self._decoded // SLOTS, self._total, time.perf_counter() - self._began
+        )
 
-    def run(self, report: Callable[[Progress], None] | None = None) -> list[Int32Array]:
+    def run(self, report: Callable[[RenderProgress], None] | None = None) -> list[Int32Array]:
         """Render all; ``report`` is called after every note. See ``results``."""
         for now in self:
             if report is not None:
@@ -233,7 +235,7 @@ class BlockRender:
         """The ids of each row, as many whole notes as are decided."""
         return [row.played[: min(row.done, row.real) // SLOTS * SLOTS] for row in self._rows]
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Iterator[RenderProgress]:
         for number in range(max(len(row.plan) for row in self._rows)):
             active = [i for i, row in enumerate(self._rows) if number < len(row.plan)]
             yield from self._window(number, active)
@@ -249,7 +251,7 @@ class BlockRender:
         # The public code takes the first N of the 8 N id bits for those of the notes.
         return self._backend.encode(ids, real // SLOTS, min(real, len(ids) // SLOTS))
 
-    def _window(self, number: int, active: list[int]) -> Iterator[Progress]:
+    def _window(self, number: int, active: list[int]) -> Iterator[RenderProgress]:
         """Decode the window of that number for the rows that have one."""
         rows = [self._rows[i] for i in active]
         plan = [row.plan[number] for row in rows]

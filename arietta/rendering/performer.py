@@ -22,7 +22,7 @@ from arietta.models.performer.config import PEDAL_PLACES, SPREAD_MS
 from arietta.models.performer.openvino import PerformerModel
 from arietta.notation.features import score_features, summary
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
-from arietta.rendering.players import Progress, Report, Stop, Take
+from arietta.rendering.players import RenderProgress, Report, Stop, Take
 
 _OWN = 0.10
 """What is drawn, beside what is read from the score, in standard deviations at temperature 1."""
@@ -91,7 +91,7 @@ class PerformerPlayer:
         def tell(rows: int) -> None:
             if report is not None:
                 done = rows * len(variations)
-                report(Progress(done, total, time.perf_counter() - began))
+                report(RenderProgress(done, total, time.perf_counter() - began))
 
         outputs = self.model.outputs(score, features, tell)
         return [Take(self._perform(score, features, outputs, i), len(score)) for i in variations]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Int32Array, IntArray
-from arietta.midi.merged import FlatNotes, pedal_of
+from arietta.midi.merged import MergedNotes, pedal_of
 from arietta.models.pianist.protocol import PianistBackend
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.blocks import BlockRender, BlockSettings
@@ -92,7 +92,7 @@ def score_ids(score: ScoreNotes) -> tuple[Int32Array, IntArray]:
     order = np.lexsort((score.pitch, onset))
     offset = np.rint(score.onset_ms + score.duration_ms).astype(np.int64)
     pedal_ms, pedal_value = pedal_of(score.piece)
-    notes = FlatNotes(
+    notes = MergedNotes(
         onset[order],
         np.maximum(offset, onset + 1)[order],
         score.pitch[order].astype(np.int64),

@@ -14,7 +14,7 @@ import numpy as np
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 
 
-class Progress(NamedTuple):
+class RenderProgress(NamedTuple):
     """How far a rendering is.
 
     Attributes:
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
         return self.seconds * (self.total - self.notes) / self.notes if self.notes else np.inf
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[RenderProgress], None]
 
 
 Stop = Callable[[], bool]

@@ -269,17 +269,3 @@ def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
 def _metre(numerator: int, power: int) -> bytes:
     """A time signature of ``numerator`` over two to the ``power``."""
     return bytes((0xFF, _TIME_SIGNATURE, numerator, power, 24, 8))
-
-
-def replayed(result: Editable) -> PerformedNotes:
-    """What an editable file sounds like, in the rows of its score."""
-    piece = result.piece
-    first = piece.pedals.track == piece.pedals.track[:1].sum()
-    pedals = piece.pedals.take(first & (piece.pedals.channel == piece.pedals.channel[:1].sum()))
-    return PerformedNotes(
-        piece.onset_ms,
-        piece.duration_ms,
-        piece.notes.velocity,
-        piece.tempo.ms_at(pedals.tick),
-        pedals.value,
-    )

@@ -107,7 +107,7 @@ def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
     return load_checkpoint(recipe.init).config
 
 
-def planned(recipe: Recipe, data: Path | None) -> dict[str, Any]:
+def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     """A recipe as figures; JSON values.
 
     Args:

@@ -14,7 +14,7 @@ from arietta.arrays import AnyFloatArray, Float32Array, FloatArray
 _FAINT = 0.03  # of 0.3 a small model learned the shared part first, and little else
 
 
-def evening(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
+def standardise(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
     """How to even vectors like these (n, S).
 
     Returns:
@@ -31,9 +31,9 @@ def evening(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
     return matrix.astype(np.float32), (along / length).astype(np.float32)
 
 
-def evening_kept(vectors: AnyFloatArray) -> FloatArray:
-    """The matrix (S, S) of ``evening`` with what is shared kept, but faint: nothing is lost, so
+def standardise_keeping_mean(vectors: AnyFloatArray) -> FloatArray:
+    """The matrix (S, S) of ``standardise`` with what is shared kept, but faint: nothing is lost, so
     weights that read vectors as they are can be told in even ones too, by its inverse."""
-    matrix, shared = evening(vectors)
+    matrix, shared = standardise(vectors)
     unused = np.linalg.svd(matrix.astype(np.float64))[0][:, -1]
     return matrix + _FAINT * np.outer(unused, shared)

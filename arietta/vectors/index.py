@@ -25,7 +25,7 @@ from arietta.errors import InputError, UsageError
 from arietta.midi.notes import KEYS
 from arietta.vectors.collection import Entry, about, embed_items, music_items, read_item
 from arietta.vectors.embedding import Embedder, Embedding, Passages
-from arietta.vectors.stores import KINDS, Found, Kind, Row, Sense, Store, open_store
+from arietta.vectors.stores import KINDS, Found, Kind, Sense, Store, VectorRecord, open_store
 
 _SPACE_ROWS = 50  # fewer say too little about what all have in common
 _WIDE = 200  # passages looked at for each passage of a query
@@ -262,7 +262,7 @@ class Index:
     def _put(self, entries: Sequence[Entry], before: Mapping[str, str]) -> None:
         space = Space.from_dict(self.about.get("space"))
         self._store.remove(entry.path for entry in entries if entry.path in before)
-        rows: dict[Kind, list[Row]] = {kind: [] for kind in KINDS}
+        rows: dict[Kind, list[VectorRecord]] = {kind: [] for kind in KINDS}
         for entry in entries:
             shown = {
                 "path": entry.path,
@@ -272,11 +272,13 @@ class Index:
                 "metadata": {**entry.metadata, "title": entry.title},
             }
             whole, windows = _placed(entry.embedding, space)
-            rows["piece"].append(Row({sense: v[0] for sense, v in whole.items()}, shown))
+            rows["piece"].append(VectorRecord({sense: v[0] for sense, v in whole.items()}, shown))
             passages = entry.embedding.passages
             for i, (start, end) in enumerate(zip(passages.start_ms, passages.end_ms, strict=True)):
                 times = {"start_ms": round(float(start), 1), "end_ms": round(float(end), 1)}
-                row = Row({sense: v[i] for sense, v in windows.items()}, {**shown, **times})
+                row = VectorRecord(
+                    {sense: v[i] for sense, v in windows.items()}, {**shown, **times}
+                )
                 rows["passage"].append(row)
         self._store.put(rows)
 

@@ -40,7 +40,7 @@ _SHOWN = ("path", "sha256", "notes", "seconds", "metadata")
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class VectorRecord:
     """A piece or passage.
 
     Attributes:
@@ -59,7 +59,7 @@ class Found:
 
     Attributes:
         score: cosine, -1..1.
-        shown: see ``Row``.
+        shown: see ``VectorRecord``.
     """
 
     score: float
@@ -79,7 +79,7 @@ class Store(Protocol):
     def contents(self) -> dict[str, str]:
         """Path -> SHA-256 of every piece."""
 
-    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[VectorRecord]]) -> None:
         """Add rows of pieces that are not in it."""
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -178,7 +178,7 @@ class FolderStore:
         """Path -> SHA-256 of every piece."""
         return {row["path"]: row["sha256"] for row in self._rows["piece"]}
 
-    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[VectorRecord]]) -> None:
         """Add rows of pieces that are not in it."""
         for kind, sense in _PAIRS:
             if rows[kind]:
@@ -387,7 +387,7 @@ class QdrantStore:
             if offset is None:
                 return found
 
-    def put(self, rows: Mapping[Kind, Sequence[Row]]) -> None:
+    def put(self, rows: Mapping[Kind, Sequence[VectorRecord]]) -> None:
         """Add rows of pieces that are not in it."""
         # Passages first: a piece that is there has all of its own.
         for kind in KINDS[::-1]:

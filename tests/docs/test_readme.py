@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from arietta.cli import generate
-from arietta.cli.console import Progress
+from arietta.cli.console import ProgressLine
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
 from arietta.generation.continuation import ContinuationStream
@@ -94,7 +94,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
-    def a_little(stream: ContinuationStream, progress: Progress) -> None:
+    def a_little(stream: ContinuationStream, progress: ProgressLine) -> None:
         for count, _ in enumerate(stream):
             if count >= 3:
                 stream.cancel()

@@ -14,7 +14,7 @@ from arietta.evaluation.error_detector import (
     Detector,
     detector,
     features,
-    suspicion,
+    find_errors,
 )
 from arietta.evaluation.surprise import surprise
 from arietta.models.aria.checkpoint import load
@@ -42,7 +42,7 @@ def test_wrong_notes_stand_out() -> None:
     velocity[loud] = 110
     spoilt = notes._replace(pitch=pitch, velocity=velocity)
     found = surprise(spoilt, cpu_backend(load("small"), threads=1), tokenizer_named("piano"))
-    judged = suspicion(spoilt, found)
+    judged = find_errors(spoilt, found)
     top = np.argsort(-judged.probability)[:6].tolist()
     assert wrong in top and loud in top
     assert KINDS[judged.kind[loud]] == "velocity"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.data.token_grid import NoteColumns, grid_of
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.likelihood import (
@@ -164,7 +164,7 @@ def test_recordings_of_datasets(tmp_path: Path) -> None:
     piece = Piece.from_ms(*music, metadata={"genre": "jazz"})
     with ShardWriter(tmp_path / "d", "grid") as writer:
         for split in ("train", "test"):
-            writer.add(Row(f"{split}/1", split, "work", "here"), piece)
+            writer.add(PieceRecord(f"{split}/1", split, "work", "here"), piece)
     found = list(recordings([tmp_path / "d"], "test", lambda *_: None))
     assert [(r.name, r.group, r.labels["genre"]) for r in found] == [("test/1", "work", "jazz")]
     for ours, theirs in zip(found[0].notes, grid_of(piece).columns(), strict=True):

@@ -101,7 +101,7 @@ def test_parsed_columns(folder: Path) -> None:
             assert pedal_rows(piece) == parse["pedal"], name
         else:
             assert len(piece.pedals) == parse["pedal_count"], name
-        assert pedal.content_hash(piece) == parse["hash"], name
+        assert pedal.reference_hash(piece) == parse["hash"], name
 
 
 def test_helper_operations_on_files(folder: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, MidiError
-from arietta.midi.note_ons import read_strokes
+from arietta.midi.note_ons import read_note_ons
 from arietta.midi.reader import read_bytes
 from tests.midi.files import midi_file
 
@@ -18,7 +18,7 @@ END = b"\x00\xff\x2f\x00"
 
 
 def rows(data: bytes) -> list[tuple[int, int, int, int]]:
-    notes = read_strokes(data).notes
+    notes = read_note_ons(data).notes
     columns = (notes.onset_tick, notes.offset_tick, notes.pitch, notes.velocity)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -44,7 +44,7 @@ def test_every_note_on_is_a_note(data: st.DataObject) -> None:
     )
     events = data.draw(st.lists(event, max_size=30))
     blob = midi_file([b"".join(map(bytes, events)) + END])
-    piece = read_strokes(blob)
+    piece = read_note_ons(blob)
     times = np.cumsum([e[0] for e in events], dtype=np.int64)
     wanted = sorted(
         (int(t), e[2], e[3]) for t, e in zip(times, events, strict=True) if e[1] >= 0x90 and e[3]
@@ -57,7 +57,7 @@ def test_every_note_on_is_a_note(data: st.DataObject) -> None:
 
 def test_simple_files_read_alike(prompts_dir: Path) -> None:
     path = prompts_dir / "waltz.mid"
-    ours, theirs = read_strokes(path), read_bytes(path.read_bytes())
+    ours, theirs = read_note_ons(path), read_bytes(path.read_bytes())
     assert len(ours) == len(theirs)
     assert np.array_equal(np.sort(ours.notes.onset_tick), np.sort(theirs.notes.onset_tick))
     assert np.array_equal(ours.pedals.tick, theirs.pedals.tick)
@@ -65,7 +65,7 @@ def test_simple_files_read_alike(prompts_dir: Path) -> None:
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.mid"):
-        read_strokes(tmp_path / "gone.mid")
+        read_note_ons(tmp_path / "gone.mid")
     (tmp_path / "big.mid").write_bytes(b"M" * 100)
     with pytest.raises(MidiError, match="larger than 50"):
-        read_strokes(tmp_path / "big.mid", max_bytes=50)
+        read_note_ons(tmp_path / "big.mid", max_bytes=50)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arietta.errors import InputError, MissingExtraError
-from arietta.notation import reader as scores
+from arietta.notation import reader
 from arietta.notation.reader import read_score
 from arietta.notation.score_notes import LEFT, RIGHT, ScoreNotes
 
@@ -110,7 +110,7 @@ def test_kern_and_abc(tmp_path: Path) -> None:
 
 
 def test_midi_needs_no_extra(prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_verovio", lambda: pytest.fail("verovio for a MIDI file"))
+    monkeypatch.setattr(reader, "_verovio", lambda: pytest.fail("verovio for a MIDI file"))
     assert len(read_score(prompts_dir / "waltz.mid"))
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_MAX_UNPACKED", 1000)
+    monkeypatch.setattr(reader, "_MAX_UNPACKED", 1000)
     with zipfile.ZipFile(tmp_path / "a.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.xml", " " * 10_000)
     with pytest.raises(InputError, match="10,000 bytes"):
@@ -133,6 +133,6 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_verovio_one_line_says_how(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "verovio", None)
-    scores._verovio.cache_clear()
+    reader._verovio.cache_clear()
     with pytest.raises(MissingExtraError, match=r"arietta\[score\]"):
         read_score(small)

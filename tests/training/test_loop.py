@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 import arietta
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import InputError, OutputError, TrainingError, UsageError
 from arietta.generation.samples import write_samples
 from arietta.training import checkpoints, loop
@@ -185,7 +185,7 @@ def test_sharded_weights_learn_the_same(dataset: Path, tmp_path: Path) -> None:
 def test_one_piece_is_learned_by_heart(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "set", "grid") as writer:
         for split in ("train", "valid"):
-            writer.add(Row(f"piece-{split}", split), some_notes(40, 3))
+            writer.add(PieceRecord(f"piece-{split}", split), some_notes(40, 3))
     changes = [
         "model.d_model=64",
         "model.max_seq_len=64",

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.data.shards import Row as DatasetRow
 from arietta.data.shards import ShardWriter
+from arietta.data.shards import VectorRecord as DatasetRow
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
 from arietta.midi.piece import Piece
@@ -27,7 +27,7 @@ from arietta.vectors.collection import TRANSPOSED, TRANSPOSED_OF, Collection, bu
 from arietta.vectors.embedding import Embedder, Passages
 from arietta.vectors.index import Index, Space
 from arietta.vectors.map import Start, columns, layout, page, picture
-from arietta.vectors.stores import FolderStore, QdrantStore, Row, open_store
+from arietta.vectors.stores import FolderStore, QdrantStore, VectorRecord, open_store
 
 WINDOWS = Passages(6, 3)
 
@@ -267,7 +267,7 @@ def test_the_graph_finds_what_comparing_all_finds(
     rng = np.random.default_rng(0)
     vectors = Space().place(rng.standard_normal((500, 16)).astype(np.float32))
     rows = [
-        Row(
+        VectorRecord(
             {"likeness": v, "notes": -v},
             {"path": str(i), "sha256": str(i), "notes": 1, "seconds": 1.0, "metadata": {}},
         )

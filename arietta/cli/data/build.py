@@ -12,7 +12,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     note,
@@ -22,7 +22,7 @@ from arietta.cli.console import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.data.build import Progress as State
+    from arietta.data.build import BuildProgress as State
 
 
 def build(
@@ -178,11 +178,11 @@ def build(
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: choose local or ray")
     where: Engine = Ray(ray_address) if engine == "ray" else Local(workers)
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         began = time.monotonic()
-        first = builder.Progress("", 0, None)
+        first = builder.BuildProgress("", 0, None)
 
-        def report(now: builder.Progress) -> None:
+        def report(now: builder.BuildProgress) -> None:
             nonlocal began, first
             if now.stage != first.stage:
                 began, first = time.monotonic(), now

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, note, print_pairs
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, note, print_pairs
 from arietta.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def pairs(
     def refuse(name: str, reason: str) -> None:
         refused.append({"pair": name, "reason": reason})
 
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         began = time.monotonic()
         found = (
             given_pairs(source, refuse)

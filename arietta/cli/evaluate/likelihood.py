@@ -13,7 +13,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     note,
@@ -131,7 +131,7 @@ def likelihood(
     def refuse(path: Path, error: InputError) -> None:
         refused.append({"file": str(path), "reason": str(error)})
 
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         stretches = draw_stretches(
             _counted(recordings(music, wanted, refuse), progress), length, windows or None, seed
         )
@@ -189,7 +189,7 @@ def likelihood(
         _print(figures, labels)
 
 
-def _counted(found: Any, progress: Progress) -> Any:
+def _counted(found: Any, progress: ProgressLine) -> Any:
     for number, recording in enumerate(found, start=1):
         yield recording
         progress.show(f"{number:,} recordings read")
@@ -200,7 +200,7 @@ def _score(
     stretches: Sequence[Stretch],
     tokenizer: Any,
     scorer: Any,
-    progress: Progress,
+    progress: ProgressLine,
 ) -> ScoredStretches:
     from arietta.evaluation.likelihood import score_stretches
 
@@ -213,7 +213,7 @@ def _score(
     return score_stretches(stretches, tokenizer, scorer, report=report)
 
 
-def _ngram(music: Path, progress: Progress) -> Any:
+def _ngram(music: Path, progress: ProgressLine) -> Any:
     """Scorer of a 5-gram of the train split, or of all files."""
     import numpy as np
 

@@ -13,7 +13,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     note,
@@ -85,13 +85,13 @@ def probe(
     from arietta.evaluation.labels import gather_table, named
     from arietta.evaluation.probe import (
         HEAD,
+        baseline_alone,
         compared,
         evaluate,
-        floor_alone,
         markdown,
         table_rows,
     )
-    from arietta.evaluation.probe_vectors import floor_vectors, limited, model_vectors
+    from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
     from arietta.output import check_output, whole_file
 
     if output is not None:
@@ -102,20 +102,20 @@ def probe(
     table = benchmark.lower().endswith(".csv")
     known = None if table else named(benchmark)
     began = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         if known is None:
             examples = gather_table(Path(benchmark))
         else:
             if folder is None:
                 raise UsageError(f"{benchmark} needs a FOLDER: {known.folder}")
             examples = known.gather(folder)
-        examples, floor, refused = floor_vectors(
+        examples, floor, refused = baseline_vectors(
             limited(examples, limit),
             lambda done, total: progress.show(f"reading: {done:,} of {total:,} files"),
         )
         for one in refused if not as_json else []:
             note(f"left out: {one['reason']}")
-        vectors = floor_alone(floor)
+        vectors = baseline_alone(floor)
         for name in dict.fromkeys(model or [""]):
             if name != "none":
                 embedder = open_embedder(name or None, full=True)
@@ -151,7 +151,7 @@ def probe(
     print_table(HEAD, table_rows(figures))
 
 
-def _embedding(progress: Progress) -> Callable[[int, int], None]:
+def _embedding(progress: ProgressLine) -> Callable[[int, int], None]:
     began = time.monotonic()
 
     def report(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     print_table,
@@ -86,7 +86,7 @@ def rendering(
     if output is not None:
         check_output(output, force=force)
     folders = dict(_named(text) for text in renderings or ())
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         progress.show("reading the test set")
         pieces = load_test_set(music, pairs)
         if not any(piece.takes for piece in pieces):
@@ -137,7 +137,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _rendered(
-    name: str, pieces: Sequence[TestPiece], variations: int, seed: int, progress: Progress
+    name: str, pieces: Sequence[TestPiece], variations: int, seed: int, progress: ProgressLine
 ) -> dict[str, list[Rendering]]:
     from arietta.evaluation.testsets import rendering_of
     from arietta.rendering.blocks import BlockSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arietta.cli.console import JsonFlag, Progress, clock, emit, new_app, note, print_table, say
+from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, print_table, say
 from arietta.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ def train(
     results: dict[str, Any] = {}
     for name, one in found.items():
         folder = out / name if name else out
-        with Progress(quiet=as_json) as progress:
+        with ProgressLine(quiet=as_json) as progress:
 
-            def report(state: Report, one: Recipe = one, progress: Progress = progress) -> None:
+            def report(state: Report, one: Recipe = one, progress: ProgressLine = progress) -> None:
                 if progress.due():
                     progress.show(_line(one.name, state))
 
@@ -229,9 +229,9 @@ def _list(names: list[str], as_json: bool) -> None:
 
 
 def _show_plan(found: dict[str, Recipe], data: Path | None, as_json: bool) -> None:
-    from arietta.training.dry_run import planned
+    from arietta.training.dry_run import dry_run
 
-    plans = [planned(one, data) for one in found.values()]
+    plans = [dry_run(one, data) for one in found.values()]
     if as_json:
         emit(plans if len(plans) > 1 else plans[0])
         return

@@ -29,7 +29,7 @@ from arietta.training.rows.stream import (
 
 
 @dataclass(frozen=True)
-class ViewSettings(LoaderSettings):
+class SlicePairSettings(LoaderSettings):
     """What views are made of.
 
     Attributes:
@@ -50,7 +50,7 @@ class ViewSettings(LoaderSettings):
 
 
 def two_slices(
-    n_notes: int, settings: ViewSettings, rng: np.random.Generator
+    n_notes: int, settings: SlicePairSettings, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """(start, end) of the two slices of a piece of ``n_notes`` >= 1 notes."""
     wanted = rng.integers(settings.min_notes, settings.max_notes + 1, 2).tolist()
@@ -98,10 +98,10 @@ class SliceRows(RowStream):
         return row
 
 
-class ViewStream(SliceRows):
+class SlicePairStream(SliceRows):
     """One of several endless streams of (2, seq_len) int32 ids: two views of a piece."""
 
-    settings: ViewSettings
+    settings: SlicePairSettings
 
     def _build(self, number: int, carry: list[Chunk]) -> Block:
         epoch, block = divmod(number, self.blocks_per_epoch)
@@ -123,7 +123,7 @@ class ViewStream(SliceRows):
 
 
 @dataclass(frozen=True)
-class LabelSettings(ViewSettings):
+class LabelSettings(SlicePairSettings):
     """What labelled slices are made of.
 
     Attributes:

@@ -29,7 +29,7 @@ _TASKS = {
     "next-token": ("decoder", "DecoderTask"),
     "contrastive": ("contrastive", "ContrastiveTask"),
     "classify": ("classify", "ClassifyTask"),
-    "perform": ("performer", "PerformTask"),
+    "perform": ("performer", "PerformerTask"),
     "conditioned": ("conditioned", "ConditionedTask"),
     "denoise": ("pianist", "DenoiseTask"),
     "play": ("pianist", "PlayTask"),

@@ -31,7 +31,7 @@ from arietta.training.config import Conditioned, Recipe
 from arietta.training.distributed import Processes
 from arietta.training.rows.conditions import ConditionSettings, ConditionStream
 from arietta.training.rows.stream import validation_rows
-from arietta.training.standardise import evening_kept
+from arietta.training.standardise import standardise_keeping_mean
 from arietta.training.tasks.decoder import DecoderTask
 from arietta.vectors.collection import TRANSPOSED, TRANSPOSED_OF, Collection
 
@@ -96,7 +96,7 @@ class ConditionedTask(DecoderTask):
         collection = Collection.load(path)
         self._about = collection.about
         self._vectors = torch.from_numpy(collection.vectors)
-        self._evening = evening_kept(collection.vectors)
+        self._evening = standardise_keeping_mean(collection.vectors)
         numbers: dict[str, list[tuple[int, int]]] = {}
         for i, (name, entry) in enumerate(collection.entries.items()):
             of = entry.metadata.get(TRANSPOSED_OF)

@@ -20,7 +20,7 @@ from arietta.models.aria.torch_module import AriaDecoder
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Contrastive
 from arietta.training.distributed import Processes
-from arietta.training.rows.slices import ViewSettings, ViewStream
+from arietta.training.rows.slices import SlicePairSettings, SlicePairStream
 from arietta.training.tasks.decoder import DecoderTask
 from arietta.vectors.embedding import CHUNK_NOTES
 
@@ -86,7 +86,7 @@ class ContrastiveTask(DecoderTask):
     """An embedding head on a decoder, pretrained or fresh."""
 
     measures = ("nats_per_view",)
-    stream_kind = ViewStream
+    stream_kind = SlicePairStream
     starts_from = ("lm", "embedding")
 
     def _head(self, config: AriaConfig) -> AriaConfig:
@@ -101,10 +101,10 @@ class ContrastiveTask(DecoderTask):
     def _module(self) -> nn.Module:
         return EndEmbedding(self.decoder, self._options, self.recipe.precision)
 
-    def settings(self, stage_index: int) -> ViewSettings:
+    def settings(self, stage_index: int) -> SlicePairSettings:
         """Settings of the views of one stage."""
         options = self._options
-        return ViewSettings(
+        return SlicePairSettings(
             **self._row_settings(stage_index),
             min_notes=options.min_notes,
             max_notes=options.max_notes,

@@ -21,7 +21,7 @@ from arietta.evaluation.probe import FOLDS, best_strength, class_weights, scores
 from arietta.models.aria.protocol import Backend
 from arietta.models.executors import cpu_backend
 from arietta.tokenizers.vocabulary import PAD
-from arietta.training.standardise import evening
+from arietta.training.standardise import standardise
 from arietta.vectors.classification import means_of_pieces, vote
 from arietta.vectors.embedding import summaries
 
@@ -90,7 +90,7 @@ def fitted_head(
         from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError:
         raise MissingExtraError("fitting a head", "train") from None
-    matrix, shared = evening(x)
+    matrix, shared = standardise(x)
     evened = x @ matrix.T
 
     def fit(rows: BoolArray) -> tuple[FloatArray, ...]:

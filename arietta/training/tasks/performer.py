@@ -28,7 +28,7 @@ from arietta.training.tasks.decoder import Task
 from arietta.training.tasks.performer_targets import (
     ScoreTargets,
     fit_levels,
-    heard_targets,
+    recording_targets,
     score_targets,
 )
 
@@ -55,13 +55,13 @@ def table(score: ScoreTargets) -> Float32Array:
     )
 
 
-def heard(dataset: Path, split: str, recipe: Recipe) -> list[ScoreTargets]:
-    """What performances of a dataset say without a score, see ``takes.heard_targets``."""
+def recordings_of(dataset: Path, split: str, recipe: Recipe) -> list[ScoreTargets]:
+    """What performances of a dataset say without a score, see ``recording_targets``."""
     found = open_dataset(dataset)
     if split not in found.splits:
         return []
     targets = (
-        heard_targets(row.id, notes)
+        recording_targets(row.id, notes)
         for row, notes in read_grid(found, split)
         if chosen(row.id, recipe.data.share)
     )
@@ -151,7 +151,7 @@ def changed(rows: Float32Array, settings: Perform, rng: np.random.Generator) -> 
     return rows
 
 
-class MeanOfTakes(nn.Module):
+class MeanPerformanceLoss(nn.Module):
     """Weighted squared error (pedal: cross entropy) of windows under a performer."""
 
     def __init__(self, performer: Performer, precision: str) -> None:
@@ -186,7 +186,7 @@ class MeanOfTakes(nn.Module):
         return (total * total.new_tensor(_WEIGHTS)).sum()
 
 
-class PerformTask(Task):
+class PerformerTask(Task):
     """Scores and takes -> a renderer; performances alone -> one that knows how loud notes are, to
     start from.
     """
@@ -208,7 +208,9 @@ class PerformTask(Task):
             raise UsageError(f"{recipe.name}: model.n_features has to be {len(FEATURES)}")
         self.config = config
         if is_dataset(data):
-            self._train, self._valid = (heard(data, split, recipe) for split in ("train", "valid"))
+            self._train, self._valid = (
+                recordings_of(data, split, recipe) for split in ("train", "valid")
+            )
         else:
             learned, held = split_pairs(read_pairs(data), options.where, options.valid)
             self._train, self._valid = score_targets(learned), score_targets(held)
@@ -220,7 +222,7 @@ class PerformTask(Task):
         if before is not None:
             weights = {n: torch.from_numpy(before.tensors[n].copy()) for n in before.tensors}
             performer.load_state_dict(weights)
-        self.module = MeanOfTakes(performer, recipe.precision)
+        self.module = MeanPerformanceLoss(performer, recipe.precision)
 
     def epoch_tokens(self) -> int:
         """Notes of all scores, padding included."""

@@ -18,7 +18,7 @@ from arietta.arrays import Float32Array, FloatArray
 from arietta.data.pairs import Pair
 from arietta.data.token_grid import GridNotes
 from arietta.evaluation.rendering import MIN_GAP_MS
-from arietta.midi.merged import flatten
+from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
 from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
 from arietta.notation.features import FEATURES, score_features, summary
@@ -90,7 +90,7 @@ def reading_of(pair: Pair) -> Reading | None:
         level += [mean, spread]
     columns[:, 3] = np.clip((played.onset_ms - onset[chord]) / SPREAD_MS, -3, 3)
     columns[count[chord] < 2, 3] = np.nan
-    pedal = flatten(pair.take)
+    pedal = merge_tracks(pair.take)
     if len(pedal.pedal_ms):
         for i, place in enumerate(PEDAL_PLACES):
             at = np.searchsorted(pedal.pedal_ms, onset + place * np.nan_to_num(gap), "right") - 1
@@ -156,7 +156,7 @@ def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
     return found
 
 
-def heard_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
+def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
     """A performance without a score: how loud its notes are, as something to learn from first.
 
     Keys that go down together are taken as chords written at that time, at 120 quarters a minute;

@@ -18,7 +18,7 @@ from arietta.data.pairs import Pair, label_of, read_pairs
 from arietta.data.shards import open_dataset, read_group
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
-from arietta.midi.merged import FlatNotes, flatten
+from arietta.midi.merged import MergedNotes, merge_tracks
 from arietta.midi.piece import Piece
 from arietta.models.pianist import checkpoint as checkpoints
 from arietta.models.pianist.config import SLOTS, PianistConfig
@@ -169,7 +169,7 @@ class DenoiseStream(RowStream):
         stored = list(self._whole(epoch, block))
         for i in rng.permutation(len(stored)).tolist():
             name, piece = stored[i]
-            ids = ids_of_columns(columns_of(flatten(piece)))
+            ids = ids_of_columns(columns_of(merge_tracks(piece)))
             if len(ids):
                 chunks.append(Chunk(name, ids))
         ids_rows, names, left = glue(chunks, settings.seq_len)
@@ -254,10 +254,10 @@ def pair_ids(pair: Pair) -> list[tuple[IntArray, IntArray]]:
     """
     made = label_of(pair)
     score, onset = pair.score, np.rint(pair.score.onset_ms).astype(np.int64)
-    pedal = flatten(pair.score.piece)
+    pedal = merge_tracks(pair.score.piece)
     offset = np.rint(pair.score.onset_ms + pair.score.duration_ms).astype(np.int64)
     pitch = score.pitch.astype(np.int64)
-    written = FlatNotes(
+    written = MergedNotes(
         onset,
         np.maximum(offset, onset + 1),
         pitch,
@@ -265,7 +265,7 @@ def pair_ids(pair: Pair) -> list[tuple[IntArray, IntArray]]:
         pedal.pedal_ms,
         pedal.pedal_value,
     )
-    played = FlatNotes(
+    played = MergedNotes(
         made.onset_ms,
         made.onset_ms + made.duration_ms,
         pitch,

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import UsageError
-from arietta.models.aria import native
-from arietta.models.aria import openvino as backends
+from arietta.models.aria import native, openvino
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.native import NativeBackend
 from arietta.models.aria.openvino import OpenVinoBackend
 from arietta.models.aria.protocol import Backend
 from arietta.models.executors import cpu_backend
+from arietta.models.kernel.packing import Precision
 
 CONFIG = AriaConfig(d_model=64, n_heads=4, n_layers=3, vocab_size=333, max_seq_len=256)
 needs_kernel = pytest.mark.skipif(native.library() is None, reason="needs the compiled kernel")
@@ -170,7 +170,7 @@ def test_conditions(backend: Backend) -> None:
 
 
 def test_dead_slots_are_cleared_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_DEAD_SLOTS", 8)
+    monkeypatch.setattr(openvino, "_DEAD_SLOTS", 8)
     model = OpenVinoBackend(CHECKPOINT, "f32")
     session = model.new_session(2)
     whole = model.new_session(2).append(IDS[:2])
@@ -257,7 +257,7 @@ def test_what_is_not_asked_for_is_not_missed(
 @needs_kernel
 @pytest.mark.parametrize(("width", "heads"), [(32, 2), (64, 2), (128, 2), (256, 2), (96, 6)])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_other_widths(width: int, heads: int, precision: backends.Precision) -> None:
+def test_other_widths(width: int, heads: int, precision: Precision) -> None:
     config = AriaConfig(d_model=width, n_heads=heads, n_layers=2, vocab_size=70, ff_mult=3)
     checkpoint = random_checkpoint(config)
     ids = IDS[:2, :90] % 70

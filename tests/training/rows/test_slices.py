@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.data.shards import PieceRecord, ShardWriter, open_dataset
 from arietta.errors import UsageError
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import BOS, EOS, PAD
-from arietta.training.rows.slices import ViewSettings, ViewStream, sliced, two_slices
+from arietta.training.rows.slices import SlicePairSettings, SlicePairStream, sliced, two_slices
 from tests.training.conftest import some_notes
 
 
@@ -21,7 +21,7 @@ from tests.training.conftest import some_notes
 def test_slices_lie_in_the_piece_and_apart_where_they_can(
     n: int, least: int, more: int, seed: int
 ) -> None:
-    settings = ViewSettings(min_notes=least, max_notes=least + more)
+    settings = SlicePairSettings(min_notes=least, max_notes=least + more)
     (a, b), (c, d) = two_slices(n, settings, np.random.default_rng(seed))
     for start, end in ((a, b), (c, d)):
         assert 0 <= start < end <= n
@@ -32,7 +32,7 @@ def test_slices_lie_in_the_piece_and_apart_where_they_can(
 
 
 def test_every_place_and_order_is_drawn() -> None:
-    settings = ViewSettings(min_notes=3, max_notes=4)
+    settings = SlicePairSettings(min_notes=3, max_notes=4)
     rng = np.random.default_rng(0)
     pairs = {tuple(two_slices(9, settings, rng)) for _ in range(3000)}
     assert {a for (a, _), _ in pairs} == set(range(7))  # first slices begin anywhere
@@ -43,14 +43,16 @@ def test_every_place_and_order_is_drawn() -> None:
 def folder(tmp_path: Path) -> Path:
     with ShardWriter(tmp_path / "set", "grid", rows_per_group=3) as writer:
         for i in range(10):
-            writer.add(Row(f"p{i}", "train", str(i), "made"), some_notes(40 + 40 * i, i))
+            writer.add(PieceRecord(f"p{i}", "train", str(i), "made"), some_notes(40 + 40 * i, i))
     return tmp_path / "set"
 
 
 def test_rows_are_whole_pieces_in_small(folder: Path) -> None:
-    settings = ViewSettings(seq_len=64, min_notes=10, max_notes=30, block_pieces=3, augment=None)
+    settings = SlicePairSettings(
+        seq_len=64, min_notes=10, max_notes=30, block_pieces=3, augment=None
+    )
     dataset = open_dataset(folder)
-    stream = ViewStream(dataset, "train", settings)
+    stream = SlicePairStream(dataset, "train", settings)
     tokenizer = AriaTokenizer("piano")
     seen = []
     for _ in range(10):
@@ -66,7 +68,7 @@ def test_rows_are_whole_pieces_in_small(folder: Path) -> None:
     assert sorted(seen) == [f"p{i}" for i in range(10)]  # one epoch, each piece once
     place = stream.position()
     after = [next(stream) for _ in range(5)]
-    again = ViewStream(dataset, "train", settings)
+    again = SlicePairStream(dataset, "train", settings)
     again.seek(place)
     assert all(np.array_equal(x, next(again)) for x in after)
 
@@ -80,4 +82,4 @@ def test_a_slice_begins_at_zero() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(UsageError, match="ascending"):
-        ViewSettings(min_notes=9, max_notes=8)
+        SlicePairSettings(min_notes=9, max_notes=8)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.data.shards import Dataset, Row, ShardWriter, open_dataset
+from arietta.data.shards import Dataset, PieceRecord, ShardWriter, open_dataset
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, UsageError
 from arietta.midi.piece import Piece
@@ -58,7 +58,7 @@ def make(tmp_path: Path) -> Make:
         folder = tmp_path / f"{split}{len(list(tmp_path.iterdir()))}"
         with ShardWriter(folder, "grid", rows_per_group=rows_per_group, rows_per_shard=6) as writer:
             for i, n in enumerate(lengths):
-                writer.add(Row(f"p{i}", split), notes_of(n, i))
+                writer.add(PieceRecord(f"p{i}", split), notes_of(n, i))
         return open_dataset(folder)
 
     return built
@@ -323,7 +323,7 @@ def test_both_forms_give_the_same_rows(tmp_path: Path) -> None:
                     np.arange(40) * 37 * (i + 1), 500 + i, 40 + np.arange(40), 64 + i,
                     pedal_time_ms=[100, 900], pedal_value=[127, 0],
                 )  # fmt: skip
-                writer.add(Row(str(i), metadata=TAGS), piece)
+                writer.add(PieceRecord(str(i), metadata=TAGS), piece)
     streams = [RowStream(open_dataset(tmp_path / f), "train", PLAIN) for f in ("pieces", "grid")]
     assert take(streams[0], 20) == take(streams[1], 20)
     del rng

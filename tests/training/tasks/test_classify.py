@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import InputError, UsageError
 from arietta.models.aria.checkpoint import load
 from arietta.models.executors import cpu_backend
@@ -37,7 +37,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             notes.pitch[:] = notes.pitch % 12 + {"low": 30, "middle": 60, "high": 90}[label]
             split = "valid" if i % 4 == 3 else "train"
             metadata = {} if i == 40 else {"register": label}
-            writer.add(Row(f"piece-{i}", split, str(i), "made", metadata), notes)
+            writer.add(PieceRecord(f"piece-{i}", split, str(i), "made", metadata), notes)
     return folder
 
 

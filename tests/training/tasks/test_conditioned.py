@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from arietta.data.shards import Row, ShardWriter, open_dataset
+from arietta.data.shards import PieceRecord, ShardWriter, open_dataset
 from arietta.errors import UsageError
 from arietta.models.aria.checkpoint import load
 from arietta.tokenizers.vocabulary import BOS, EOS, PAD, TIME, vocabulary
@@ -39,7 +39,8 @@ def registers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             notes = some_notes(60, i)
             notes.pitch[:] = (30 if i % 2 else 80) + notes.pitch % 12
             writer.add(
-                Row(f"piece-{i}", "valid" if i >= PIECES - 4 else "train", str(i), "made"), notes
+                PieceRecord(f"piece-{i}", "valid" if i >= PIECES - 4 else "train", str(i), "made"),
+                notes,
             )
             vector = np.array([i % 2, 1 - i % 2, 0.1 * i, 1], np.float32)
             collection.entries[f"piece-{i}"] = Entry(

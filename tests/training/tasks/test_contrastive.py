@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import UsageError
 from arietta.models.aria.checkpoint import load
 from arietta.training.config import Recipe, load_recipes, recipe_from
@@ -29,7 +29,7 @@ def registers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(24):
             notes = some_notes(60, i)
             notes.pitch[:] = 24 + 3 * i + notes.pitch % 3
-            writer.add(Row(f"piece-{i}", "train", str(i), "made"), notes)
+            writer.add(PieceRecord(f"piece-{i}", "train", str(i), "made"), notes)
     return folder
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.data.pairs import Pair, write_pairs
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import CheckpointError, InputError, UsageError
 from arietta.evaluation.rendering import correlation
 from arietta.midi.piece import Piece
@@ -32,8 +32,8 @@ from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.performer import PerformerPlayer
 from arietta.training.config import Recipe, recipe_from
 from arietta.training.loop import train
-from arietta.training.tasks.performer import PerformTask
-from arietta.training.tasks.performer_targets import heard_targets, reading_of, score_targets
+from arietta.training.tasks.performer import PerformerTask
+from arietta.training.tasks.performer_targets import reading_of, recording_targets, score_targets
 from tests.notation.scores import score_of, scores
 from tests.training.conftest import some_notes
 from tests.training.test_loop import column
@@ -136,7 +136,7 @@ def test_a_run_learns_and_goes_on_to_the_same_bits(pairs: Path, tmp_path: Path) 
 
 
 def test_nothing_of_the_test_pieces_is_learned_from(pairs: Path) -> None:
-    task = PerformTask(recipe(), pairs)
+    task = PerformerTask(recipe(), pairs)
     stream = task.stream("train", 0, 0, 1)
     seen = set()
     for _ in range(60):
@@ -153,7 +153,7 @@ def performances(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(10):
             notes = some_notes(150, i)
             notes.velocity[:] = 3 + (notes.pitch.astype(int) - 55) // 4
-            writer.add(Row(f"h{i}", "valid" if i > 7 else "train", str(i), "made"), notes)
+            writer.add(PieceRecord(f"h{i}", "valid" if i > 7 else "train", str(i), "made"), notes)
     return folder
 
 
@@ -174,21 +174,21 @@ def test_performances_alone_teach_loudness(performances: Path, pairs: Path, tmp_
     )
     assert with_first > without + 0.1  # high notes are loud in the pairs as well
     with pytest.raises(UsageError, match="a model of its own kind"):
-        PerformTask(
+        PerformerTask(
             recipe(init=str(model.path.parent), model={**SMALL.to_dict(), "n_layers": 1}), pairs
         )
 
 
 def test_notation_is_hidden_where_there_is_no_score() -> None:
     notes = some_notes(100, 3)
-    target = heard_targets("x", notes)
+    target = recording_targets("x", notes)
     assert target is not None and len(target.features) == len(target.score)
     named = dict(zip(FEATURES, target.features.T, strict=True))
     for name in ("right hand", "on the bar", "tempo", "velocity", "length"):
         assert not named[name].any()
     assert named["chord size"].any() and named["pitch"].std() > 0
     assert not target.takes[:, 1:].any() and target.takes[:, 0].all()
-    assert heard_targets("short", some_notes(5, 1)) is None
+    assert recording_targets("short", some_notes(5, 1)) is None
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_models_answer_together(player: PerformerPlayer, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="of one size"):
         join([*folders, tmp_path / "odd"], tmp_path / "no", name="no")
     with pytest.raises(UsageError, match="one by one"):
-        PerformTask(recipe(init=str(both.path.parent), model=None), tmp_path / "pairs")
+        PerformerTask(recipe(init=str(both.path.parent), model=None), tmp_path / "pairs")
 
 
 @settings(max_examples=40, deadline=None)
@@ -296,7 +296,7 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
 
 def test_what_cannot_be_learned_from(pairs: Path) -> None:
     with pytest.raises(InputError, match="no pair to learn from"):
-        PerformTask(recipe(perform={"where": {"composer": "nobody"}}), pairs)
+        PerformerTask(recipe(perform={"where": {"composer": "nobody"}}), pairs)
     with pytest.raises(UsageError, match=f"has to be {len(FEATURES)}"):
-        PerformTask(recipe(model={**SMALL.to_dict(), "n_features": 3}), pairs)
+        PerformerTask(recipe(model={**SMALL.to_dict(), "n_features": 3}), pairs)
     assert len(OUTPUTS) == 8
