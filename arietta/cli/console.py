@@ -81,7 +81,7 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-class Progress:
+class ProgressLine:
     """One line on stderr that is written over; where stderr is no terminal, a line now and then.
 
     Args:
@@ -96,7 +96,7 @@ class Progress:
         self._next = time.monotonic() + (0 if self._terminal else self._PLAIN_S)
         self._shown = 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(

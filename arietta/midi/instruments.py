@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 
 CLASSES = (
     "piano",

@@ -14,18 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import TokenError
 from arietta.midi.instruments import CLASSES, WRITE_PROGRAM
-from arietta.midi.notes import (
-    DRUM_CHANNEL,
-    Int32Array,
-    Piece,
-    Uint8Array,
-    note_table,
-    pedal_table,
-    program_table,
-)
-from arietta.midi.tempo import Compat, IntArray, TempoMap
+from arietta.midi.notes import DRUM_CHANNEL, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import Compat, TempoMap
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocabulary, vocabulary
 
@@ -172,7 +166,7 @@ def header_length(kind: Uint8Array) -> int:
 
 
 def decode_columns(
-    ids: npt.NDArray[np.int64],
+    ids: IntArray,
     vocabulary: Vocabulary,
     tables: IdTables,
     compat: Compat | None = None,

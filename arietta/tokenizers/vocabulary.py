@@ -17,8 +17,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import TokenError, UsageError
-from arietta.midi.notes import Int32Array, Uint8Array
 from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
 
@@ -378,7 +378,7 @@ def id_map(source: str, target: str) -> Int32Array:
     return table
 
 
-def as_ids(ids: npt.ArrayLike | Sequence[int]) -> npt.NDArray[np.int64]:
+def as_ids(ids: npt.ArrayLike | Sequence[int]) -> IntArray:
     """Ids as a one-dimensional int64 array.
 
     Raises:

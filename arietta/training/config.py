@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from arietta.data.augment import Ranges
-from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
-from arietta.inference.classification import VOTES
-from arietta.models.config import PRESETS, AriaConfig
-from arietta.models.performer_config import PerformerConfig
-from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
+from arietta.models.aria.config import PRESETS, AriaConfig
+from arietta.models.performer.config import PerformerConfig
+from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
+from arietta.training.rows.augment import Ranges
+from arietta.training.rows.stream import Mode
+from arietta.vectors.classification import VOTES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _T = TypeVar("_T")
@@ -53,7 +53,7 @@ class Data:
     """What rows are made of.
 
     Attributes:
-        mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.data.loader``.
+        mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.training.rows.stream``.
         tag_share: share of rows that show composer, form and genre where they are known.
         augment: ranges of the random changes; None for none.
         jitter_ms: standard deviation of the change of inter-onset times.

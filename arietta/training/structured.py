@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from arietta.models.aria import AriaDecoder
-from arietta.models.clock import BEFORE, MAX_WAIT, WAIT_ROWS
-from arietta.models.config import AriaConfig
+from arietta.models.aria.clock import BEFORE, MAX_WAIT, WAIT_ROWS
+from arietta.models.aria.config import AriaConfig
+from arietta.models.aria.torch_module import AriaDecoder
 from arietta.tokenizers.vocabulary import CONTROL_LEVELS, Vocabulary, vocabulary
 
 KNOT_STEPS = (5, 20, 100)
