@@ -12,13 +12,12 @@ has the wait o - c, clipped at ``MAX_WAIT``; one before the cursor has a row of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from arietta.arrays import AnyIntArray, BoolArray, Float32Array, IntArray
+from arietta.arrays import AnyIntArray, BoolArray, IntArray
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import BOS, TIME, vocabulary
 
@@ -141,7 +140,7 @@ class RowClocks:
             Rows of the wait table (B, T), -1 where there is no onset; cursors (B, T) after each id.
         """
         rows, tokens = ids.shape
-        end = int(lengths.max()) + tokens
+        end = int(lengths.max(initial=0)) + tokens
         if end > self._cursors.shape[1]:
             more = np.zeros((rows, max(end, 2 * self._cursors.shape[1])), np.int64)
             more[:, : self._cursors.shape[1]] = self._cursors
@@ -161,77 +160,5 @@ class RowClocks:
         self._cursors = self._cursors[index]
 
 
-NEXT_OTHER, NEXT_ONSET, NEXT_DURATION = range(3)
-STATE_EXTRA = 2
-"""Numbers behind a hidden state that the head of a model with waits takes as well: the cursor, and
-which kind comes next."""
 IMPOSSIBLE = np.float32(-1e9)
 """Logit of a token of a kind that cannot come next."""
-
-
-class ClockedHead:
-    """Works the clock into the logits of a model with waits.
-
-    States are hidden states (N, D) with ``STATE_EXTRA`` columns behind them.
-
-    Args:
-        name: of the vocabulary.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.clock = clock_of(name)
-
-    def states(self, hidden: Float32Array, ids: AnyIntArray, cursors: IntArray) -> Float32Array:
-        """Hidden states (B, T, D) of ids (B, T) with what the head needs besides behind them."""
-        clock = self.clock
-        note = (ids >= clock.note_start) & (ids < clock.dur_start)
-        onset = (ids >= clock.onset_start) & (ids < clock.onset_end)
-        kind = np.where(note, NEXT_ONSET, np.where(onset, NEXT_DURATION, NEXT_OTHER))
-        extra = np.stack((cursors, kind), axis=-1).astype(np.float32)
-        return np.concatenate((hidden, extra), axis=-1)
-
-    def logits(
-        self,
-        states: Float32Array,
-        ranges: Sequence[tuple[int, int]],
-        head: Callable[[Float32Array], Float32Array],
-        waits: Callable[[Float32Array], Float32Array],
-    ) -> Float32Array:
-        """Logits (N, sum of the widths of ranges) of states (N, D + 2).
-
-        Args:
-            states: see ``states``.
-            ranges: half-open ranges of ids.
-            head: hidden states (N, D) -> the plain logits of the ranges.
-            waits: hidden states (M, D) -> logits (M, ``WAIT_ROWS``) of waits.
-        """
-        clock = self.clock
-        width = states.shape[1] - STATE_EXTRA
-        hidden = np.ascontiguousarray(states[:, :width])
-        kind = states[:, -1].astype(np.int64)
-        logits = head(hidden)
-        timed = np.flatnonzero(kind == NEXT_ONSET)
-        shift: Float32Array | None = None
-        at = 0
-        for low, high in ranges:
-            for first, last, belongs in (
-                (0, clock.dur_start, NEXT_OTHER),
-                (clock.dur_start, clock.onset_start, NEXT_DURATION),
-                (clock.onset_start, clock.onset_end, NEXT_ONSET),
-                (clock.onset_end, clock.size, NEXT_OTHER),
-            ):
-                start, end = max(low, first), min(high, last)
-                if start >= end:
-                    continue
-                columns = slice(at + start - low, at + end - low)
-                if belongs == NEXT_ONSET and len(timed):
-                    if shift is None:
-                        shift = waits(hidden if len(timed) == len(hidden) else hidden[timed])
-                    steps = np.arange(start, end) - clock.onset_start
-                    rows = wait_rows(steps, states[timed, width, None].astype(np.int64))
-                    logits[timed, columns] += np.take_along_axis(shift, rows, axis=1)
-                other = kind != belongs
-                if other.any():
-                    logits[other, columns] = IMPOSSIBLE
-            at += high - low
-        return logits

@@ -180,7 +180,7 @@ class AriaTrunk(nn.Module):
             hidden (B, T, D), one longer with ``first``; keys and values.
         """
         x = self.tok_embeddings(ids)
-        if self.clock is not None:
+        if self.clock is not None and ids.shape[1]:
             waits = self.waits(ids) if waits is None else waits
             shown = self.wait_embeddings(waits.clamp(min=0))
             x = x + torch.where((waits >= 0)[..., None], shown, 0.0)

@@ -1,5 +1,7 @@
 """Waits: the clock of ids, relative time in the model, the loss by kind, shared features."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import CheckpointError
-from arietta.models.aria import torch_module
+from arietta.models.aria import native, torch_module
 from arietta.models.aria.clock import (
     BEFORE,
     IMPOSSIBLE,
     MAX_WAIT,
-    ClockedHead,
     RowClocks,
     clock_of,
     wait_rows,
 )
 from arietta.models.aria.config import PRESETS, AriaConfig
+from arietta.models.aria.openvino import OpenVinoBackend
+from arietta.models.aria.protocol import Backend
+from arietta.models.aria.torch_executor import TorchBackend
 from arietta.models.aria.torch_module import AriaDecoder, cursors, initialise
+from arietta.models.aria.waits import ClockedHead
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import BOS, PAD, TIME
 from arietta.training.loss import NextToken
@@ -258,3 +263,74 @@ def test_config_without_waits_is_written_as_before() -> None:
 def test_config_refuses_a_vocabulary_of_another_size() -> None:
     with pytest.raises(CheckpointError, match="piano-fill"):
         AriaConfig(d_model=32, n_heads=2, n_layers=1, vocab_size=2565, waits=NAME)
+
+
+class Weights:
+    """What an executor reads of a checkpoint."""
+
+    def __init__(self, model: AriaDecoder) -> None:
+        self.config = model.config
+        self.tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def executors(model: AriaDecoder) -> list[Backend]:
+    found: list[Backend] = [
+        OpenVinoBackend(Weights(model), "f32"),
+        TorchBackend(Weights(model), "cpu"),
+    ]
+    if native.supports(model.config, "int8"):
+        found.append(native.NativeBackend(Weights(model), "int8"))
+    return found
+
+
+@torch.no_grad()
+def test_every_executor_gives_the_logits_of_torch() -> None:
+    model = decoder()
+    ids = np.stack([music(np.random.default_rng(40 + row), 150) for row in range(3)])
+    expected = model(torch.from_numpy(ids)).numpy()
+    possible = expected > IMPOSSIBLE / 2
+    for backend in executors(model):
+        exact = not isinstance(backend, native.NativeBackend)
+        session = backend.new_session(3)
+        first = session.append(ids[:, :100])
+        # Ragged: some rows are given less, and all are rewound and go on.
+        session.append(ids[:, 100:], counts=np.array([50, 3, 20]))
+        session.rewind(np.array([100, 90, 100]))
+        session.append(ids[:, 90:], counts=np.array([0, 10, 0]))
+        session.fork(np.array([2, 0, 1]))
+        rest = session.append(ids[[2, 0, 1], 100:])[[1, 2, 0]]
+        states = np.concatenate((first, rest), axis=1).reshape(450, -1)
+        wanted = expected.reshape(450, -1)
+        spread = np.abs(expected[possible]).mean()
+        for ranges in (None, ((CLOCK.onset_start, CLOCK.onset_end),), ((0, 5), (700, 2200))):
+            found = session.head(states, ranges)
+            columns = [wanted[:, a:b] for a, b in ranges or ((0, CLOCK.size),)]
+            difference = np.abs(found - np.concatenate(columns, axis=1))
+            assert difference.max() < (1e-4 if exact else spread), type(backend)
+            assert difference.mean() < (1e-5 if exact else 0.03 * spread), type(backend)
+
+
+@torch.no_grad()
+def test_the_last_state_is_that_of_the_last_token_that_counts() -> None:
+    model = decoder()
+    ids = np.stack([music(np.random.default_rng(60 + row), 40) for row in range(2)])
+    for backend in executors(model):
+        whole = backend.new_session(2).append(ids)
+        last = backend.new_session(2).append(ids, last=True, counts=np.array([40, 17]))
+        np.testing.assert_allclose(last, np.stack((whole[0, 39], whole[1, 16])), atol=1e-5)
+
+
+@torch.no_grad()
+def test_waits_and_a_condition_go_together() -> None:
+    config = replace(CONFIG, conditioned=True, embedding_size=8)
+    model = AriaDecoder(config)
+    initialise(model, 1)
+    ids = music(np.random.default_rng(2), 61)[None]
+    vector = np.linspace(-1, 1, 8, dtype=np.float32)
+    expected = model.eval()(torch.from_numpy(ids), torch.from_numpy(vector)[None]).numpy()[0]
+    for backend in executors(model):
+        session = backend.new_session(1)
+        session.condition(vector)
+        found = session.head(session.append(ids[:, :-1])[0])
+        exact = not isinstance(backend, native.NativeBackend)
+        np.testing.assert_allclose(found, expected, atol=1e-4 if exact else 0.3)
