@@ -18,6 +18,7 @@ from arietta.models.kernel.packing import Precision
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls, apply_controls
+from arietta.rendering.obey import at_tempo, obey, says_tempo
 from arietta.rendering.pianist import PianistPlayer
 from arietta.rendering.players import Player, Report, Stop, Take
 from arietta.rendering.rules import RuleRenderer, Strengths
@@ -121,6 +122,7 @@ def render(
     *,
     variations: Sequence[int] = (0,),
     controls: Controls | None = None,
+    tempo: str | float = "written",
     report: Report | None = None,
     stop: Stop | None = None,
 ) -> list[Rendering]:
@@ -131,11 +133,13 @@ def render(
         player: who plays.
         variations: numbers of the takes wanted.
         controls: how much of the performance to take; all of it by default.
+        tempo: ``written`` keeps the tempo that the score gives, ``free`` leaves it to the player,
+            a number is in quarters a minute, for the beginning.
         report, stop: see ``Player.takes``.
 
     Raises:
         InputError: the score has no notes for a piano.
-        UsageError: a control names something the score does not have.
+        UsageError: a control names something the score does not have, or there is no such tempo.
     """
     from arietta._version import __version__
 
@@ -143,18 +147,31 @@ def render(
         raise UsageError("--variations must be at least 1")
     rows = score if isinstance(score, ScoreNotes) else ScoreNotes.from_piece(score)
     controls = controls or Controls()
+    if isinstance(tempo, str) and tempo not in ("written", "free"):
+        raise UsageError(f"--tempo {tempo!r}: give written, free or quarters a minute")
+    if not isinstance(tempo, str):
+        rows = at_tempo(rows, tempo)
+    keep = tempo != "free" and says_tempo(rows)
     apply_controls(rows, deadpan(rows), controls)  # refuses what cannot be done before the work
     made = player.takes(rows, variations, report=report, stop=stop)
-    asked = {} if controls == Controls() else {"controls": _plain(controls)}
+    asked: dict[str, Any] = {} if controls == Controls() else {"controls": _plain(controls)}
+    if tempo != "written":
+        asked["tempo"] = tempo
     return [
         Rendering(
             rows,
-            apply_controls(rows, take.performed, controls),
+            apply_controls(rows, _obeyed(rows, take, keep), controls),
             take.rows,
             {"arietta": __version__, **player.provenance, "variation": number, **asked},
         )
         for number, take in zip(variations, made, strict=True)
     ]
+
+
+def _obeyed(rows: ScoreNotes, take: Take, keep_tempo: bool) -> PerformedNotes:
+    """A take under the marks; the end of one that was stopped is as written already."""
+    whole = take.rows == len(rows)
+    return obey(rows, take.performed, keep_tempo=keep_tempo) if whole else take.performed
 
 
 def open_player(
