@@ -32,8 +32,8 @@ _MAX_BARS = 100_000
 class ScoreNotes:
     """The keys a score asks for, sorted by onset, then pitch; one key stroke a row.
 
-    Drums are left out; a pitch that several voices ask for at one tick is struck once, as long
-    and as loud as the most demanding of them; a key that is struck again while it is held is
+    Drums are not among them; a pitch that several voices ask for at one tick is struck once, as
+    long and as loud as the most demanding of them; a key that is struck again while it is held is
     released there.
 
     Attributes:
@@ -176,7 +176,7 @@ class ScoreNotes:
         sheet = piece if isinstance(piece, SheetMusic) else None
         remarks = list(sheet.remarks) if sheet is not None else []
         if len(keys) < len(notes):
-            remarks.append(f"{len(notes) - len(keys)} drum notes left out")
+            remarks.append(f"{len(notes) - len(keys)} drum notes are not performed")
         programs = np.unique(piece.programs.program[piece.programs.channel != DRUM_CHANNEL])
         if len(programs) > 1:
             remarks.append(f"{len(programs)} instruments, all played on the piano")

@@ -85,12 +85,15 @@ class Rendering:
         """Whether every row was performed."""
         return self.rows == len(self.score)
 
-    def piece(self, *, editable: bool = False) -> Piece:
-        """The performance: 1 tick = 1 ms, or on the beats and bars of the score."""
-        if editable:
+    def piece(self, *, editable: bool = False, snap: bool = False) -> Piece:
+        """The performance: 1 tick = 1 ms, or on the beats and bars of the score.
+
+        ``snap`` puts every note of the editable form on the grid.
+        """
+        if editable or snap:
             from arietta.rendering import tempo_map
 
-            return tempo_map.editable(self.score, self.performed).piece
+            return tempo_map.editable(self.score, self.performed, snap=snap).piece
         return self.performed.to_piece(self.score)
 
     def to_bytes(self, *, editable: bool = False) -> bytes:
@@ -100,7 +103,12 @@ class Rendering:
         return write_midi(self.piece(editable=editable), extra_text=[self._text])
 
     def save(
-        self, path: str | PathLike[str], *, editable: bool = False, force: bool = False
+        self,
+        path: str | PathLike[str],
+        *,
+        editable: bool = False,
+        snap: bool = False,
+        force: bool = False,
     ) -> None:
         """Write a standard MIDI file with the provenance in a text event.
 
@@ -109,7 +117,8 @@ class Rendering:
         """
         from arietta.midi.writer import save_midi
 
-        save_midi(self.piece(editable=editable), path, force=force, extra_text=[self._text])
+        piece = self.piece(editable=editable, snap=snap)
+        save_midi(piece, path, force=force, extra_text=[self._text])
 
     @property
     def _text(self) -> str:
