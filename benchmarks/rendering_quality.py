@@ -6,7 +6,9 @@ TESTSET holds ``score/P.mid`` and ``human/P-K.mid`` as the Pianist Transformer p
 ``performance/`` its own renderings. PAIRS is what ``arietta data pairs`` makes of the ASAP
 alignments. The table has the score as it stands, every model, the published renderings and people
 among themselves; beside the anchor figures that the public script and an independent measurement
-gave, it says how far ours are from them. The tempo map is measured on the published renderings.
+gave, it says how far ours are from them. Sizes (error of log tempo beside a metronome's, swing and
+voicing beside people's) and how much two takes of one system differ stand beside that; give
+``--variations 2`` for the latter. The tempo map is measured on the published renderings.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ def main() -> None:
     for name, system in figures["systems"].items():
         aligned = {key: system["aligned"][key] for key in ("velocity", "tempo", "articulation")}
         print(f"{name:16} {system['distinct']['overall']} {aligned}")
+        print(f"{'':16} {system.get('sizes')} between takes {system.get('between_takes')}")
     for name, row in figures["anchors"].items():
         print(f"{name:32} {row}")
     print(figures["tempo_map"])
@@ -93,7 +96,7 @@ def main() -> None:
 
 def tempo_map_errors(testset: Path) -> dict[str, Any]:
     """Onset error of the editable form of every published rendering, as read back from bytes."""
-    worst, on_grid = {}, {}
+    worst, on_grid, uneven = {}, {}, {}
     for path in sorted((testset / "performance").glob("*.mid"), key=lambda p: int(p.stem)):
         score = ScoreNotes.from_piece(read_note_ons(testset / "score" / path.name))
         piece = read_note_ons(path)
@@ -105,10 +108,13 @@ def tempo_map_errors(testset: Path) -> dict[str, Any]:
         assert np.array_equal(score.pitch[wanted], again.pitch[got])
         worst[path.stem] = float(np.abs(again.onset_ms[got] - played.onset_ms[wanted]).max())
         on_grid[path.stem] = float(result.on_grid.mean())
+        change = np.abs(np.diff(np.log(result.piece.tempo.us_per_quarter.astype(float))))
+        uneven[path.stem] = float(np.mean(change > np.log(1.5))) if len(change) else 0.0
     return {
         "pieces": len(worst),
         "worst_ms": max(worst.values()),
         "median_worst_ms": float(np.median(list(worst.values()))),
+        "uneven_neighbours": max(uneven.values()),
         "notes_on_grid": float(np.mean(list(on_grid.values()))),
         "worst_ms_by_piece": worst,
     }

@@ -35,6 +35,7 @@ _EPSILON = 1e-10
 MIN_GAP_MS = 5.0
 """Chords that are played closer together say nothing about the tempo."""
 
+_SWING_QUARTERS = 4.0
 _CONSTANT = 1e-6
 _MIN_NOTES = 10  # a correlation of fewer means nothing
 _MAX_HUMAN_PAIRS = 25  # of one piece, so that the piece with sixteen takes is not half the sum
@@ -162,6 +163,81 @@ def correlation(x: FloatArray, y: FloatArray) -> float:
     if x.std() < _CONSTANT:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
+
+
+class Size(NamedTuple):
+    """How large the liberties of a performance are; NaN where there is nothing to measure.
+
+    Attributes:
+        tempo: standard deviation of the logarithm of local tempo around its mean.
+        swing: the same of its means over four quarters.
+        voicing: velocity steps of the top key over the mean of the other keys of a chord.
+    """
+
+    tempo: float
+    swing: float
+    voicing: float
+
+
+def size(score: ScoreNotes, played: Played) -> Size:
+    """The liberties of one performance."""
+    tempo = local_tempo(score.onset_tick, played)
+    quarter = score.chord_tick[:-1] / score.division
+    known = np.isfinite(tempo)
+    if np.count_nonzero(known) < _MIN_NOTES:
+        return Size(np.nan, np.nan, np.nan)
+    window = (quarter[known] // _SWING_QUARTERS).astype(np.int64)
+    length = np.diff(score.chord_tick)[known].astype(np.float64)
+    weight = np.bincount(window, length)
+    means = np.bincount(window, tempo[known] * length)[weight > 0] / weight[weight > 0]
+    return Size(float(tempo[known].std()), float(means.std()), _voicing(score, played))
+
+
+def local_tempo(onset_tick: npt.ArrayLike, played: Played) -> FloatArray:
+    """(k - 1,) logarithm of time per tick between the chords of a score, NaN where not known."""
+    chord_tick, chord = np.unique(np.asarray(onset_tick), return_inverse=True)
+    there = np.isfinite(played.onset_ms)
+    k = len(chord_tick)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        onset = np.bincount(chord[there], played.onset_ms[there], k)
+        onset = onset / np.bincount(chord[there], minlength=k)
+        gap = np.diff(onset)
+        gap[~(gap > MIN_GAP_MS)] = np.nan
+        found: FloatArray = np.log(gap / np.diff(chord_tick))
+    return found
+
+
+def tempo_error(score: ScoreNotes, one: Played, other: Played) -> tuple[float, float]:
+    """Root mean square difference of log tempo around its mean, and that of a metronome."""
+    a, b = (local_tempo(score.onset_tick, played) for played in (one, other))
+    known = np.isfinite(a) & np.isfinite(b)
+    if np.count_nonzero(known) < _MIN_NOTES:
+        return np.nan, np.nan
+    a, b = a[known] - a[known].mean(), b[known] - b[known].mean()
+    return float(np.sqrt(np.mean((a - b) ** 2))), float(b.std())
+
+
+def _voicing(score: ScoreNotes, played: Played) -> float:
+    known = np.flatnonzero(np.isfinite(played.velocity))
+    chord, velocity = score.chord[known], played.velocity[known]
+    if not len(known):
+        return float("nan")
+    last = np.append(np.flatnonzero(np.diff(chord)), len(chord) - 1)
+    count = np.bincount(chord)[chord[last]]
+    total = np.bincount(chord, velocity)[chord[last]]
+    several = count > 1
+    top = velocity[last][several]
+    rest = (total[several] - top) / (count[several] - 1)
+    return float(np.mean(top - rest)) if several.any() else float("nan")
+
+
+def short_pedals(performed: PerformedNotes) -> float:
+    """Share of the times that the pedal is down that last under a tenth of a second."""
+    down = performed.pedal_value >= 64
+    change = np.flatnonzero(np.diff(down, prepend=False))
+    times = performed.pedal_ms[change]
+    lasts = np.diff(times)[down[change][:-1]] if len(times) > 1 else np.zeros(0)
+    return float(np.mean(lasts < 100.0)) if len(lasts) else float("nan")
 
 
 def played_rows(score: ScoreNotes, performed: PerformedNotes) -> Played:
@@ -324,7 +400,61 @@ def evaluate(
         for piece in here
     }
     figures["aligned"], figures["by_piece"] = _mean_by_piece(by_piece)
+    figures["sizes"] = sizes(here, rendered)
+    figures["between_takes"] = between_takes(here, rendered)
     return figures
+
+
+def sizes(
+    pieces: Sequence[TestPiece], rendered: Mapping[str, Sequence[Rendering]]
+) -> dict[str, float | None]:
+    """How large a system's liberties are beside people's: medians over pieces.
+
+    Returns:
+        ``tempo_error`` and ``metronome_error``: see ``tempo_error``, mean over takes;
+        ``tempo_ratio`` and ``swing_ratio``: spread over the mean of people's; ``voicing`` and
+        ``human_voicing`` in velocity steps.
+    """
+    rows: list[list[float]] = []
+    for piece in pieces:
+        ours = [one.played for one in rendered[piece.name] if one.played is not None]
+        people = [take.played for take in piece.distinct() if take.played is not None]
+        if not ours or not people:
+            continue
+        errors = [tempo_error(piece.score, one, take) for one in ours for take in people]
+        mine = np.array([size(piece.score, one) for one in ours])
+        theirs = np.array([size(piece.score, take) for take in people])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = mine.mean(axis=0) / theirs.mean(axis=0)
+        rows.append(
+            [
+                *np.mean(errors, axis=0).tolist(),
+                float(ratio[0]),
+                float(ratio[1]),
+                float(mine[:, 2].mean()),
+                float(theirs[:, 2].mean()),
+            ]
+        )
+    names = ("tempo_error", "metronome_error", "tempo_ratio", "swing_ratio", "voicing")
+    columns = zip((*names, "human_voicing"), np.array(rows).reshape(-1, 6).T, strict=True)
+    return {
+        name: _or_none(float(np.nanmedian(column))) if np.isfinite(column).any() else None
+        for name, column in columns
+    }
+
+
+def between_takes(
+    pieces: Sequence[TestPiece], rendered: Mapping[str, Sequence[Rendering]]
+) -> dict[str, Any]:
+    """How alike two takes of one system are, as ``aligned`` of ``evaluate``."""
+    by_piece = {
+        piece.name: [
+            agreement(piece.score.onset_tick, a, b)
+            for a, b in combinations([r.played for r in rendered[piece.name] if r.played], 2)
+        ]
+        for piece in pieces
+    }
+    return _mean_by_piece(by_piece)[0]
 
 
 _WEIGHTS: dict[str, Callable[[TestPiece], Sequence[HumanTake]]] = {

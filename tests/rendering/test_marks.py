@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from arietta.errors import UsageError
+from arietta.evaluation.rendering import agreement, played_rows, short_pedals, size
 from arietta.notation.reader import read_score
 from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.blocks import BlockSettings
@@ -167,3 +168,14 @@ def test_tempi_that_nobody_plays_are_refused() -> None:
     for tempo in (1.0, 10_000.0, "fast"):
         with pytest.raises(UsageError, match="--tempo"):
             render(score, open_player("rules"), tempo=tempo)
+
+
+def test_takes_differ_and_the_tune_does_not_shout(prompts_dir: Path) -> None:
+    score = ScoreNotes.from_piece(read_score(prompts_dir / "waltz.mid"))
+    takes = render(score, player_of("performer", 5), variations=range(3))
+    played_notes = [played_rows(score, take.performed) for take in takes]
+    for a, b in ((0, 1), (1, 2)):
+        alike = agreement(score.onset_tick, played_notes[a], played_notes[b])
+        assert 0.3 < alike.velocity < 0.95 and 0.2 < alike.tempo < 0.97
+    assert size(score, played_notes[0]).voicing <= 20
+    assert short_pedals(takes[0].performed) <= 0.1

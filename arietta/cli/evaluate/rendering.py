@@ -24,6 +24,7 @@ from arietta.errors import InputError, UsageError
 if TYPE_CHECKING:
     from arietta.evaluation.rendering import Rendering, TestPiece
 
+_SIZES = ("tempo error", "metronome's", "tempo ratio", "swing ratio", "tune above", "people's")
 WRITTEN, HUMANS = "score as is", "human vs human"
 
 
@@ -141,13 +142,13 @@ def _rendered(
 ) -> dict[str, list[Rendering]]:
     from arietta.evaluation.testsets import rendering_of
     from arietta.rendering.blocks import BlockSettings
-    from arietta.rendering.render import open_player
+    from arietta.rendering.render import open_player, render
 
     player = open_player(name, BlockSettings(seed=seed))
     began = time.monotonic()
     rendered: dict[str, list[Rendering]] = {}
     for done, piece in enumerate(pieces, start=1):
-        takes = player.takes(piece.score, range(variations))
+        takes = render(piece.score, player, variations=range(variations))
         rendered[piece.name] = [rendering_of(piece.score, take.performed) for take in takes]
         left = (time.monotonic() - began) / done * (len(pieces) - done)
         progress.show(f"{name}: {done:,} of {len(pieces):,} scores, {clock(left)} left")
@@ -186,6 +187,14 @@ def _print(figures: dict[str, Any]) -> None:
             cells = ["-" if aligned[m] is None else f"{aligned[m]:.3f}" for m in ALIGNED]
             unit = "pairs" if name == HUMANS else "takes"
             table.append([name, *cells, f"{aligned['pieces']} pieces, {aligned['takes']} {unit}"])
+    sizes = [
+        [name, *("-" if value is None else f"{value:.3f}" for value in system["sizes"].values())]
+        for name, system in figures["systems"].items()
+        if any(value is not None for value in system.get("sizes", {}).values())
+    ]
+    if sizes:
+        say()
+        print_table(["Size of liberties", *_SIZES], sizes)
     say()
     if table:
         print_table(["Correlation note by note", *ALIGNED, ""], table)
