@@ -17,7 +17,7 @@ from arietta.data.shards import ShardWriter
 from arietta.data.shards import VectorRecord as DatasetRow
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
-from arietta.midi.piece import Piece
+from arietta.midi.notes import Piece
 from arietta.midi.reader import read
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
