@@ -25,7 +25,7 @@ from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocab
 DRUM_MS = 10
 DRUM_VELOCITY = 60
 PROGRAM_OF_CLASS = {"drum": 0, **dict(zip(CLASSES, WRITE_PROGRAM, strict=True))}
-_HEADER_KINDS = np.zeros(Kind.FOREIGN + 1, np.bool_)
+_HEADER_KINDS = np.zeros(len(Kind), np.bool_)
 _HEADER_KINDS[: Kind.LABEL + 1] = True
 
 
@@ -243,8 +243,10 @@ def decode_columns(
 
 
 # Ids that may stand between events of a body without being part of one.
-_INERT_IN_BODY = np.zeros(Kind.FOREIGN + 1, np.bool_)
-_INERT_IN_BODY[[Kind.EOS, Kind.PAD, Kind.DIM, Kind.TIME, Kind.DELIMITER]] = True
+_INERT_IN_BODY = np.zeros(len(Kind), np.bool_)
+_INERT_IN_BODY[
+    [Kind.EOS, Kind.PAD, Kind.DIM, Kind.TIME, Kind.DELIMITER, Kind.FILL, Kind.CONTROL]
+] = True
 
 
 @dataclass

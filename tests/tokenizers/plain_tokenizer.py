@@ -78,7 +78,7 @@ def pedal_intervals(piece: Piece, channel: int, last_end: int) -> list[tuple[int
 
 def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bool) -> list[int]:
     """Ids with the prefix in ascending order and <E>; [] where no note is left."""
-    merge = vocab.name == "piano"
+    merge = vocab.merge_to_piano
     in_use = [c for c in CLASSES if (c not in IGNORED if merge else c in vocab.classes)]
     programs = list(
         zip(piece.programs.program.tolist(), piece.programs.channel.tolist(), strict=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from arietta.errors import CheckpointError
+from arietta.models.aria.clock import WAIT_ROWS, clock_of
 
 NORM_EPS = 1e-5
 ROPE_BASE = 500_000.0
@@ -28,6 +29,10 @@ class AriaConfig:
         pooling: what a classifier head reads: ``end``, the hidden state at <E> (the paper), or
             ``full``, behind it the mean and the standard deviation of all states.
         resid_dropout: dropout of the last layer's residual branches, linear from 0 over the layers.
+        waits: name of the vocabulary whose clock the model reads: it then embeds the time since the
+            previous onset beside each onset, predicts onsets by that time too, and gives weight
+            only to the kinds of token that may come next (see ``clock.py``). None, as in
+            the published models: none of this.
     """
 
     d_model: int
@@ -41,6 +46,7 @@ class AriaConfig:
     conditioned: bool = False
     pooling: str = "end"
     resid_dropout: float = 0.0
+    waits: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_heads", "n_layers", "vocab_size", "ff_mult", "max_seq_len"):
@@ -57,6 +63,11 @@ class AriaConfig:
             raise CheckpointError("model setting pooling: full is for classifiers")
         if not 0.0 <= self.resid_dropout < 1.0:
             raise CheckpointError("model setting resid_dropout must lie in [0, 1)")
+        if self.waits is not None and clock_of(self.waits).size != self.vocab_size:
+            raise CheckpointError(
+                f"model setting waits names the vocabulary {self.waits} of"
+                f" {clock_of(self.waits).size} ids, the model has {self.vocab_size}"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -105,6 +116,10 @@ class AriaConfig:
         }[self.head]
         assert rows is not None
         shapes[f"{self.head}.weight"] = (rows, self.head_inputs)
+        if self.waits is not None:
+            shapes["model.wait_embeddings.weight"] = (WAIT_ROWS, d)
+            if self.head == "lm_head":
+                shapes["wait_head.weight"] = (WAIT_ROWS, d)
         if self.conditioned:
             shapes["embedding_adapter.weight"] = (d, self.embedding_size or 512)
         return shapes
@@ -120,8 +135,11 @@ class AriaConfig:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a ``config.json``."""
-        return asdict(self)
+        """Plain values for a ``config.json``; what only newer models have is left out without."""
+        values = asdict(self)
+        if self.waits is None:
+            del values["waits"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AriaConfig:

@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from arietta.arrays import AnyIntArray as Ids
 from arietta.arrays import Float32Array as Floats
 from arietta.errors import UsageError
+from arietta.models.aria.clock import WAIT_ROWS
 from arietta.models.aria.config import NORM_EPS, ROPE_BASE, AriaConfig
 from arietta.models.aria.protocol import (
     Ranges,
+    Session,
     adapt_condition,
     check_append,
     check_fork,
     check_rewind,
     check_rows,
 )
+from arietta.models.aria.waits import clocked
 from arietta.models.aria.weights import Source, open_weights
 from arietta.models.kernel.bindings import CHUNK, PAGE, Matrix, address, library
 from arietta.models.kernel.packing import BLOCK_ROWS, Precision, int4_group
@@ -116,6 +119,9 @@ class NativeBackend:
                     values = self.weights.vector(f"model.encode_layers.{i}.{norm}.{kind}")
                     setattr(layer, f"{norm}_{kind}", address(values))
         self._head = self._matrix("head", self.weights.head_rows, config.head_inputs)
+        self._wait_head: Matrix | None = None
+        if "wait_head" in self.weights.arrays:
+            self._wait_head = self._matrix("wait_head", WAIT_ROWS, d)
         self._model = _Model(
             d,
             config.n_heads,
@@ -162,16 +168,24 @@ class NativeBackend:
         """Positions that a row may hold."""
         return self._config.max_seq_len
 
-    def new_session(self, rows: int = 1) -> NativeSession:
+    def new_session(self, rows: int = 1) -> Session:
         """An empty session of B = ``rows``."""
-        return NativeSession(self, rows)
+        return clocked(self._config, NativeSession(self, rows))
 
     def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
         """Head output of hidden states (N, D) for the rows in half-open ranges only."""
         total = self.weights.head_rows
+        return self._products(self._head, total, hidden, ranges or ((0, total),))
+
+    def wait_head(self, hidden: Floats) -> Floats:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        assert self._wait_head is not None
+        return self._products(self._wait_head, WAIT_ROWS, hidden, ((0, WAIT_ROWS),))
+
+    def _products(self, matrix: Matrix, total: int, hidden: Floats, ranges: Ranges) -> Floats:
         hidden = np.ascontiguousarray(hidden, np.float32)
         parts = []
-        for low, high in ((0, total),) if ranges is None else ranges:
+        for low, high in ranges:
             if not 0 <= low < high <= total:
                 raise UsageError(f"head rows {low}..{high} lie outside 0..{total}")
             first, last = low // BLOCK_ROWS, -(-high // BLOCK_ROWS)
@@ -179,7 +193,7 @@ class NativeBackend:
             self._check(
                 self._lib.vnni_product(
                     self._team,
-                    ctypes.byref(self._head),
+                    ctypes.byref(matrix),
                     first,
                     last,
                     len(hidden),
@@ -261,10 +275,17 @@ class NativeSession:
         """(B,) positions that each row holds, the condition's included."""
         return self._lengths.copy()
 
-    def append(self, ids: Ids, *, last: bool = False, counts: Ids | None = None) -> Floats:
-        """Run the next tokens of every row; see ``protocol.Session.append``."""
+    def append(
+        self,
+        ids: Ids,
+        *,
+        last: bool = False,
+        counts: Ids | None = None,
+        waits: NDArray[np.int64] | None = None,
+    ) -> Floats:
+        """Run the next tokens of every row; see ``waits.WaitingSession.append``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
-        x = self._backend.weights.embed(ids)
+        x = self._backend.weights.embed(ids, waits)
         if last and ids.shape[1] > 1:
             return self._run_last(x, count)
         if len(ids) == 1 or ids.shape[1] == 1 or int(count.max()) * len(ids) <= CHUNK:
@@ -281,6 +302,10 @@ class NativeSession:
     def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
         """Head output of hidden states (N, D); see ``protocol.Session.head``."""
         return self._backend.head(hidden, ranges)
+
+    def wait_head(self, hidden: Floats) -> Floats:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        return self._backend.wait_head(hidden)
 
     def fork(self, index: Ids) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +18,16 @@ from arietta.errors import UsageError
 from arietta.models.aria.config import ROPE_BASE, AriaConfig
 from arietta.models.aria.protocol import (
     Ranges,
+    Session,
     adapt_condition,
     check_append,
     check_fork,
     check_rewind,
     check_rows,
 )
+from arietta.models.aria.waits import clocked
 from arietta.models.aria.weights import Source
-from arietta.models.kernel.packing import PRECISIONS, Precision
+from arietta.models.kernel.packing import PRECISIONS, Packed, Precision
 from arietta.models.kernel.rotary import rotary_tables
 from arietta.models.kernel.threads import physical_cores
 
@@ -39,6 +43,8 @@ _DEAD_SLOTS = 128
 """Dead cache slots that are not worth moving the live ones for."""
 _HEAD_GRID = 256
 """Head rows are compiled in multiples of this, so that few distinct slices arise."""
+_WAITS = (-1, -1)
+"""Stands for the head of waits among the spans of the head."""
 _PREFILL_TOKENS = 1024
 """Tokens run at once; bounds the attention mask of a long prompt."""
 
@@ -134,9 +140,10 @@ class OpenVinoBackend:
         nodes = self._compiled.get_runtime_model().get_ops()
         return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
 
-    def new_session(self, rows: int = 1) -> OpenVinoSession:
+    def new_session(self, rows: int = 1) -> Session:
         """An empty session of B = ``rows``."""
-        return OpenVinoSession(self, self._compiled.create_infer_request(), rows)
+        session = OpenVinoSession(self, self._compiled.create_infer_request(), rows)
+        return clocked(self._config, session)
 
     def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D) for the rows in half-open ranges only."""
@@ -144,22 +151,30 @@ class OpenVinoBackend:
         if ranges is None:
             ranges = ((0, total),)
         spans = _head_spans(ranges, total)
-        found = {span: self._run_head(span, hidden) for span in spans}
+        found = {
+            span: self._product(span, partial(self.weights.head, *span), hidden) for span in spans
+        }
         parts = []
         for low, high in ranges:
             span = next(s for s in spans if s[0] <= low and high <= s[1])
             parts.append(found[span][:, low - span[0] : high - span[0]])
         return np.concatenate(parts, axis=1)
 
-    def _run_head(self, span: tuple[int, int], hidden: Float32Array) -> Float32Array:
+    def wait_head(self, hidden: Float32Array) -> Float32Array:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        return self._product(_WAITS, self.weights.wait_head, hidden)
+
+    def _product(
+        self, key: tuple[int, int], matrix: Callable[[], Packed], hidden: Float32Array
+    ) -> Float32Array:
+        """Hidden states times a matrix, which is compiled when it is first needed."""
         with self._head_lock:  # sessions may run in several threads, a request in one
-            request = self._heads.get(span)
+            request = self._heads.get(key)
             if request is None:
                 from arietta.models.aria.graph import head_graph
 
-                graph = head_graph(self.weights.head(*span))
-                compiled = self._core.compile_model(graph, "CPU", self._options)
-                request = self._heads[span] = compiled.create_infer_request()
+                compiled = self._core.compile_model(head_graph(matrix()), "CPU", self._options)
+                request = self._heads[key] = compiled.create_infer_request()
             request.infer({"hidden": hidden}, share_inputs=True, share_outputs=True)
             return np.array(request.get_output_tensor(0).data)
 
@@ -208,15 +223,21 @@ class OpenVinoSession:
         return self._lengths.copy()
 
     def append(
-        self, ids: AnyIntArray, *, last: bool = False, counts: AnyIntArray | None = None
+        self,
+        ids: AnyIntArray,
+        *,
+        last: bool = False,
+        counts: AnyIntArray | None = None,
+        waits: IntArray | None = None,
     ) -> Float32Array:
-        """Run the next tokens of every row; see ``Session.append``."""
+        """Run the next tokens of every row; see ``WaitingSession.append``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         tokens = ids.shape[1]
         pieces = []
         for start in range(0, tokens, _PREFILL_TOKENS):
-            part = ids[:, start : start + _PREFILL_TOKENS]
-            x = self._backend.weights.embed(part)
+            span = slice(start, start + _PREFILL_TOKENS)
+            part = ids[:, span]
+            x = self._backend.weights.embed(part, None if waits is None else waits[:, span])
             pieces.append(self._run(x, np.clip(count - start, 0, part.shape[1])))
         hidden = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
         return hidden[np.arange(self.rows), count - 1] if last else hidden
@@ -224,6 +245,10 @@ class OpenVinoSession:
     def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D); see ``Session.head``."""
         return self._backend.head(hidden, ranges)
+
+    def wait_head(self, hidden: Float32Array) -> Float32Array:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        return self._backend.wait_head(hidden)
 
     def fork(self, index: AnyIntArray) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""

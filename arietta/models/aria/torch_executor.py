@@ -16,6 +16,7 @@ from arietta.errors import CheckpointError, UsageError
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.protocol import (
     Ranges,
+    Session,
     adapt_condition,
     check_append,
     check_fork,
@@ -23,6 +24,7 @@ from arietta.models.aria.protocol import (
     check_rows,
 )
 from arietta.models.aria.torch_module import AriaDecoder, KeyValue
+from arietta.models.aria.waits import clocked
 from arietta.models.aria.weights import Source
 
 _DEAD = 1 << 30
@@ -88,9 +90,15 @@ class TorchBackend:
         """Positions that a row may hold."""
         return self._config.max_seq_len
 
-    def new_session(self, rows: int = 1) -> TorchSession:
+    def new_session(self, rows: int = 1) -> Session:
         """An empty session of B = ``rows``."""
-        return TorchSession(self, rows)
+        return clocked(self._config, TorchSession(self, rows))
+
+    def wait_head(self, hidden: Float32Array) -> Float32Array:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        x = torch.as_tensor(hidden, dtype=self.dtype, device=self.device)
+        with torch.inference_mode():
+            return _to_numpy(x @ self.model.table("wait_head").T)
 
     def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D) for the rows in half-open ranges only."""
@@ -133,12 +141,17 @@ class TorchSession:
         return self._lengths.copy()
 
     def append(
-        self, ids: AnyIntArray, *, last: bool = False, counts: AnyIntArray | None = None
+        self,
+        ids: AnyIntArray,
+        *,
+        last: bool = False,
+        counts: AnyIntArray | None = None,
+        waits: IntArray | None = None,
     ) -> Float32Array:
-        """Run the next tokens of every row; see ``protocol.Session``."""
+        """Run the next tokens of every row; see ``waits.WaitingSession``."""
         ids, count = check_append(self._backend, self._lengths, ids, counts)
         rows = torch.as_tensor(ids.astype(np.int64), device=self._backend.device)
-        hidden = self._run(rows, None, count)
+        hidden = self._run(rows, None, count, waits)
         if not last:
             return _to_numpy(hidden)
         final = torch.as_tensor(np.maximum(count - 1, 0), device=self._backend.device)
@@ -147,6 +160,10 @@ class TorchSession:
     def head(self, hidden: Float32Array, ranges: Ranges | None = None) -> Float32Array:
         """Head output of hidden states (N, D); see ``protocol.Session``."""
         return self._backend.head(hidden, ranges)
+
+    def wait_head(self, hidden: Float32Array) -> Float32Array:
+        """Logits of waits (N, ``WAIT_ROWS``) of hidden states (N, D)."""
+        return self._backend.wait_head(hidden)
 
     def fork(self, index: AnyIntArray) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
@@ -175,7 +192,13 @@ class TorchSession:
         if rows is not None:
             self._slots[~np.asarray(rows, bool), 0] = _DEAD
 
-    def _run(self, ids: Tensor, first: Tensor | None, count: IntArray) -> Tensor:
+    def _run(
+        self,
+        ids: Tensor,
+        first: Tensor | None,
+        count: IntArray,
+        waits: IntArray | None = None,
+    ) -> Tensor:
         """Append tokens (B, T), of which ``count`` per row are real; hidden states (B, T, D)."""
         tokens = ids.shape[1] + (first is not None)
         steps = np.arange(tokens)
@@ -190,7 +213,12 @@ class TorchSession:
         with torch.inference_mode():
             hidden: Tensor
             hidden, self._past = self._backend.model.model(
-                ids, first=first, positions=at, mask=mask, past=self._past
+                ids,
+                first=first,
+                positions=at,
+                mask=mask,
+                past=self._past,
+                waits=None if waits is None else torch.as_tensor(waits, device=ids.device),
             )
         self._slots = slots
         self._lengths = self._lengths + count

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from arietta.arrays import Float32Array
+from arietta.arrays import Float32Array, IntArray
 from arietta.errors import CheckpointError
 from arietta.models.aria.config import AriaConfig
 from arietta.models.kernel.packing import (
@@ -110,11 +110,19 @@ class Weights:
             raise CheckpointError("this model takes no condition vector; use a conditioned one")
         return self.arrays["adapter"]
 
-    def embed(self, ids: NDArray[Any]) -> Float32Array:
-        """Rows of the embedding table: ids (...) -> (..., D)."""
+    def embed(self, ids: NDArray[Any], waits: IntArray | None = None) -> Float32Array:
+        """Rows of the embedding table: ids (...) -> (..., D).
+
+        Args:
+            ids: token ids.
+            waits: (...) rows of the wait table to add, -1 for none.
+        """
         rows: Float32Array = self._table[ids].astype(np.float32)
         if self._table_scale is not None:
             rows *= self._table_scale[ids][..., None]
+        if waits is not None:
+            timed = waits >= 0
+            rows[timed] += self.arrays["wait_embedding"][waits[timed]]
         return rows
 
     def vector(self, name: str) -> Float32Array:
@@ -128,6 +136,10 @@ class Weights:
     def head(self, low: int, high: int) -> Packed:
         """Rows low..high of the head."""
         return self._packed("head", slice(low, high))
+
+    def wait_head(self) -> Packed:
+        """The head of waits of a model that has one."""
+        return self._packed("wait_head", slice(None))
 
     def _packed(self, name: str, rows: slice) -> Packed:
         data = self.arrays[name][rows]
@@ -147,9 +159,8 @@ class Weights:
 
     def matrix_bytes(self) -> int:
         """Bytes of layer matrices and head: what one token has to read."""
-        return sum(
-            x.nbytes for name, x in self.arrays.items() if name.startswith(("layers.", "head"))
-        )
+        matrices = ("layers.", "head", "wait_head")
+        return sum(x.nbytes for name, x in self.arrays.items() if name.startswith(matrices))
 
 
 def open_weights(source: Source, precision: Precision, layout: Layout) -> Weights:
@@ -175,7 +186,8 @@ def make(
     """Name -> array of everything that an executor needs; one tensor of the source at a time.
 
     Names: ``embedding`` (V, D) float16, float32 for f32, or int8 with ``embedding.scale`` (V,);
-    norms under their public names; ``adapter`` (D, E); ``layers.{i}.{part}`` and ``head``, each
+    norms under their public names; ``adapter`` (D, E); ``wait_embedding`` (W, D) float32 and
+    ``wait_head`` of a model with waits; ``layers.{i}.{part}`` and ``head``, each
     with ``.scale`` unless f32. With tiles, gate and up are one matrix ``gate_up``, 16 rows of
     each in turn.
     """
@@ -226,6 +238,11 @@ def make(
         yield public, np.ascontiguousarray(tensors[public], np.float32)
     if config.conditioned:
         yield "adapter", np.array(tensors["embedding_adapter.weight"], np.float32)
+    if config.waits is not None:
+        waits = tensors["model.wait_embeddings.weight"]
+        yield "wait_embedding", np.array(waits, np.float32)
+        if config.head == "lm_head":
+            yield from lay("wait_head", quantised("wait_head.weight"))
     yield from lay("head", quantised(f"{config.head}.weight"))
     release()
 

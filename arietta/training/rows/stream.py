@@ -37,10 +37,18 @@ from arietta.tokenizers.encoding import drawn_dim_offset
 from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.vocabulary import Vocabulary
 from arietta.training.rows.augment import Ranges, augment_columns, jitter_onsets
+from arietta.training.rows.gaps import gap_rows, with_controls
 
 Mode = Literal["packed", "aligned", "separate"]
 # Every vocabulary fits; a block of rows takes half the space.
 Position = dict[str, Any]
+
+
+_SCORE_RANGES = Ranges(tempo=0.35, velocity=3)
+
+
+def _is_score(row: GridRow) -> bool:
+    return row.row.metadata.get("kind") == "score"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class LoaderSettings:
             are known; the others show the instrument alone, so that both ways of prompting work.
         augment: ranges of the random changes; None for none.
         jitter_ms: standard deviation of the change of every time between onsets.
+        gap_share: share of the pieces whose rows have a part taken out and written last, see
+            ``arietta.training.rows.gaps``; aligned rows of a vocabulary with ``filling`` only.
+        tell_share: chance of each control to be told in the rows that have controls; the same.
+        scores: whether pieces of the kind ``score`` are used. They are always changed at random,
+            and a vocabulary with ``filling`` marks them by <SCORE>.
         share: share of the pieces that is used; a smaller share is a subset of a larger one.
         block_pieces: about how many pieces are shuffled together.
         seed: of everything random.
@@ -69,12 +82,20 @@ class LoaderSettings:
     tag_share: float = 0.5
     augment: Ranges | None = field(default_factory=Ranges)
     jitter_ms: float = 0.0
+    gap_share: float = 0.0
+    tell_share: float = 0.0
+    scores: bool = True
     share: float = 1.0
     block_pieces: int = 256
     seed: int = 0
 
     def __post_init__(self) -> None:
-        tokenizer_named(self.tokenizer)
+        tokenizer = tokenizer_named(self.tokenizer)
+        if not (0 <= self.gap_share <= 1 and 0 <= self.tell_share <= 1):
+            raise UsageError("gap_share and tell_share must lie in 0..1")
+        fills = self.mode == "aligned" and tokenizer.vocabulary.filling
+        if (self.gap_share or self.tell_share) and not fills:
+            raise UsageError("gap_share and tell_share need mode: aligned and a filling vocabulary")
         if self.mode not in get_args(Mode):
             raise UsageError(f"mode is one of {', '.join(get_args(Mode))}, not {self.mode!r}")
         # A prefix of four, <S> and two events.
@@ -340,7 +361,8 @@ class RowStream:
         for i in order[first : first + self._groups_per_block].tolist():
             file, group = self._groups[i]
             for row in group_grid(self.dataset, read_group(file, group)):
-                if chosen(row.row.id, self.settings.share):
+                wanted = self.settings.scores or not _is_score(row)
+                if wanted and chosen(row.row.id, self.settings.share):
                     yield row
 
     def _build(self, number: int, carry: list[Chunk]) -> Block:
@@ -353,8 +375,13 @@ class RowStream:
         pieces = [stored[i] for i in rng.permutation(len(stored))]
         full: list[Chunk] = []
         rest = list(carry)
-        for name, prefix, body in self._bodies(pieces, rng):
+        for name, prefix, columns, body in self._bodies(pieces, rng):
             prefixes = self._prefixes(prefix, rng)
+            vocab = tokenizer.vocabulary
+            if settings.gap_share and rng.random() < settings.gap_share:
+                rows_of = gap_rows(columns, prefixes, vocab, length, settings.tell_share, rng)
+                full += [Chunk(name, ids) for ids in rows_of]
+                continue
             if settings.mode == "packed":
                 head = np.array([*next(prefixes), tokenizer.bos], np.int32)
                 rest.append(Chunk(name, np.concatenate((head, body))))
@@ -362,8 +389,9 @@ class RowStream:
             apart = settings.mode == "separate"
             first = length if apart else int(rng.integers(length // 4, length))
             first = max(first, 11)
-            vocab = tokenizer.vocabulary
             for ids in cut_piece(body, prefixes, vocab, tokenizer.bos, length, first):
+                if settings.tell_share:
+                    ids = with_controls(ids, vocab, settings.tell_share, rng)
                 kept = full if apart or len(ids) == length else rest
                 kept.append(Chunk(name, ids))
         if settings.mode == "aligned":
@@ -386,21 +414,30 @@ class RowStream:
 
     def _bodies(
         self, pieces: Sequence[GridRow], rng: np.random.Generator
-    ) -> Iterator[tuple[str, list[int], Int32Array]]:
-        """Piece id, whole prefix, and the ids between <S> and <E>, with <E>."""
+    ) -> Iterator[tuple[str, list[int], NoteColumns, Int32Array]]:
+        """Piece id, whole prefix, columns, and the ids between <S> and <E>, with <E>."""
         tokenizer = self.tokenizer
-        for row, notes in pieces:
-            columns = changed_columns(notes, self.settings, rng)
+        score = tokenizer.vocabulary.score_id
+        for piece in pieces:
+            row, notes = piece
+            written = score is not None and _is_score(piece)
+            settings = replace(self.settings, augment=_SCORE_RANGES) if written else self.settings
+            columns = changed_columns(notes, settings, rng)
             if not len(columns.onset_ms):
                 continue
             ids = tokenizer.encode_columns(
                 *columns, prefix_ids=(), dim_offset=drawn_dim_offset(rng)
             )
-            yield row.id, prefix_of(notes.tags, tokenizer.vocabulary), ids[1:]
+            prefix = prefix_of(notes.tags, tokenizer.vocabulary)
+            if written and score is not None:
+                prefix[1:1] = [score]
+            yield row.id, prefix, columns, ids[1:]
 
     def _prefixes(self, prefix: list[int], rng: np.random.Generator) -> Iterator[Sequence[int]]:
         while True:
-            yield prefix if rng.random() < self.settings.tag_share else prefix[:1]
+            # The instrument, and <SCORE>, stand in every row.
+            least = 2 if self.tokenizer.vocabulary.score_id in prefix else 1
+            yield prefix if rng.random() < self.settings.tag_share else prefix[:least]
 
 
 def validation_rows(
@@ -421,7 +458,17 @@ def validation_rows(
     Returns:
         (n, seq_len + 1) int32, or whatever shape the rows of that stream have.
     """
-    plain = replace(settings, augment=None, jitter_ms=0.0, tag_share=0.0, share=1.0, seed=0)
+    plain = replace(
+        settings,
+        augment=None,
+        jitter_ms=0.0,
+        tag_share=0.0,
+        gap_share=0.0,
+        tell_share=0.0,
+        scores=False,
+        share=1.0,
+        seed=0,
+    )
     stream = kind(dataset, split, plain)
     rows: list[Int32Array] = []
     for row in stream:

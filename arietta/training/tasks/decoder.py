@@ -31,6 +31,7 @@ from arietta.training.hardware import training_flops_per_token
 from arietta.training.lora import add_adapters, merged_state
 from arietta.training.loss import NextToken
 from arietta.training.rows.stream import LoaderSettings, RowStream, validation_rows
+from arietta.training.structured import folded, share_features
 
 
 class Rows(Protocol):
@@ -195,6 +196,8 @@ class DecoderTask(Task):
         initialise(decoder, recipe.seed)
         if checkpoint is not None:
             self._take_over(decoder, checkpoint)
+        if recipe.structured:
+            share_features(decoder, recipe.tokenizer, fresh=checkpoint is None)
         return decoder
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
@@ -227,6 +230,8 @@ class DecoderTask(Task):
             "tag_share": data.tag_share,
             "augment": data.augment,
             "jitter_ms": data.jitter_ms,
+            "gap_share": data.gap_share,
+            "tell_share": data.tell_share,
             "share": data.share,
             "block_pieces": data.block_pieces,
             # Another order in every stage.
@@ -276,6 +281,8 @@ class DecoderTask(Task):
         weights = {
             k.removeprefix("decoder."): v for k, v in weights.items() if k.startswith("decoder.")
         }
+        if self.recipe.structured:
+            weights = folded(self.decoder, weights)
         if self.recipe.lora is not None:
             weights = merged_state(weights, self.recipe.lora)
         export_model(folder, self.config, weights, self.recipe, info | self.info)
