@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arietta.errors import AriettaError
     from arietta.generation.continuation import Continuation
     from arietta.generation.sampling import SamplingSettings
-    from arietta.midi.piece import Piece
+    from arietta.midi.notes import Piece
     from arietta.midi.reader import read
 
 

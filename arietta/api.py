@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
     from arietta.generation.engine import Engine, GenerationProgress
     from arietta.generation.speculative import Draft
-    from arietta.midi.piece import Piece
+    from arietta.midi.notes import Piece
     from arietta.models.aria.checkpoint import LoadedCheckpoint
     from arietta.models.aria.protocol import Backend
     from arietta.models.kernel.packing import Precision

@@ -10,7 +10,7 @@ import typer
 from arietta.cli.console import JsonFlag, clock, emit, new_app, print_pairs
 
 if TYPE_CHECKING:
-    from arietta.midi.piece import Piece
+    from arietta.midi.notes import Piece
 
 app = new_app()
 

@@ -26,7 +26,7 @@ from arietta.cli.console import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.piece import Piece
+    from arietta.midi.notes import Piece
 
 app = new_app()
 

@@ -23,8 +23,7 @@ from arietta.data.tables import PieceRecord, arrow, rows_table
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError
 from arietta.midi.instruments import remove_ignored
-from arietta.midi.notes import DRUM_CHANNEL
-from arietta.midi.piece import Piece
+from arietta.midi.notes import DRUM_CHANNEL, Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.output import whole_file
 from arietta.tokenizers.quantise import SEGMENT_MS

@@ -39,13 +39,13 @@ from arietta.midi.notes import (
     MessageList,
     NoteTable,
     PedalTable,
+    Piece,
     ProgramTable,
     empty_notes,
     note_table,
     pedal_table,
     program_table,
 )
-from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.decoding import NoteEvent

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL
-from arietta.midi.piece import Piece
+from arietta.midi.notes import DRUM_CHANNEL, Piece
 
 CLASSES = (
     "piano",

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from arietta.arrays import FloatArray, IntArray
 from arietta.errors import InputError
-from arietta.midi.notes import DRUM_CHANNEL
-from arietta.midi.piece import Piece
+from arietta.midi.notes import DRUM_CHANNEL, Piece
 from arietta.midi.reader import read_bytes
 
 _SUSTAIN = 64

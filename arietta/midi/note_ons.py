@@ -15,8 +15,7 @@ import numpy as np
 
 from arietta.errors import InputError, MidiError
 from arietta.midi.merged import track_events
-from arietta.midi.notes import note_table
-from arietta.midi.piece import Piece
+from arietta.midi.notes import Piece, note_table
 from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
 
 

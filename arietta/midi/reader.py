@@ -24,12 +24,12 @@ from arietta.midi.notes import (
     MessageList,
     NoteTable,
     PedalTable,
+    Piece,
     ProgramTable,
     program_table,
 )
 from arietta.midi.parse import RawColumns
 from arietta.midi.parse import parse as parse_python
-from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 
 try:

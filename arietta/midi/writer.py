@@ -10,15 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from os import PathLike
-from typing import Protocol
 
 import numpy as np
 
 from arietta.arrays import IntArray
 from arietta.errors import UsageError
-from arietta.midi.notes import PEDAL_DOWN, ExtraTable, NoteTable, PedalTable, ProgramTable
-from arietta.midi.overlaps import resolve_overlaps
-from arietta.midi.tempo import TempoMap
+from arietta.midi.notes import NoteTable, Piece, write_with
+from arietta.midi.pedal import PEDAL_DOWN, resolve_overlaps
 from arietta.output import check_output, whole_file
 
 LONGEST_PAUSE = 2**28 - 1
@@ -32,39 +30,10 @@ _BANK_SELECT = (0, 32)
 # goes down is not held; bank numbers come before the program change that they belong to.
 _META, _TEMPO, _BANK, _PROGRAM, _NOTE_OFF, _CONTROL, _NOTE_ON = range(7)
 
-
-class Writable(Protocol):
-    """What of a ``Piece`` is written."""
-
-    @property
-    def tempo(self) -> TempoMap:
-        """The tempo map."""
-
-    @property
-    def notes(self) -> NoteTable:
-        """The notes."""
-
-    @property
-    def pedals(self) -> PedalTable:
-        """The pedal events."""
-
-    @property
-    def programs(self) -> ProgramTable:
-        """The program changes."""
-
-    @property
-    def extra(self) -> ExtraTable:
-        """All other messages."""
-
-    @property
-    def text(self) -> tuple[tuple[int, str], ...]:
-        """Ticks and texts."""
-
-
 _Event = tuple[int, int, bytes]  # tick, rank at one tick, message as it stands in the file
 
 
-def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
+def write_midi(piece: Piece, *, extra_text: Sequence[str] = ()) -> bytes:
     """A piece as a standard MIDI file: format 0 for one track, 1 for several.
 
     At one tick come meta events, tempo, program changes, note-offs, controllers, note-ons. A note
@@ -123,7 +92,7 @@ def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
     return _file(piece.tempo.division, [[(e[0], e[2]) for e in events] for events in tracks])
 
 
-def write_reference(piece: Writable) -> bytes:
+def write_reference(piece: Piece) -> bytes:
     """A piece as the public code writes it: one track, notes before programs and tempo.
 
     Specification A.7, byte for byte. Overlaps are cut, the pedal becomes 127 or 0, and text, extra
@@ -170,7 +139,7 @@ def write_reference(piece: Writable) -> bytes:
 
 
 def save_midi(
-    piece: Writable,
+    piece: Piece,
     path: str | PathLike[str],
     force: bool = False,
     *,
@@ -201,7 +170,7 @@ def _by_key(notes: NoteTable) -> IntArray:
     return np.lexsort((notes.offset_tick, notes.onset_tick, first[number]))
 
 
-def _texts(piece: Writable, extra_text: Sequence[str]) -> list[_Event]:
+def _texts(piece: Piece, extra_text: Sequence[str]) -> list[_Event]:
     """Text events that are not among the piece's extra events, as those of a read file are."""
     kept = Counter(
         (tick, payload)
@@ -226,7 +195,7 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def _tempos(piece: Writable) -> Iterable[tuple[int, bytes]]:
+def _tempos(piece: Piece) -> Iterable[tuple[int, bytes]]:
     """(tick, message) of the tempo map."""
     for tick, us in zip(
         piece.tempo.tick.tolist(), piece.tempo.us_per_quarter.tolist(), strict=True
@@ -312,3 +281,16 @@ def _track(events: list[tuple[int, bytes]]) -> bytes:
         now = tick
     out += bytes((0, 0xFF, _META_END, 0))
     return b"MTrk" + len(out).to_bytes(4, "big") + bytes(out)
+
+
+class _Writing:
+    """How ``Piece.save`` and ``Piece.to_bytes`` write."""
+
+    def to_bytes(self, piece: Piece) -> bytes:
+        return write_midi(piece)
+
+    def save(self, piece: Piece, path: str | PathLike[str], *, force: bool) -> None:
+        save_midi(piece, path, force=force)
+
+
+write_with(_Writing())

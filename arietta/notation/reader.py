@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_note_ons
-from arietta.midi.piece import Piece
+from arietta.midi.notes import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.zips import open_zip
 from arietta.notation.marks import marks_of, with_dynamics, written_id

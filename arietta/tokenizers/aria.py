@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.piece import Piece
+from arietta.midi.notes import Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import IdRange, Token

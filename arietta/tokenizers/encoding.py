@@ -11,9 +11,8 @@ import numpy.typing as npt
 from arietta.arrays import AnyIntArray, BoolArray, Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, TokenError
 from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored
-from arietta.midi.notes import DRUM_CHANNEL, PEDAL_DOWN, NoteTable
-from arietta.midi.pedal import pedal_offsets
-from arietta.midi.piece import Piece
+from arietta.midi.notes import DRUM_CHANNEL, NoteTable, Piece
+from arietta.midi.pedal import PEDAL_DOWN, pedal_offsets
 from arietta.midi.tempo import Compat
 from arietta.tokenizers.quantise import (
     DURATION_STEPS,

@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from arietta.arrays import BoolArray, Int32Array, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.notes import DRUM_CHANNEL, Piece
 from arietta.midi.pedal import pedal_intervals
-from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import Token

@@ -14,12 +14,12 @@ from arietta.generation.sampling import SamplingSettings
 from arietta.midi.notes import (
     ExtraTable,
     MessageList,
+    Piece,
     empty_notes,
     note_table,
     pedal_table,
     program_table,
 )
-from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer

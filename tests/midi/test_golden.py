@@ -12,9 +12,8 @@ import pytest
 
 from arietta.errors import MidiError
 from arietta.midi import pedal, reader
-from arietta.midi.notes import NoteTable, PedalTable, note_table, pedal_table, program_table
-from arietta.midi.overlaps import resolve_overlaps
-from arietta.midi.piece import Piece
+from arietta.midi.notes import NoteTable, PedalTable, Piece, note_table, pedal_table, program_table
+from arietta.midi.pedal import resolve_overlaps
 from arietta.midi.tempo import TempoMap
 from arietta.midi.writer import write_reference
 from tests.midi.columns import note_rows, pedal_rows, program_rows

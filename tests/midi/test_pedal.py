@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from arietta.errors import UsageError
 from arietta.midi import pedal
 from arietta.midi.instruments import CLASSES, DRUMS, channel_classes, remove_ignored
-from arietta.midi.notes import PedalTable, note_table, pedal_table, program_table
-from arietta.midi.overlaps import resolve_overlaps
-from arietta.midi.piece import Piece
+from arietta.midi.notes import PedalTable, Piece, note_table, pedal_table, program_table
+from arietta.midi.pedal import resolve_overlaps
 from arietta.midi.tempo import TempoMap
 
 notes = st.lists(

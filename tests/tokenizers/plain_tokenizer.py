@@ -7,7 +7,7 @@ Python numbers. It also has the exact tempo walk with the reference's order of f
 from __future__ import annotations
 
 from arietta.midi.instruments import CLASSES
-from arietta.midi.piece import Piece
+from arietta.midi.notes import Piece
 from arietta.tokenizers.vocabulary import Vocabulary
 
 DRUMS = 9
