@@ -60,6 +60,7 @@ typedef struct {
     Table notes, pedals, programs, tempos, extra, text;
     Blob blob;
     int64_t ended; /* notes completed so far */
+    int64_t unended; /* note-ons that wait for their note-off */
     int64_t too_long_at; /* start of the first track that passes MAX_TICK, or NONE */
     char reason[120];
     int64_t offset;
@@ -228,7 +229,14 @@ static void end_notes(Parse *parse, Pending *key, int64_t tick)
         notes[at].seq = parse->ended++;
         at = next;
     }
-    key->first = parse->ended > ended ? at : NONE;
+    parse->unended -= parse->ended - ended;
+    if (parse->ended > ended) {
+        key->first = at;
+        return;
+    }
+    key->first = NONE;
+    for (; at != NONE; at = notes[at].seq)
+        parse->unended--;
 }
 
 /* The events of one track, which lie in data[start..end). */
@@ -294,6 +302,7 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
                     note->a = bytes[0];
                     note->b = bytes[1];
                     note->c = status & 0x0F;
+                    parse->unended++;
                     if (key->first == NONE)
                         key->first = slot;
                     else
@@ -548,8 +557,12 @@ static PyObject *text_items(const Table *table, const uint8_t *data)
         return NULL;
     for (int64_t i = 0; i < table->count; i++) {
         const Row *row = &table->rows[i];
-        PyObject *text = PyUnicode_DecodeLatin1((const char *)data + row->other,
-                                                (Py_ssize_t)row->seq, NULL);
+        const char *bytes = (const char *)data + row->other;
+        PyObject *text = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)row->seq, NULL);
+        if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+            PyErr_Clear();
+            text = PyUnicode_DecodeLatin1(bytes, (Py_ssize_t)row->seq, NULL);
+        }
         PyObject *item = text == NULL ? NULL : Py_BuildValue("(LN)", (long long)row->tick, text);
         if (item == NULL) {
             Py_DECREF(items);
@@ -572,14 +585,15 @@ static PyObject *result(const Parse *parse, const uint8_t *data)
         }
         return NULL;
     }
-    PyObject *items[8] = {
+    PyObject *items[9] = {
         PyLong_FromLongLong(parse->division), tempo_columns(&parse->tempos),
         note_columns(&parse->notes),          value_columns(&parse->pedals),
         value_columns(&parse->programs),      extra_columns(&parse->extra),
         extra_blob(&parse->extra, &parse->blob), text_items(&parse->text, data),
+        PyLong_FromLongLong(parse->unended),
     };
-    PyObject *all = PyTuple_New(8);
-    for (int i = 0; i < 8; i++) {
+    PyObject *all = PyTuple_New(9);
+    for (int i = 0; i < 9; i++) {
         if (items[i] == NULL)
             Py_CLEAR(all);
         if (all != NULL)
@@ -614,7 +628,8 @@ static PyObject *fastread_parse(PyObject *module, PyObject *source)
 
 static PyMethodDef methods[] = {
     {"parse", fastread_parse, METH_O,
-     "parse(data) -> (division, tempos, notes, pedals, programs, extra, messages, text)\n\n"
+     "parse(data) -> (division, tempos, notes, pedals, programs, extra, messages, text, "
+     "unended)\n\n"
      "Raises ValueError(reason, byte_offset) for a malformed file."},
     {NULL, NULL, 0, NULL},
 };

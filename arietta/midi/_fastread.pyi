@@ -7,6 +7,7 @@ _Columns = tuple[
     bytearray,  # extra
     bytes,  # messages of extra
     tuple[tuple[int, str], ...],  # text
+    int,  # unended
 ]
 
 def parse(data: bytes) -> _Columns: ...

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from arietta.midi.tempo import FloatArray, IntArray, TempoMap
+from arietta.midi.tempo import Compat, FloatArray, IntArray, TempoMap
 
 DRUM_CHANNEL = 9
 LOWEST_KEY = 21
@@ -86,7 +86,7 @@ class ProgramTable:
         tick: (n,) int64.
         program: (n,) uint8, 0..127.
         channel: (n,) uint8.
-        track: (n,) int32.
+        track: (n,) int32; -1 where no file states the program and it is assumed.
     """
 
     tick: IntArray
@@ -259,6 +259,19 @@ def program_table(
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """The file that a piece was read from.
+
+    Attributes:
+        data: its bytes, mended where they were damaged.
+        compat: how it was read.
+    """
+
+    data: bytes
+    compat: Compat | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Piece:
     """A performance or a score.
 
@@ -268,6 +281,8 @@ class Piece:
         text: (tick, text) of text and copyright events.
         metadata: composer, form, genre and whatever else is known; single strings.
         source: name of the file it was read from, or None.
+        origin: that file itself; as long as the tables say what it says, it is what is written.
+        notices: what was mended or left out in reading, for the user.
     """
 
     tempo: TempoMap
@@ -280,6 +295,8 @@ class Piece:
     text: tuple[tuple[int, str], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
+    origin: Origin | None = field(default=None, repr=False)
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of notes."""
@@ -347,10 +364,18 @@ class Piece:
 
     @property
     def track_names(self) -> dict[int, str]:
-        """Track index -> its first name."""
+        """Track index -> its first name, or without one the name of its instrument.
+
+        White space and NUL bytes at the end are left out.
+        """
+        from arietta.midi.parse import decode_text
+
         names: dict[int, str] = {}
-        for _, track, data in self.extra.meta(0x03):
-            names.setdefault(track, data.decode("latin-1"))
+        for kind in (0x03, 0x04):
+            for _, track, data in self.extra.meta(kind):
+                text = decode_text(data).rstrip("\0 \t\r\n")
+                if text:
+                    names.setdefault(track, text)
         return names
 
     def with_metadata(self, **items: str) -> Piece:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from arietta.errors import MidiError
 from arietta.midi.notes import ExtraTable, NoteTable, PedalTable, ProgramTable
-from arietta.midi.parse import RawColumns
+from arietta.midi.parse import RawColumns, decode_text
 
 MAX_TICK = 2**40
 
@@ -79,6 +79,7 @@ def parse_plainly(data: bytes) -> RawColumns:
     extras: list[tuple[int, int, bytes]] = []
     text: list[tuple[int, str]] = []
     too_long: int | None = None
+    unended = 0
     for track, (start, end) in enumerate(spans):
         p, tick, running = start, 0, -1
         pending: dict[int, list[tuple[int, int]]] = {}
@@ -133,7 +134,7 @@ def parse_plainly(data: bytes) -> RawColumns:
                     tempos.append((tick, int.from_bytes(payload[:3], "big")))
                 elif kind != 0x2F:
                     if kind in (1, 2):
-                        text.append((tick, payload.decode("latin-1")))
+                        text.append((tick, decode_text(payload)))
                     head = bytes((status, kind)) if kind >= 0 else bytes((status,))
                     extras.append((tick, track, head + payload))
                 continue
@@ -167,6 +168,7 @@ def parse_plainly(data: bytes) -> RawColumns:
                 programs.append((tick, first, channel, track))
             elif kind < 15:
                 extras.append((tick, track, message))
+        unended += sum(map(len, pending.values()))
         if tick > MAX_TICK and too_long is None:
             too_long = start
     if too_long is not None:
@@ -197,4 +199,5 @@ def parse_plainly(data: bytes) -> RawColumns:
             tuple(row[2] for row in extras),
         ),
         tuple(text),
+        unended,
     )
