@@ -15,6 +15,7 @@
 
 #define MAX_TICK ((int64_t)1 << 40)
 #define SUSTAIN 64
+#define FIRST_MODE 120
 #define KEYS (16 * 128)
 
 enum { META_TEXT = 0x01, META_COPYRIGHT = 0x02, META_END_OF_TRACK = 0x2F, META_TEMPO = 0x51 };
@@ -61,6 +62,8 @@ typedef struct {
     Blob blob;
     int64_t ended; /* notes completed so far */
     int64_t unended; /* note-ons that wait for their note-off */
+    int64_t modes; /* channel mode messages, controllers 120 to 127 */
+    int64_t early_ends; /* ends of track with bytes of their track behind them */
     int64_t too_long_at; /* start of the first track that passes MAX_TICK, or NONE */
     char reason[120];
     int64_t offset;
@@ -319,6 +322,7 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
                 row->a = bytes[size - 1];
                 row->c = status & 0x0F;
             } else if (status < 0xF0) {
+                parse->modes += kind == 0xB0 && bytes[0] >= FIRST_MODE;
                 uint8_t head = (uint8_t)status;
                 if (keep(parse, tick, track, &head, 1, bytes, size))
                     return -1;
@@ -347,8 +351,10 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
         const uint8_t *bytes = data + at;
         int64_t content = at;
         at += size;
-        if (status == 0xFF && head[1] == META_END_OF_TRACK)
+        if (status == 0xFF && head[1] == META_END_OF_TRACK) {
+            parse->early_ends += at < end;
             continue;
+        }
         if (status == 0xFF && head[1] == META_TEMPO) {
             if (size < 3)
                 return fail(parse, event, "a tempo of fewer than three bytes");
@@ -585,15 +591,17 @@ static PyObject *result(const Parse *parse, const uint8_t *data)
         }
         return NULL;
     }
-    PyObject *items[9] = {
+    PyObject *items[11] = {
         PyLong_FromLongLong(parse->division), tempo_columns(&parse->tempos),
         note_columns(&parse->notes),          value_columns(&parse->pedals),
         value_columns(&parse->programs),      extra_columns(&parse->extra),
         extra_blob(&parse->extra, &parse->blob), text_items(&parse->text, data),
         PyLong_FromLongLong(parse->unended),
+        PyLong_FromLongLong(parse->modes),
+        PyLong_FromLongLong(parse->early_ends),
     };
-    PyObject *all = PyTuple_New(9);
-    for (int i = 0; i < 9; i++) {
+    PyObject *all = PyTuple_New(11);
+    for (int i = 0; i < 11; i++) {
         if (items[i] == NULL)
             Py_CLEAR(all);
         if (all != NULL)
@@ -629,7 +637,7 @@ static PyObject *fastread_parse(PyObject *module, PyObject *source)
 static PyMethodDef methods[] = {
     {"parse", fastread_parse, METH_O,
      "parse(data) -> (division, tempos, notes, pedals, programs, extra, messages, text, "
-     "unended)\n\n"
+     "unended, modes, early_ends)\n\n"
      "Raises ValueError(reason, byte_offset) for a malformed file."},
     {NULL, NULL, 0, NULL},
 };

@@ -8,6 +8,8 @@ _Columns = tuple[
     bytes,  # messages of extra
     tuple[tuple[int, str], ...],  # text
     int,  # unended
+    int,  # modes
+    int,  # early_ends
 ]
 
 def parse(data: bytes) -> _Columns: ...

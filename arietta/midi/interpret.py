@@ -33,8 +33,8 @@ def interpret(raw: RawColumns, data: bytes) -> RawColumns:
     """
     if raw.unended:
         raw = raw._replace(notes=_with_unended(raw.notes, data))
-    rows, numbers = controller_rows(raw.extra)
-    if len(rows):
+    if raw.modes:
+        rows, numbers = controller_rows(raw.extra)
         ends = rows[np.isin(numbers, ENDING_CONTROLLERS)]
         if len(ends):
             raw = raw._replace(notes=_ended(raw.notes, raw.extra, ends))

@@ -83,7 +83,7 @@ def foreign_format(data: bytes) -> str | None:
 
 
 def mend_chunks(data: bytes) -> Mended:
-    """Mend the header's number of tracks, the lengths of chunks and what ends a track.
+    """Mend the header's number of tracks and the lengths of chunks.
 
     Bytes that need no mending come back as they are.
 
@@ -126,23 +126,17 @@ def mend_chunks(data: bytes) -> Mended:
             said.append("a broken track behind the last is left out")
             changed = True
             break
-        if not lost and data.count(END_OF_TRACK, content, follows) == 1:
-            whole = data[follows - 3 : follows] == END_OF_TRACK
-        else:
-            whole = False
-        if whole and follows == content + size:
+        if follows == content + size:
             pieces.append(data[at:follows])
-        else:
+        elif lost:
             walk = walk_track(data, content, follows, stop_at_end=True)
-            if lost:
-                walk.faults.append((FAULT_CUT, content))
-            if walk.faults or walk.lost is not None:
-                said += _told(walk)
-                pieces.append(_chunk(walk))
-                changed = True
-            else:
-                body = data[content:follows]
-                pieces.append(b"MTrk" + len(body).to_bytes(4, "big") + body)
+            walk.faults.append((FAULT_CUT, content))
+            said += _told(walk)
+            pieces.append(_chunk(walk))
+            changed = True
+        else:
+            body = data[content:follows]
+            pieces.append(b"MTrk" + len(body).to_bytes(4, "big") + body)
         tracks += 1
         at = follows
     if not tracks:

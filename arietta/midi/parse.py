@@ -38,7 +38,9 @@ MAX_TICK = 2**40
 milliseconds at the slowest tempo still fit 64-bit integers."""
 
 SUSTAIN = 64
-_TEMPO = b"\xff\x51"
+FIRST_MODE = 120
+"""Controllers from here on are channel mode messages."""
+_TEMPO, _END = b"\xff\x51", b"\xff\x2f"
 # Kinds of special events as ``_Specials`` numbers them.
 _KIND_TEXT, _KIND_COPYRIGHT, _KIND_END_OF_TRACK, _KIND_TEMPO = 0x101, 0x102, 0x12F, 0x151
 
@@ -58,6 +60,10 @@ class RawColumns(NamedTuple):
     text: tuple[tuple[int, str], ...]
     unended: int
     """Note-ons that wait for their note-off at the end of their track."""
+    modes: int
+    """Channel mode messages: controllers 120 to 127."""
+    early_ends: int
+    """Ends of track with bytes of their track behind them."""
 
 
 def decode_text(data: bytes) -> str:
@@ -222,7 +228,7 @@ def parse(data: bytes) -> RawColumns:
     division, spans = track_spans(data)
     found = _Rows(data)
     runs, specials = _Runs(), _Specials()
-    row_total = 0
+    row_total = early_ends = 0
     track_row, track_lead = array("q", [0]), array("q")  # rows before each track; its lead
     for track, (start, end) in enumerate(spans):
         at, lead, running = start, 0, -1
@@ -307,6 +313,8 @@ def parse(data: bytes) -> RawColumns:
                     break
             if size > end - at:
                 _fail(_CUT_OFF, end)
+            if head == _END and size < end - at:
+                early_ends += 1
             if size < 3 and head == _TEMPO:
                 _fail("a tempo of fewer than three bytes", event)
             specials.position.append(event)
@@ -320,7 +328,7 @@ def parse(data: bytes) -> RawColumns:
             at += size
         track_row.append(row_total)
         track_lead.append(lead)
-    return _columns(division, spans, found, runs, specials, track_row, track_lead)
+    return _columns(division, spans, found, runs, specials, track_row, track_lead, early_ends)
 
 
 class _Messages(NamedTuple):
@@ -382,6 +390,7 @@ def _columns(
     specials: _Specials,
     track_row: array[int],
     track_lead: array[int],
+    early_ends: int,
 ) -> RawColumns:
     """Gather what the scan found into sorted tables."""
     first_row = np.frombuffer(track_row, np.int64)
@@ -435,6 +444,8 @@ def _columns(
             )
         ),
         unended,
+        int(np.count_nonzero((kind == 0xB0) & (rows.data1 >= FIRST_MODE))),
+        early_ends,
     )
 
 

@@ -55,7 +55,7 @@ _DEFAULT_PROGRAMS = program_table([0], [0], 0, -1)
 def _parse_c(data: bytes) -> RawColumns:
     """``parse_python``, compiled: the same columns and the same errors."""
     try:
-        division, tempos, notes, pedals, programs, extra, messages, text, unended = _fastread.parse(
+        division, tempos, notes, pedals, programs, extra, messages, text, *counts = _fastread.parse(
             data
         )
     except ValueError as error:
@@ -98,7 +98,7 @@ def _parse_c(data: bytes) -> RawColumns:
             MessageList(messages, column(extra, np.int64, e + 1, 8 * e)),
         ),
         text,
-        unended,
+        *counts,
     )
 
 
@@ -212,9 +212,10 @@ def _mended(data: bytes, compat: Compat | None) -> tuple[bytes, RawColumns, tupl
     except MidiError as error:
         data, more = mend_events(data, error)
         return data, _meaning(data, compat), notices + more
-    ends = (raw.notes.offset_tick, raw.pedals.tick, raw.extra.tick, raw.tempo_tick)
-    if max(int(ticks.max(initial=0)) for ticks in ends) > LONGEST_PAUSE:
-        # No player keeps such times: a count from before the start, taken for a huge number.
+    ticks = (raw.pedals.tick, raw.extra.tick, raw.tempo_tick)
+    latest = max(raw.notes.offset_tick.max(initial=0), *(int(t[-1]) for t in ticks if len(t)), 0)
+    # Later than a player can keep: a count from before the start, taken for a huge number.
+    if raw.early_ends or latest > LONGEST_PAUSE:
         try:
             data, more = mend_events(data)
         except MidiError:

@@ -79,7 +79,7 @@ def parse_plainly(data: bytes) -> RawColumns:
     extras: list[tuple[int, int, bytes]] = []
     text: list[tuple[int, str]] = []
     too_long: int | None = None
-    unended = 0
+    unended = modes = early_ends = 0
     for track, (start, end) in enumerate(spans):
         p, tick, running = start, 0, -1
         pending: dict[int, list[tuple[int, int]]] = {}
@@ -132,7 +132,9 @@ def parse_plainly(data: bytes) -> RawColumns:
                     if size < 3:
                         _fail("a tempo of fewer than three bytes", event)
                     tempos.append((tick, int.from_bytes(payload[:3], "big")))
-                elif kind != 0x2F:
+                elif kind == 0x2F:
+                    early_ends += p < end
+                else:
                     if kind in (1, 2):
                         text.append((tick, decode_text(payload)))
                     head = bytes((status, kind)) if kind >= 0 else bytes((status,))
@@ -167,6 +169,7 @@ def parse_plainly(data: bytes) -> RawColumns:
             elif kind == 12:
                 programs.append((tick, first, channel, track))
             elif kind < 15:
+                modes += kind == 11 and first >= 120
                 extras.append((tick, track, message))
         unended += sum(map(len, pending.values()))
         if tick > MAX_TICK and too_long is None:
@@ -200,4 +203,6 @@ def parse_plainly(data: bytes) -> RawColumns:
         ),
         tuple(text),
         unended,
+        modes,
+        early_ends,
     )
