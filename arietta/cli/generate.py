@@ -24,6 +24,7 @@ from arietta.cli.console import (
     note,
     print_pairs,
     say,
+    told,
 )
 from arietta.cli.options import (
     Device,
@@ -253,8 +254,8 @@ def generate(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    piece = None if prompt is None else read(prompt)
-    reference = None if like is None else read(like)
+    piece = None if prompt is None else told(read(prompt))
+    reference = None if like is None else told(read(like))
 
     from arietta.api import CONDITIONED_MODEL, DEFAULT_GUIDANCE, DEFAULT_MODEL, load
 

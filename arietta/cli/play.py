@@ -18,6 +18,7 @@ from arietta.cli.console import (
     new_app,
     note,
     say,
+    told,
 )
 
 app = new_app()
@@ -56,7 +57,7 @@ def play(
 
     if output is not None:
         check_output(check_audio(output), force=force)
-    piece = read(file)
+    piece = told(read(file))
     player = find_player()
     with Progress() as progress, tempfile.TemporaryDirectory() as folder:
 

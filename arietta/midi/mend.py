@@ -49,7 +49,7 @@ def foreign_format(data: bytes) -> str | None:
     """Name the format of a file that is no MIDI file, with the command that reads it."""
     head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        head = head.decode("utf-16", "ignore").encode().lstrip()
+        head = head.decode("utf-16", "ignore").lstrip("\ufeff").encode().lstrip()
     if data[:2] == b"\x1f\x8b":
         return "compressed with gzip: gunzip it first"
     if data[:1] == b"\0" and data[128:132] == b"MThd":
@@ -61,7 +61,7 @@ def foreign_format(data: bytes) -> str | None:
             return "compressed MusicXML: arietta render FILE.mxl plays it"
         return "a zip archive: unzip it first"
     if head[:1] == b"<":
-        if b"<score-partwise" in head or b"<score-timewise" in head or b"MusicXML" in head:
+        if b"score-partwise" in head or b"score-timewise" in head or b"MusicXML" in head:
             return "MusicXML, a score: arietta render FILE.musicxml plays it"
         if b"<mei" in head:
             return "MEI, a score: arietta render FILE.mei plays it"
@@ -122,15 +122,16 @@ def mend_chunks(data: bytes) -> Mended:
                 follows, lost, changed = another, False, True
             elif lost:
                 follows = end
-        if lost and tracks >= count and tracks:
+        if tracks >= max(count, 1) and (lost or _broken(data, content, follows)):
             said.append("a broken track behind the last is left out")
             changed = True
-            break
+            at = follows
+            continue
         if follows == content + size:
             pieces.append(data[at:follows])
         elif lost:
             walk = walk_track(data, content, follows, stop_at_end=True)
-            walk.faults.append((FAULT_CUT, content))
+            walk.faults.append((FAULT_CUT, follows if walk.lost is None else walk.lost))
             said += _told(walk)
             pieces.append(_chunk(walk))
             changed = True
@@ -182,6 +183,12 @@ def mend_events(data: bytes, error: MidiError | None = None) -> Mended:
 
 def _refuse(error: MidiError) -> NoReturn:
     raise error
+
+
+def _broken(data: bytes, start: int, end: int) -> bool:
+    """Whether the events of a track cannot be read to their end."""
+    walk = walk_track(data, start, end, stop_at_end=True)
+    return walk.lost is not None or bool(walk.faults)
 
 
 def _plausible(name: bytes) -> bool:
