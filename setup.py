@@ -10,8 +10,8 @@ setup(
     ext_modules=[
         Extension("arietta.midi._fastread", ["arietta/midi/_fastread.c"], optional=True),
         Extension(
-            "arietta.inference._vnni",
-            ["arietta/inference/_vnni.c"],
+            "arietta.models.kernel._vnni",
+            ["arietta/models/kernel/_vnni.c"],
             extra_compile_args=["-O3"],
             optional=True,
         ),

@@ -13,24 +13,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from arietta._version import __version__
+
 if TYPE_CHECKING:
     from arietta.api import Model, Renderer, load, load_renderer
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError
-    from arietta.inference.continuation import Continuation
-    from arietta.inference.sampling import SamplingSettings
-    from arietta.midi.notes import Piece
+    from arietta.generation.continuation import Continuation
+    from arietta.generation.sampling import SamplingSettings
+    from arietta.midi.piece import Piece
     from arietta.midi.reader import read
 
-__version__ = "0.1.0"
 
 _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),
-    "Continuation": ("arietta.inference.continuation", "Continuation"),
+    "Continuation": ("arietta.generation.continuation", "Continuation"),
     "Model": ("arietta.api", "Model"),
     "Piece": ("arietta.midi.notes", "Piece"),
     "Renderer": ("arietta.api", "Renderer"),
-    "SamplingSettings": ("arietta.inference.sampling", "SamplingSettings"),
+    "SamplingSettings": ("arietta.generation.sampling", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),
     "load": ("arietta.api", "load"),
     "load_renderer": ("arietta.api", "load_renderer"),

@@ -14,31 +14,29 @@ from dataclasses import fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from arietta.errors import CheckpointError, MissingExtraError, UsageError
+from arietta.arrays import Float32Array
+from arietta.errors import CheckpointError, UsageError
+from arietta.models.executors import Device, open_backend
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from arietta.checkpoints.store import LoadedCheckpoint
-    from arietta.graphs.packing import Precision
-    from arietta.inference.backends import Backend
-    from arietta.inference.classification import Classification, Classifier
-    from arietta.inference.continuation import Continuation, ContinuationStream
-    from arietta.inference.embedding import Embedder
-    from arietta.inference.engine import Engine, Progress
-    from arietta.inference.joining import Groove
-    from arietta.inference.speculative import Draft
-    from arietta.midi.notes import Piece
+    from arietta.generation.continuation import Continuation, ContinuationStream
+    from arietta.generation.engine import Engine, GenerationProgress
+    from arietta.generation.joining import Groove
+    from arietta.generation.speculative import Draft
+    from arietta.midi.piece import Piece
     from arietta.midi.seam import SeamMode
-    from arietta.rendering.blocks import Progress as Step
+    from arietta.models.aria.checkpoint import LoadedCheckpoint
+    from arietta.models.aria.protocol import Backend
+    from arietta.models.kernel.packing import Precision
     from arietta.rendering.controls import Controls
-    from arietta.rendering.render import Player, Rendering
+    from arietta.rendering.players import Player
+    from arietta.rendering.players import RenderProgress as Step
+    from arietta.rendering.render import Rendering
+    from arietta.vectors.classification import Classification, Classifier
+    from arietta.vectors.embedding import Embedder
 
-Device = Literal["cpu", "cuda", "mps"]
-DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps")
 DEFAULT_MODEL = "small"
 DEFAULT_RENDERER = "performer"
 CONDITIONED_MODEL = "small-conditioned"
@@ -86,7 +84,7 @@ class GenerateOptions(TypedDict, total=False):
     density: float | None
     grammar: bool | None
     like: Piece | str | PathLike[str] | None
-    guidance_vector: npt.NDArray[np.float32] | None
+    guidance_vector: Float32Array | None
     guidance: float
 
 
@@ -124,7 +122,7 @@ class Model:
         Raises:
             CheckpointError: the model does not generate.
         """
-        from arietta.inference.engine import Engine
+        from arietta.generation.engine import Engine
         from arietta.tokenizers.aria import AriaTokenizer
 
         self.checkpoint.require("lm", "conditioned")
@@ -138,17 +136,15 @@ class Model:
         Raises:
             CheckpointError: the model is a classifier.
         """
-        from arietta.inference.embedding import Embedder
+        from arietta.vectors.embedding import Embedder
 
         return Embedder(self.checkpoint, backend=self.backend)
 
-    def embed(
-        self, piece: Piece | str | PathLike[str], *, full: bool = False
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, piece: Piece | str | PathLike[str], *, full: bool = False) -> Float32Array:
         """A vector (D,) that lies near those of similar pieces.
 
         From the embedding head where the checkpoint has one, else the mean of the last hidden
-        states; see ``inference.embedding``.
+        states; see ``vectors.embedding``.
 
         Args:
             piece: or where it is.
@@ -158,7 +154,7 @@ class Model:
         Raises:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
-        from arietta.inference.embedding import Embedder
+        from arietta.vectors.embedding import Embedder
 
         embedder = (
             Embedder(self.checkpoint, full=True, backend=self.backend) if full else self.embedder
@@ -172,8 +168,8 @@ class Model:
         Raises:
             CheckpointError: the model is not conditioned, or its embedding model is another by now.
         """
-        from arietta.checkpoints.store import load as load_checkpoint
-        from arietta.inference.embedding import Embedder
+        from arietta.models.aria.checkpoint import load as load_checkpoint
+        from arietta.vectors.embedding import Embedder
 
         if not self.checkpoint.config.conditioned:
             raise CheckpointError(
@@ -198,7 +194,7 @@ class Model:
         Raises:
             CheckpointError: the model is none of a classifier.
         """
-        from arietta.inference.classification import Classifier
+        from arietta.vectors.classification import Classifier
 
         return Classifier(self.checkpoint, backend=self.backend)
 
@@ -225,7 +221,7 @@ class Model:
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variation: int = 0,
-        report: Callable[[Progress], None] | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Continuation:
         """Continue a prompt, or improvise from nothing.
@@ -247,7 +243,7 @@ class Model:
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variations: int = 4,
-        report: Callable[[Progress], None] | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> list[Continuation]:
         """Several continuations at once; much faster than one after the other.
@@ -276,9 +272,9 @@ class Model:
         first_variation: int,
         options: GenerateOptions,
     ) -> ContinuationStream:
-        from arietta.inference.continuation import ContinuationStream, Request
-        from arietta.inference.engine import Guidance
-        from arietta.inference.sampling import DEFAULT_PRESET, settings_from
+        from arietta.generation.continuation import ContinuationStream, Request
+        from arietta.generation.engine import Guidance
+        from arietta.generation.sampling import DEFAULT_PRESET, settings_from
 
         given: dict[str, Any] = {**options}
         if unknown := given.keys() - GenerateOptions.__annotations__.keys():
@@ -340,7 +336,7 @@ class Renderer:
             InputError: the score cannot be read or has no notes for a piano.
             UsageError: a control names something that the score does not have.
         """
-        from arietta.midi.scores import read_score
+        from arietta.notation.reader import read_score
         from arietta.rendering.render import render
 
         piece = read_score(Path(score)) if isinstance(score, str | PathLike) else score
@@ -416,9 +412,9 @@ def load(
         CheckpointError: there is no such model, or it is damaged or of another kind.
         MissingExtraError: the device needs torch.
     """
-    from arietta.checkpoints.registry import renders
-    from arietta.checkpoints.store import load as load_checkpoint
-    from arietta.inference.speculative import Draft
+    from arietta.generation.speculative import Draft
+    from arietta.models.aria.checkpoint import load as load_checkpoint
+    from arietta.models.load import renders
     from arietta.tokenizers.aria import AriaTokenizer
 
     if renders(name, offline=offline):
@@ -440,30 +436,3 @@ def load(
     backend = open_backend(checkpoint, device, precision, threads)
     provenance["runner"] = type(backend).__name__.removesuffix("Backend").lower()
     return Model(checkpoint, backend, provenance, small)
-
-
-def open_backend(
-    checkpoint: LoadedCheckpoint,
-    device: Device = "cpu",
-    precision: Precision = "int8",
-    threads: int | None = None,
-) -> Backend:
-    """The executor of a checkpoint on a device; arguments as for ``load``.
-
-    Raises:
-        MissingExtraError: the device needs torch.
-        UsageError: there is no such device.
-    """
-    if device not in DEVICES:
-        raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
-    if device == "cpu":
-        from arietta.inference.backends import cpu_backend
-
-        return cpu_backend(checkpoint, precision, threads)
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(f"--device {device}", "gpu") from None
-    from arietta.inference.torch_backend import TorchBackend
-
-    return TorchBackend(checkpoint, device)

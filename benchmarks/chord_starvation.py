@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.checkpoints.store import load
+from arietta.arrays import BoolArray, FloatArray
 from arietta.evaluation.likelihood import Stretch, draw_stretches, window_ids
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.inference.backends import Backend, cpu_backend
-from arietta.inference.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.models.aria.checkpoint import load
+from arietta.models.aria.protocol import Backend
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import TIME, Kind
 from benchmarks.common import file_result
 
 CHORD_STEPS = 3
 """Onsets at most this many steps of 10 ms apart belong to one chord."""
-
-Numbers = npt.NDArray[np.float64]
 
 
 def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
@@ -49,7 +48,7 @@ def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
 
 def measure(
     stretches: list[Stretch], backend: Backend, tokenizer: AriaTokenizer
-) -> tuple[dict[str, Numbers], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+) -> tuple[dict[str, FloatArray], BoolArray, BoolArray]:
     """Share of <T> under each sampler at every event boundary; what came; where chords go on.
 
     Returns:
@@ -92,9 +91,7 @@ def measure(
     )
 
 
-def summary(
-    share: Numbers, came: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
+def summary(share: FloatArray, came: BoolArray, inside: BoolArray) -> dict[str, Any]:
     """Figures of one sampler."""
     right = np.where(came, share, 1 - share)
     floor = 1e-6

@@ -26,27 +26,18 @@ from pathlib import Path
 
 import numpy as np
 
-from arietta.checkpoints.store import LoadedCheckpoint, load
-from arietta.data.loader import Ids
+from arietta.arrays import AnyFloatArray, Float32Array, Int32Array, IntArray
 from arietta.data.shards import DESCRIPTION, ShardWriter, open_dataset, read_grid
-from arietta.data.views import LabelSettings, labelled_slices
 from arietta.evaluation.confusion import headline, judged
-from arietta.evaluation.drawing import draw_confusion
-from arietta.evaluation.floor import histogram_features
-from arietta.evaluation.probe import (
-    FOLDS,
-    Floats,
-    Ints,
-    Split,
-    figures,
-    group_splits,
-    logistic_answers,
-)
-from arietta.inference.backends import Floats as States
-from arietta.inference.backends import cpu_backend
-from arietta.training.classify import HEAD_SLICES
+from arietta.evaluation.histogram_baseline import histogram_features
+from arietta.evaluation.pictures import draw_confusion
+from arietta.evaluation.probe import FOLDS, Split, figures, group_splits, logistic_answers
+from arietta.models.aria.checkpoint import LoadedCheckpoint, load
+from arietta.models.executors import cpu_backend
 from arietta.training.config import load_recipes
-from arietta.training.linear_head import fitted_head, pieces_of, states_of
+from arietta.training.rows.slices import LabelSettings, labelled_slices
+from arietta.training.tasks.classify import HEAD_SLICES
+from arietta.training.tasks.linear_head import fitted_head, pieces_of, states_of
 from benchmarks.common import RESULTS, file_result
 
 RECIPE = "classify-folder"
@@ -66,7 +57,9 @@ def write_all(source: Path, target: Path, label: str, least_pieces: int, least_w
                 writer.add(replace(row, split="train", metadata=kept), notes)
 
 
-def head_shares(x: Floats, labels: Ints, groups: list[str], splits: list[Split]) -> list[Floats]:
+def head_shares(
+    x: AnyFloatArray, labels: IntArray, groups: list[str], splits: list[Split]
+) -> list[AnyFloatArray]:
     """What heads say of the test pieces of every split, by states of all pieces."""
     found = []
     for train, test in splits:
@@ -77,7 +70,9 @@ def head_shares(x: Floats, labels: Ints, groups: list[str], splits: list[Split])
     return found
 
 
-def sureness(shares: list[Floats], labels: Ints, splits: list[Split]) -> dict[str, float]:
+def sureness(
+    shares: list[AnyFloatArray], labels: IntArray, splits: list[Split]
+) -> dict[str, float]:
     """The mean share of the class that is named, how often it is right, and how far these are
     apart on average over ten bins of that share (expected calibration error)."""
     said = np.concatenate([s.max(axis=1) for s in shares])
@@ -88,13 +83,13 @@ def sureness(shares: list[Floats], labels: Ints, splits: list[Split]) -> dict[st
     return {"mean_share": float(said.mean()), "right": float(right.mean()), "error": float(apart)}
 
 
-def kept_states(model: LoadedCheckpoint, slices: Ids, file: Path) -> States:
+def kept_states(model: LoadedCheckpoint, slices: Int32Array, file: Path) -> Float32Array:
     """(n, 3 D) states of the slices, from ``file`` where it is of this model and these slices."""
     digest = hashlib.sha256(slices.tobytes()).hexdigest()
     if file.is_file():
         with np.load(file) as old:
             if (str(old["model"]), str(old["slices"])) == (model.sha256, digest):
-                kept: States = old["states"]
+                kept: Float32Array = old["states"]
                 return kept
     states = states_of(cpu_backend(model), slices)
     np.savez(file, states=states, model=model.sha256, slices=digest)

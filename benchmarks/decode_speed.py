@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from arietta.inference.bench import decode, table
+from arietta.evaluation.decode_speed import decode, table
 from benchmarks.common import file_result
 
 

@@ -31,16 +31,16 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray, Uint8Array
 from arietta.data import dedup
 from arietta.data.dedup import Fingerprint, FingerprintTable, Groups
 from arietta.midi import reader
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from benchmarks.common import file_result
 
 Row = dict[str, str]
-Columns = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]
+Columns = tuple[FloatArray, Uint8Array]
 Pair = tuple[int, int]
 
 
@@ -142,9 +142,7 @@ def quantiles(values: Iterable[float], at: Iterable[float]) -> dict[str, float]:
     return {f"{q:g}": round(float(np.quantile(listed, q)), 3) for q in at}
 
 
-def recordings(
-    rows: list[Row], table: FingerprintTable, labels: npt.NDArray[np.int64]
-) -> dict[str, Any]:
+def recordings(rows: list[Row], table: FingerprintTable, labels: IntArray) -> dict[str, Any]:
     """Recall and precision of the first near grade."""
     at = {row["id"]: i for i, row in enumerate(rows)}
     original = [at[row["dup_of"] or row["id"]] for row in rows]
@@ -219,7 +217,7 @@ def compositions(
     rows: list[Row],
     columns: list[Columns],
     table: FingerprintTable,
-    labels: npt.NDArray[np.int64],
+    labels: IntArray,
 ) -> dict[str, Any]:
     """Recall and precision of the second near grade."""
     same_piece = asap_pairs(rows)
@@ -256,7 +254,7 @@ def compositions(
     }
 
 
-def members_of(labels: npt.NDArray[np.int64], files: list[int]) -> dict[int, list[int]]:
+def members_of(labels: IntArray, files: list[int]) -> dict[int, list[int]]:
     """The given files by group."""
     members = defaultdict(list)
     for i in files:
@@ -264,7 +262,7 @@ def members_of(labels: npt.NDArray[np.int64], files: list[int]) -> dict[int, lis
     return members
 
 
-def within(labels: npt.NDArray[np.int64], files: list[int]) -> list[Pair]:
+def within(labels: IntArray, files: list[int]) -> list[Pair]:
     """Pairs of the given files that are in one group."""
     return [p for members in members_of(labels, files).values() for p in combinations(members, 2)]
 

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.store import load
-from arietta.inference.bench import _RandomTensors
-from arietta.inference.embedding import Embedder, default_model
-from arietta.midi.notes import Piece
+from arietta.evaluation.decode_speed import _RandomTensors
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
-from arietta.models.config import PRESETS
+from arietta.models.aria.checkpoint import load
+from arietta.models.aria.config import PRESETS
 from arietta.paths import assets_dir
+from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import file_result
 
 NOTES = 520
@@ -115,7 +115,7 @@ def _big(repeats: int, with_torch: bool) -> dict[str, Any]:
 def _torch(config: Any, rows: list[Any], repeats: int) -> dict[str, float]:
     import torch
 
-    from arietta.models.aria import AriaDecoder
+    from arietta.models.aria.torch_module import AriaDecoder
 
     with torch.device("meta"):
         model = AriaDecoder(config)

@@ -34,26 +34,21 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.store import load
-from arietta.data.shards import DESCRIPTION, Row, ShardWriter, open_dataset
+from arietta.arrays import IntArray
+from arietta.data.shards import DESCRIPTION, PieceRecord, ShardWriter, open_dataset
 from arietta.data.splits import hashed
 from arietta.errors import InputError
 from arietta.evaluation.labels import Example, named
-from arietta.evaluation.probe import (
-    FOLDS,
-    Ints,
-    figures,
-    logistic_answers,
-    stratified_folds,
-)
-from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
-from arietta.inference.classification import Classifier
-from arietta.inference.embedding import Embedder, default_model
+from arietta.evaluation.probe import FOLDS, figures, logistic_answers, stratified_folds
+from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
+from arietta.models.aria.checkpoint import load
 from arietta.output import whole_file
-from arietta.retrieval.collection import read_item
 from arietta.training.config import Recipe, load_recipes
+from arietta.training.dry_run import epoch_tokens
 from arietta.training.loop import train
-from arietta.training.planning import epoch_tokens
+from arietta.vectors.classification import Classifier
+from arietta.vectors.collection import read_item
+from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import RESULTS, file_result
 
 RECIPE = "classify-folder"
@@ -61,14 +56,14 @@ _VALID_PIECES = 100  # more would cost more than the training between two looks
 
 
 def labelled(
-    pool: Ints,
-    labels: Ints,
+    pool: IntArray,
+    labels: IntArray,
     examples: Sequence[Example],
     n: int | None,
     draw: int,
     *,
     in_total: bool = False,
-) -> Ints:
+) -> IntArray:
     """n rows of the pool, of each class or in total; None for all.
 
     A hash of their names gives the order inside a class, and classes take turns.
@@ -87,7 +82,7 @@ def labelled(
     return np.array([i for _, _, i in ranked], np.int64)
 
 
-def held_back(rows: Ints, labels: Ints, groups: Sequence[str]) -> set[int]:
+def held_back(rows: IntArray, labels: IntArray, groups: Sequence[str]) -> set[int]:
     """Rows that tell when to stop: whole compositions, never all pieces of a class."""
     inside = [groups[i] for i in rows]
     fold = stratified_folds(labels[rows], inside, FOLDS, np.random.default_rng(0))
@@ -112,7 +107,7 @@ class Finetuning:
         self,
         folder: Path,
         examples: Sequence[Example],
-        labels: Ints,
+        labels: IntArray,
         groups: Sequence[str],
         *,
         init: str,
@@ -127,7 +122,7 @@ class Finetuning:
         self.epochs, self.most_tokens, self.cpu = epochs, most_tokens, cpu
         self.recipe = load_recipes(RECIPE, [f"init={init}", *changes])[""]
 
-    def answers(self, name: str, rows: Ints, test: Ints) -> tuple[Ints, dict[str, Any]]:
+    def answers(self, name: str, rows: IntArray, test: IntArray) -> tuple[IntArray, dict[str, Any]]:
         """What the model tuned on the rows says of the test rows; and how it was made."""
         learned = [self.examples[i].item.id for i in rows]
         place = self.folder / f"{name}-{_key(learned)}"
@@ -155,7 +150,7 @@ class Finetuning:
         said = found.pop("said")
         return np.array([self.classes.index(said[name]) for name in asked], np.int64), found
 
-    def _write_dataset(self, folder: Path, rows: Ints) -> None:
+    def _write_dataset(self, folder: Path, rows: IntArray) -> None:
         if (folder / DESCRIPTION).is_file():
             return
         valid = held_back(rows, self.labels, self.groups)
@@ -163,7 +158,7 @@ class Finetuning:
             for i in rows.tolist():  # in the order of the draw: the first hundred are any
                 one = self.examples[i]
                 split = "valid" if i in valid else "train"
-                row = Row(one.item.id, split, one.group, "few-label", {"label": one.label})
+                row = PieceRecord(one.item.id, split, one.group, "few-label", {"label": one.label})
                 writer.add(row, read_item(one.item)[0])
 
     def _recipe(self, dataset: Path, classes: tuple[str, ...]) -> Recipe:
@@ -185,7 +180,7 @@ class Finetuning:
         looks = max(recipe.valid_every_steps, per_epoch // recipe.step_tokens(stage) // 2)
         return replace(recipe, stages=(stage,), valid_every_steps=looks)
 
-    def _ask(self, model: Path, rows: Ints) -> dict[str, str]:
+    def _ask(self, model: Path, rows: IntArray) -> dict[str, str]:
         classifier = Classifier(load(str(model)))
         items = [self.examples[i].item for i in rows]
         pieces = ((item.id, read_item(item)[0]) for item in items)
@@ -275,7 +270,7 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     given = parser.parse_args()
     examples = limited(named(given.name).gather(given.data), given.limit)
-    examples, floor, refused = floor_vectors(examples)
+    examples, floor, refused = baseline_vectors(examples)
     embedder = Embedder(load(given.embedding or default_model()), full=True)
     full = model_vectors(examples, embedder, given.cache)
     vectors = {
@@ -322,7 +317,7 @@ def main() -> None:
             (labelled(pool, labels, examples, count, d, in_total=given.in_total), test)
             for d in range(given.draws)
         ]
-        said: dict[str, tuple[list[Ints], dict[str, Any]]] = {
+        said: dict[str, tuple[list[IntArray], dict[str, Any]]] = {
             name: (logistic_answers(x, labels, groups, splits), {}) for name, x in vectors.items()
         }
         if finetuning is not None:

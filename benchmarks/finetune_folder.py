@@ -25,9 +25,7 @@ from typing import Any
 
 import zstandard
 
-from arietta.checkpoints.store import load
 from arietta.cli.main import run as arietta
-from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -38,7 +36,9 @@ from arietta.evaluation.likelihood import (
     score_stretches,
 )
 from arietta.evaluation.recordings import recordings_of_files
-from arietta.inference.backends import cpu_backend
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
 
 HELD_OUT_SHARE = 0.4

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.store import load
-from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -28,7 +26,11 @@ from arietta.evaluation.likelihood import (
 )
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.inference.backends import Backend, OpenVinoBackend, cpu_backend
+from arietta.models.aria.checkpoint import load
+from arietta.models.aria.openvino import OpenVinoBackend
+from arietta.models.aria.protocol import Backend
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from unittest import mock
 
 from arietta.data import shards
-from arietta.data.augment import Ranges
-from arietta.data.loader import LoaderSettings, RowStream
 from arietta.data.shards import Dataset, Form, arrow, open_dataset, open_shard, rows_table
+from arietta.training.rows.augment import Ranges
+from arietta.training.rows.stream import LoaderSettings, RowStream
 from benchmarks.common import file_result
 
 TOKENS = 10_000_000

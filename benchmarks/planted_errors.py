@@ -24,26 +24,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.checkpoints.store import load
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import tokenizer_named
+from arietta.arrays import FloatArray, IntArray
+from arietta.data.token_grid import NoteColumns
+from arietta.evaluation.error_detector import FEATURES, KINDS, Detector, features, find_errors
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import Surprise, surprise
-from arietta.evaluation.suspicion import FEATURES, KINDS, Detector, features, suspicion
-from arietta.inference.backends import cpu_backend
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
 from arietta.output import whole_file
 from arietta.paths import assets_dir
 from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS
 from benchmarks.common import file_result
 
 NOTES, PER_KIND = 1_000, 2
-Numbers = npt.NDArray[np.float64]
-Kinds = npt.NDArray[np.int64]
 
 
 class Spoilt(NamedTuple):
@@ -58,10 +56,10 @@ class Spoilt(NamedTuple):
     name: str
     genre: str
     notes: NoteColumns
-    kinds: Kinds
+    kinds: IntArray
 
 
-def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, Kinds]:
+def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, IntArray]:
     """The notes with ``PER_KIND`` errors of each kind, spread evenly; and which they are."""
     onset, duration, pitch, velocity = (np.array(column, np.int64) for column in notes)
     kinds = np.zeros(len(onset), np.int64)
@@ -130,7 +128,7 @@ def performances(dataset: Path, split: str, count: int) -> Iterator[Spoilt]:
         yield Spoilt(recording.name, recording.labels.get("genre", ""), notes, kinds)
 
 
-def auc(wrong: Numbers, right: Numbers) -> float:
+def auc(wrong: FloatArray, right: FloatArray) -> float:
     """Probability that a wrong note scores above a right one, ties counting half."""
     values, place = np.unique(np.concatenate((wrong, right)), return_inverse=True)
     of_right = np.bincount(place[len(wrong) :], minlength=len(values))
@@ -147,7 +145,7 @@ def interval(values: list[float]) -> list[float]:
     return [round(float(x), 4) for x in (found.mean(), low, high)]
 
 
-def measure(scores: list[Numbers], spoilt: list[Spoilt]) -> dict[str, Any]:
+def measure(scores: list[FloatArray], spoilt: list[Spoilt]) -> dict[str, Any]:
     """Figures of one score over all performances."""
     table: dict[str, Any] = {}
     pairs = list(zip(scores, spoilt, strict=True))
@@ -165,7 +163,7 @@ def measure(scores: list[Numbers], spoilt: list[Spoilt]) -> dict[str, Any]:
     return table
 
 
-def ngram_scores(dataset: Path, spoilt: list[Spoilt]) -> list[Numbers]:
+def ngram_scores(dataset: Path, spoilt: list[Spoilt]) -> list[FloatArray]:
     """Bits of each note's three tokens under a 5-gram of the train split."""
     piano = AriaTokenizer("piano")
     train = recordings_of_dataset(dataset, "train")
@@ -217,7 +215,7 @@ def main() -> None:
         "surprise": [s.total for s in found],
         "surprise and what removal gains": [s.total + s.removal for s in found],
         "suspicion": [
-            suspicion(p.notes, s).probability for p, s in zip(spoilt, found, strict=True)
+            find_errors(p.notes, s).probability for p, s in zip(spoilt, found, strict=True)
         ],
     }
     if not arguments.no_ngram:

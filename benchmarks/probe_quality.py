@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from arietta.checkpoints.store import load
 from arietta.evaluation.labels import named
-from arietta.evaluation.probe import compared, evaluate, floor_alone, markdown
-from arietta.evaluation.vectors import floor_vectors, limited, model_vectors
-from arietta.inference.embedding import Embedder, default_model
+from arietta.evaluation.probe import baseline_alone, compared, evaluate, markdown
+from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
+from arietta.models.aria.checkpoint import load
+from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import file_result
 
 HERE = ("asap-composer", "pijama30", "pijama30-albums", "maestro-composer", "style")
@@ -40,8 +40,8 @@ def main() -> None:
     for name in arguments.benchmarks:
         benchmark = named(name)
         examples = limited(benchmark.gather(arguments.corpus), arguments.limit)
-        examples, floor, refused = floor_vectors(examples)
-        vectors = floor_alone(floor)
+        examples, floor, refused = baseline_vectors(examples)
+        vectors = baseline_alone(floor)
         for one in embedders:
             x = model_vectors(examples, one, arguments.cache)
             vectors += compared(one.checkpoint.name, x, one.short_size, floor)

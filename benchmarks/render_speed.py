@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from arietta.inference.pianist import PianistOpenVino, cpu_backend
-from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
-from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
+from arietta.arrays import Float32Array, Int32Array
+from arietta.midi.piece import Piece
+from arietta.models.executors import pianist_cpu_backend
+from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
+from arietta.models.pianist.openvino import PianistOpenVino
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.blocks import BlockRender, BlockSettings
 from arietta.rendering.render import open_player, render
 from arietta.tokenizers.pianist import SLOT_RANGES
@@ -37,7 +38,7 @@ class RandomCheckpoint:
     """A checkpoint of random weights."""
 
     config: PianistConfig
-    tensors: Mapping[str, NDArray[np.float32]]
+    tensors: Mapping[str, Float32Array]
 
 
 def random_checkpoint(config: PianistConfig) -> RandomCheckpoint:
@@ -50,7 +51,7 @@ def random_checkpoint(config: PianistConfig) -> RandomCheckpoint:
     return RandomCheckpoint(config, tensors)
 
 
-def random_score(notes: int) -> NDArray[np.int32]:
+def random_score(notes: int) -> Int32Array:
     """Ids of a score."""
     rng = np.random.default_rng(1)
     columns = [rng.integers(low, high, notes) for low, high in SLOT_RANGES]
@@ -101,7 +102,7 @@ def main() -> None:
     config = PIANIST_PRESETS[args.preset]
     checkpoint = random_checkpoint(config)
     began = time.perf_counter()
-    make = PianistOpenVino if args.openvino else cpu_backend
+    make = PianistOpenVino if args.openvino else pianist_cpu_backend
     backend: Any = make(checkpoint, args.precision, args.threads)
     figures: dict[str, Any] = {
         "preset": args.preset,

@@ -22,9 +22,9 @@ import numpy as np
 
 from arietta.data.pairs import Played
 from arietta.evaluation.rendering import match_rendering
+from arietta.midi.note_ons import read_note_ons
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.tempo_map import editable
 from benchmarks.common import file_result
 
@@ -95,8 +95,8 @@ def tempo_map_errors(testset: Path) -> dict[str, Any]:
     """Onset error of the editable form of every published rendering, as read back from bytes."""
     worst, on_grid = {}, {}
     for path in sorted((testset / "performance").glob("*.mid"), key=lambda p: int(p.stem)):
-        score = ScoreNotes.from_piece(read_strokes(testset / "score" / path.name))
-        piece = read_strokes(path)
+        score = ScoreNotes.from_piece(read_note_ons(testset / "score" / path.name))
+        piece = read_note_ons(path)
         played = whole(match_rendering(score, piece))
         result = editable(score, played)
         again = ScoreNotes.from_piece(read_bytes(result.piece.to_bytes()))

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from arietta.midi.flat import FlatNotes, flatten
+from arietta.midi.merged import MergedNotes, merge_tracks
 from arietta.midi.reader import read_bytes
 from arietta.midi.repedal import LONGEST_MS, next_strokes, repedal, sounding_ends
 from benchmarks.common import file_result
@@ -39,7 +39,7 @@ PEDALLED = 20
 """Movements from which on a file counts as pedalled; up to 2 it counts as dry."""
 
 
-def pieces(folder: Path, count: int) -> Iterator[tuple[str, FlatNotes]]:
+def pieces(folder: Path, count: int) -> Iterator[tuple[str, MergedNotes]]:
     """(source, piano) of the first files of every shard."""
     with (folder / "manifest.csv").open(encoding="utf8") as file:
         rows = {(row["shard"], row["path"]): row["source"] for row in csv.DictReader(file)}
@@ -55,7 +55,7 @@ def pieces(folder: Path, count: int) -> Iterator[tuple[str, FlatNotes]]:
                 content = tar.extractfile(member) if source is not None else None
                 if source is None or content is None:
                     continue
-                piano = flatten(read_bytes(content.read()))
+                piano = merge_tracks(read_bytes(content.read()))
                 if len(piano) >= FEWEST_NOTES:
                     yield source, piano
                     found[source] += 1
@@ -63,7 +63,7 @@ def pieces(folder: Path, count: int) -> Iterator[tuple[str, FlatNotes]]:
                     break
 
 
-def measure(piano: FlatNotes) -> dict[str, float]:
+def measure(piano: MergedNotes) -> dict[str, float]:
     """What the pass makes of one file."""
     onset = np.rint(piano.onset_ms / 10.0) * 10.0
     end = sounding_ends(

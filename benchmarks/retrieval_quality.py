@@ -22,21 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from arietta.checkpoints.store import load
+from arietta.arrays import BoolArray, Float32Array
 from arietta.data.sources import find_sources, read_source
 from arietta.data.splits import hashed
 from arietta.errors import InputError
-from arietta.inference.embedding import Embedder, Passages, default_model, keys_struck
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
-from arietta.retrieval.index import EVERY_KEY, Space, transposed
+from arietta.models.aria.checkpoint import load
+from arietta.vectors.embedding import Embedder, Passages, default_model, keys_struck
+from arietta.vectors.index import EVERY_KEY, Space, transposed
 from benchmarks.common import file_result
 
-Floats = NDArray[np.float32]
 WINDOWS = Passages(20.0, 10.0)
-Vectors = tuple[Floats, list[Floats]]
+Vectors = tuple[Float32Array, list[Float32Array]]
 """Of whole pieces (n, D), and of each piece's passages."""
 Embed = Callable[[Sequence[Piece]], Vectors]
 FLOOR, ANY_KEY = "pitch histogram", "pitch histogram, any key"
@@ -166,7 +165,7 @@ def _histograms(pieces: Sequence[Piece]) -> Vectors:
     return wholes, [np.stack(rows) for rows in parts]
 
 
-def _figures(likeness: Floats, right: NDArray[np.bool_]) -> dict[str, float]:
+def _figures(likeness: Float32Array, right: BoolArray) -> dict[str, float]:
     best = np.where(right, likeness, -np.inf).max(axis=1, keepdims=True)
     # Ties count against us, as a constant answer must not look good.
     rank = ((likeness >= best) & ~right).sum(axis=1) + 1

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from arietta.arrays import Float32Array
 from arietta.midi.reader import read
 from arietta.paths import assets_dir
-from arietta.sound.bank import FloatAudio
 from arietta.sound.sampler import SAMPLE_RATE, render
 from benchmarks.common import file_result
 
@@ -56,7 +56,7 @@ def one(name: str) -> dict[str, Any]:
     return figures
 
 
-def compare(midi: Path, audio: FloatAudio) -> float:
+def compare(midi: Path, audio: Float32Array) -> float:
     """Correlation of 50 ms levels in dB, over what lies within 60 dB of the peak."""
     import soundfile
 
@@ -73,7 +73,7 @@ def compare(midi: Path, audio: FloatAudio) -> float:
     return float(np.corrcoef(ours[heard], theirs[heard])[0, 1])
 
 
-def _envelope_db(audio: FloatAudio) -> FloatAudio:
+def _envelope_db(audio: Float32Array) -> Float32Array:
     power = (audio**2).mean(axis=1).reshape(-1, ENVELOPE_FRAMES).mean(axis=1)
     return np.asarray(10 * np.log10(power + 1e-12), np.float32)
 

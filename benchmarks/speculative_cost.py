@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.tensors import Float32Array
-from arietta.inference.backends import Backend, Session, cpu_backend
-from arietta.inference.engine import Engine, Stop, Stream
-from arietta.inference.sampling import SamplingSettings
-from arietta.inference.speculative import Draft
-from arietta.models.config import PRESETS, AriaConfig
+from arietta.arrays import Float32Array
+from arietta.generation.engine import Engine, Stop, Stream
+from arietta.generation.sampling import SamplingSettings
+from arietta.generation.speculative import Draft
+from arietta.models.aria.config import PRESETS, AriaConfig
+from arietta.models.aria.protocol import Backend, Session
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
 

@@ -27,17 +27,17 @@ import numpy as np
 import numpy.typing as npt
 
 import arietta
-from arietta.data.grid import grid_of
-from arietta.data.loader import tokenizer_named
+from arietta.arrays import FloatArray
+from arietta.data.token_grid import grid_of
 from arietta.evaluation.continuations import Description, describe
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import surprise
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
+from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
 from benchmarks.continuations import FOLLOW_MS, draw_excerpts
 
 STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
-Floats = npt.NDArray[np.float64]
 
 
 def draw_references(dataset: Path, split: str, count: int, seed: int) -> list[Piece]:
@@ -85,7 +85,7 @@ def description(piece: Piece, length_ms: float | None = None) -> Description:
     return found
 
 
-def interval(values: Floats) -> list[float]:
+def interval(values: FloatArray) -> list[float]:
     """Mean and 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     draws = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
@@ -93,7 +93,7 @@ def interval(values: Floats) -> list[float]:
     return [round(float(x), 4) for x in (values.mean(), low, high)]
 
 
-def slope(got: Floats, wanted: Floats, prompt: Floats) -> list[float]:
+def slope(got: FloatArray, wanted: FloatArray, prompt: FloatArray) -> list[float]:
     """By how much ``got`` is more where ``wanted`` is one more and ``prompt`` the same; all (n,).
 
     Returns:
@@ -149,7 +149,7 @@ def main() -> None:
         "strengths": {},
     }
     print(figures, flush=True)
-    rows: dict[float, dict[str, Floats]] = {}
+    rows: dict[float, dict[str, FloatArray]] = {}
     for strength in sorted({0.0, *arguments.strengths}):
         found: dict[str, list[float]] = {
             k: [] for k in ("cosine", "cosine_other", "bits_per_note", *STATISTICS)

@@ -21,11 +21,12 @@ from unittest import mock
 
 import numpy as np
 
-from arietta.data.augment import NoteColumns, Ranges, augment_columns, augment_ids
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import AriettaError
 from arietta.midi import reader
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.relative import RelativeTokenizer
+from arietta.training.rows.augment import Ranges, augment_columns, augment_ids
 from benchmarks.common import file_result
 
 FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "golden" / "aria" / "midi"

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from arietta.models.aria import AriaDecoder, initialise
-from arietta.models.config import PRESETS, AriaConfig
+from arietta.models.aria.config import PRESETS, AriaConfig
+from arietta.models.aria.torch_module import AriaDecoder, initialise
 from arietta.tokenizers.vocabulary import PAD
 from arietta.training.config import Optimiser
 from arietta.training.hardware import measured_peak_flops, training_flops_per_token
-from arietta.training.objective import NextToken
+from arietta.training.loss import NextToken
 from arietta.training.optim import build_optimisers
 from benchmarks.common import file_result
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from arietta.checkpoints.tensors import Float32Array
-from arietta.inference.backends import cpu_backend
-from arietta.inference.continuation import Continuation, ContinuationStream, Request, prepare
-from arietta.inference.engine import Engine
-from arietta.inference.sampling import SamplingSettings
-from arietta.midi.notes import Piece
+from arietta.arrays import Float32Array
+from arietta.generation.continuation import Continuation, ContinuationStream, Request, prepare
+from arietta.generation.engine import Engine
+from arietta.generation.sampling import SamplingSettings
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
-from arietta.models.config import AriaConfig
+from arietta.models.aria.config import AriaConfig
+from arietta.models.executors import cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
 

@@ -17,8 +17,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arietta.checkpoints.store import load
-from arietta.data.loader import tokenizer_named
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     backend_scorer,
@@ -28,7 +26,9 @@ from arietta.evaluation.likelihood import (
     score_stretches,
 )
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.inference.backends import cpu_backend
+from arietta.models.aria.checkpoint import load
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 from arietta.training.config import plan, recipe_from
 from arietta.training.hardware import training_flops_per_token
 from arietta.training.loop import LOSSES, RECIPE, VALIDATION

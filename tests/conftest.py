@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.tiny_model import aria_model_dir, numpy_backend, tiny  # noqa: F401 (fixtures)
+
 # Tests run on shared machines: how long an example takes says nothing about the code.
 settings.register_profile(
     "arietta", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

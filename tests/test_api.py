@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.checkpoints import performer, store
 from arietta.errors import AriettaError, CheckpointError, UsageError
-from arietta.models.config import AriaConfig
-from arietta.models.performer_config import PerformerConfig
-from arietta.rendering.features import FEATURES
-from arietta.rendering.performer import SUMMARY
+from arietta.models.aria import checkpoint as aria_checkpoint
+from arietta.models.aria.config import AriaConfig
+from arietta.models.performer import checkpoint as performer
+from arietta.models.performer.config import PerformerConfig
+from arietta.notation.features import FEATURES, SUMMARY
 
 
 def folder(place: Path, name: str, info=None, **changes) -> Path:
@@ -28,7 +28,7 @@ def folder(place: Path, name: str, info=None, **changes) -> Path:
         + 0.1 * rng.standard_normal(shape, np.float32)
         for n, shape in config.tensor_shapes().items()
     }
-    return store.save(place / name, config, tensors, name=name, info=info)
+    return aria_checkpoint.save(place / name, config, tensors, name=name, info=info)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,11 @@ def test_public_names() -> None:
 def test_steering_by_example(tmp_path: Path, prompts_dir: Path) -> None:
     one, other = sorted(prompts_dir.glob("*.mid"))[:2]
     vectors = folder(tmp_path, "vectors", embedding_size=8)
-    made = {"model": str(vectors), "model_sha256": store.load(vectors).sha256, "chunk_notes": 50}
+    made = {
+        "model": str(vectors),
+        "model_sha256": aria_checkpoint.load(vectors).sha256,
+        "chunk_notes": 50,
+    }
     place = folder(tmp_path, "steered", {"embeddings": made}, conditioned=True, embedding_size=8)
     model = arietta.load(place, threads=1)
     asked = {"prompt_seconds": 4, "notes": 12, "seed": 3, "temperature": 1.0}

@@ -1,4 +1,4 @@
-"""Which part may import which, and that nothing heavy is loaded before it is needed."""
+"""Which file may import which, and that nothing heavy is loaded before it is needed."""
 
 from __future__ import annotations
 
@@ -9,65 +9,98 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.structure import (
+    ORDER,
+    against_order,
+    circles,
+    import_graph,
+    modules_of,
+    part_of,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "arietta"
-
-# A part imports only from rows above its own, or from within itself.
-LAYERS = (
-    {"errors", "paths"},
-    {"output"},
-    {"midi"},
-    {"tokenizers"},
-    {"data", "models", "graphs"},
-    {"checkpoints"},
-    {"inference"},
-    {"rendering", "retrieval", "sound"},
-    {"evaluation"},
-    {"training", "realtime"},
-    {"api"},
-    {"server"},
-    {"cli"},
-    {"__main__"},
-)
-RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
-
-# Settings of an architecture, without torch: what graphs, checkpoints and torch modules share.
-SHARED = {
-    "arietta.models.config",
-    "arietta.models.performer_config",
-    "arietta.models.pianist_config",
-}
-
-# Saving a piece is offered on the piece itself, by a late import inside one method.
 FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = modules_of(ROOT)
+GRAPH = import_graph(TREES)
+
+# What plays or renders: no file of training reaches it, so that training runs on a bare GPU image.
+PLAYS = {"generation", "rendering", "sound", "realtime", "api", "server", "cli"}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Every arietta module a file imports, type-checking imports included."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def outside(module: str) -> set[str]:
+    """Packages of others that a file imports, late or early; not what only type checkers read."""
+    tree = TREES[module]
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: write imports in full"
-            found.add(node.module or "")
-    return {name for name in found if name.split(".")[0] == "arietta" and name != "arietta"}
+            assert node.level == 0, f"{module}: write imports in full"
+            found.add((node.module or "").split(".")[0])
+    return found - {"arietta"}
 
 
-def part_of(module: str) -> str:
-    return module.split(".")[1]
+def reached(module: str) -> set[str]:
+    """Every file that a file needs, directly or through others."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        for other in GRAPH[todo.pop()] - seen:
+            seen.add(other)
+            todo.append(other)
+    return seen
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(path: Path) -> None:
-    relative = path.relative_to(PACKAGE)
-    part = relative.parts[0].removesuffix(".py")
-    if part == "__init__":
-        return  # the public names; resolved on first use
-    assert part in RANK, f"give {part} its place in the order"
-    for module in imports_of(path) - SHARED:
-        other = part_of(module)
-        assert other == part or RANK[other] < RANK[part], f"{relative} imports {module}"
+def test_every_part_has_its_place() -> None:
+    assert {part_of(name) for name in TREES if name != "arietta"} <= set(ORDER)
+
+
+def test_files_import_only_from_their_left() -> None:
+    assert against_order(GRAPH) == []
+
+
+def test_no_circle_of_files() -> None:
+    assert circles(GRAPH) == []
+
+
+def test_a_circle_and_an_upward_import_are_found() -> None:
+    graph = {
+        "arietta.midi.a": {"arietta.midi.b"},
+        "arietta.midi.b": {"arietta.midi.a", "arietta.cli.c"},
+        "arietta.cli.c": {"arietta"},
+        "arietta": set(),
+    }
+    assert circles(graph) == [["arietta.midi.a", "arietta.midi.b"]]
+    assert against_order(graph) == [
+        ("arietta.cli.c", "arietta"),
+        ("arietta.midi.b", "arietta.cli.c"),
+    ]
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_heavy_packages_stay_in_their_files(module: str) -> None:
+    name = module.rpartition(".")[2]
+    found = outside(module)
+    if not module.startswith("arietta.training") and not name.startswith("torch_"):
+        assert not found & {"torch", "accelerate"}
+    if name not in ("graph", "openvino", "openvino_layers"):
+        assert "openvino" not in found
+
+
+def test_training_reaches_nothing_that_plays() -> None:
+    for module in TREES:
+        if module.startswith("arietta.training"):
+            plays = {name for name in reached(module) if part_of(name) in PLAYS}
+            assert not plays, module
 
 
 def test_every_package_folder_says_what_it_is() -> None:
@@ -99,19 +132,25 @@ def test_help_loads_nothing_at_all() -> None:
 
 
 CORE = sorted(
-    ".".join(p.relative_to(ROOT).with_suffix("").parts)
-    for p in FILES
-    if p.relative_to(PACKAGE).parts[0] in {"midi", "tokenizers", "checkpoints", "sound", "cli"}
-    and p.name != "__init__.py"
+    name
+    for name in TREES
+    if name.count(".") > 1
+    and part_of(name) in {"midi", "notation", "tokenizers", "checkpoints", "sound", "cli"}
 )
 
 
 def test_the_core_loads_no_torch() -> None:
-    extra = ["arietta.graphs.aria", "arietta.inference.engine", "arietta.api"]
+    extra = ["arietta.models.aria.graph", "arietta.generation.engine", "arietta.api"]
     code = "\n".join(f"import {name}" for name in [*CORE, *extra])
     assert "torch" not in loaded_by(code)
 
 
 def test_midi_tokenizers_and_sound_load_no_openvino() -> None:
-    names = [n for n in CORE if n.split(".")[1] in {"midi", "tokenizers", "sound"}]
+    names = [n for n in CORE if part_of(n) in {"midi", "notation", "tokenizers", "sound"}]
     assert not loaded_by("\n".join(f"import {n}" for n in names)) & {"openvino", "torch"}
+
+
+def test_training_needs_nothing_that_the_command_line_needs() -> None:
+    names = [n for n in TREES if n.startswith("arietta.training")]
+    core = {"openvino", "soundfile", "typer", "huggingface_hub"}
+    assert not loaded_by("\n".join(f"import {n}" for n in names)) & core

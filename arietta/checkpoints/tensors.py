@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
@@ -17,11 +17,10 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Float32Array, Int8Array, Uint8Array, Uint16Array
 from arietta.errors import CheckpointError, UsageError
 from arietta.output import check_output, whole_file
 
-Float32Array = npt.NDArray[np.float32]
-Int8Array = npt.NDArray[np.int8]
 Shape = tuple[int, ...]
 StoredType = Literal["float32", "bfloat16", "float16", "int8"]
 """How the matrices of a checkpoint are stored; vectors (norms) are float32 beside int8."""
@@ -68,7 +67,7 @@ def widen(stored: npt.NDArray[Any], dtype: str) -> Float32Array:
     return np.asarray(stored, np.float32)
 
 
-def to_bfloat16(x: Float32Array) -> npt.NDArray[np.uint16]:
+def to_bfloat16(x: Float32Array) -> Uint16Array:
     """The bits of x rounded to bf16, ties to even; NaN stays NaN."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
@@ -113,7 +112,7 @@ class TensorFile:
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
         # A zero-byte data part cannot be mapped.
-        self._map: npt.NDArray[np.uint8] | None = None
+        self._map: Uint8Array | None = None
 
     def _damaged(self, what: str) -> CheckpointError:
         return CheckpointError(
@@ -368,3 +367,29 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with whole_file(path, force=True) as temporary:
         temporary.write_bytes(data)
+
+
+def check_shapes(
+    wanted: Mapping[str, Shape], shapes: Mapping[str, Shape], *, source: object
+) -> None:
+    """Compare tensors that are there with those that are wanted, by name and shape.
+
+    Raises:
+        CheckpointError: tensors are missing, of another shape, or not accounted for.
+    """
+
+    def some(names: Iterable[str]) -> str:
+        ordered = sorted(names)
+        more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
+        return ", ".join(ordered[:3]) + more
+
+    if missing := wanted.keys() - shapes.keys():
+        raise CheckpointError(f"{source}: missing tensors {some(missing)}")
+    if extra := shapes.keys() - wanted.keys():
+        raise CheckpointError(f"{source}: tensors no part of the model uses: {some(extra)}")
+    for name, shape in wanted.items():
+        if tuple(shapes[name]) != shape:
+            raise CheckpointError(
+                f"{source}: tensor {name} has shape {tuple(shapes[name])},"
+                f" the rest of the model asks for {shape}"
+            )

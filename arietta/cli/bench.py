@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import JsonFlag, Progress, emit, new_app, print_pairs, print_table
+from arietta.cli.console import JsonFlag, ProgressLine, emit, new_app, print_pairs, print_table
 from arietta.cli.options import ThreadsOption
 from arietta.errors import UsageError
 
@@ -72,10 +72,10 @@ def decode(
         raise UsageError(
             f"--precision {', '.join(sorted(unknown))} is none of {', '.join(PRECISIONS)}"
         )
-    from arietta.inference.bench import decode as measure
-    from arietta.inference.bench import table
+    from arietta.evaluation.decode_speed import decode as measure
+    from arietta.evaluation.decode_speed import table
 
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         figures = measure(
             preset=None if model else preset,
             model=model,

@@ -16,7 +16,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     emit,
     new_app,
     note,
@@ -28,7 +28,7 @@ from arietta.errors import InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from arietta.data.sources import Item
-    from arietta.inference.classification import Classification
+    from arietta.vectors.classification import Classification
 
 app = new_app()
 
@@ -94,12 +94,12 @@ def classify(
       arietta classify my-midi --model my-classifier/model -o classes.csv
       arietta classify my-classes --model my-classifier/model --labels folders --report report.md
     """
-    from arietta.checkpoints.store import load
     from arietta.evaluation.labels import label_finder
-    from arietta.inference.classification import SHIPPED, Classifier
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
+    from arietta.models.aria.checkpoint import load
     from arietta.output import check_output, whole_file
-    from arietta.retrieval.collection import music_items, read_item
+    from arietta.vectors.classification import SHIPPED, Classifier
+    from arietta.vectors.collection import music_items, read_item
 
     if output is not None:
         check_output(output, force=force)
@@ -136,7 +136,7 @@ def classify(
 
     found: dict[str, Classification] = {}
     began = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         for path, one in classifier.classify_many(pieces(), any_program=any_program):
             if isinstance(one, InputError):
                 refuse(path, one)
@@ -255,7 +255,7 @@ def _write_report(report: Path, judgement: Mapping[str, Any], title: str, *, for
     import numpy as np
 
     from arietta.evaluation.confusion import headline, markdown
-    from arietta.evaluation.drawing import draw_confusion
+    from arietta.evaluation.pictures import draw_confusion
     from arietta.output import whole_file
 
     picture = report.with_suffix(".png")

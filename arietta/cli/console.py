@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 _STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -112,7 +112,7 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-class Progress:
+class ProgressLine:
     """One line on stderr that is written over; where stderr is no terminal, a line now and then.
 
     Args:
@@ -127,7 +127,7 @@ class Progress:
         self._next = time.monotonic() + (0 if self._terminal else self._PLAIN_S)
         self._shown = 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(

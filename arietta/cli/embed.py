@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from arietta.inference.embedding import Embedder
-    from arietta.retrieval.collection import Collection
+    from arietta.vectors.collection import Collection
+    from arietta.vectors.embedding import Embedder
 
 app = new_app()
 
@@ -38,8 +38,8 @@ def open_embedder(
     model: str | None, precision: Precision = Precision.int8, *, full: bool = False
 ) -> Embedder:
     """The embedder that ``--model``, ``--precision`` and ``--full`` name."""
-    from arietta.checkpoints.store import load
-    from arietta.inference.embedding import Embedder, default_model
+    from arietta.models.aria.checkpoint import load
+    from arietta.vectors.embedding import Embedder, default_model
 
     return Embedder(load(model or default_model()), precision=precision.value, full=full)
 
@@ -94,7 +94,7 @@ def embed(
       arietta embed my-midi -o newer.npz --update my.npz
     """
     from arietta.output import check_output
-    from arietta.retrieval.collection import Collection, about, build
+    from arietta.vectors.collection import Collection, about, build
 
     if output.suffix.lower() != ".npz":
         raise UsageError(f"-o {output}: vectors are written as .npz")
@@ -123,7 +123,7 @@ def embed(
     began = time.monotonic()
     resumed = journal.is_file()
     try:
-        with Progress(quiet=as_json) as progress:
+        with ProgressLine(quiet=as_json) as progress:
             collection = build(
                 files,
                 embedder,

@@ -17,7 +17,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     new_app,
@@ -37,8 +37,8 @@ from arietta.cli.options import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.inference import engine
-    from arietta.inference.continuation import Continuation, ContinuationStream
+    from arietta.generation import engine
+    from arietta.generation.continuation import Continuation, ContinuationStream
 
 app = new_app()
 
@@ -270,8 +270,8 @@ def generate(
     """
     from secrets import randbits
 
-    from arietta.inference.continuation import Request
-    from arietta.inference.sampling import settings_from
+    from arietta.generation.continuation import Request
+    from arietta.generation.sampling import settings_from
     from arietta.midi.reader import read
     from arietta.output import check_output
 
@@ -328,7 +328,7 @@ def generate(
         draft=draft,
     )
     load_seconds = time.perf_counter() - began
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         stream = player.stream(
             piece,
             variations=variations,
@@ -436,10 +436,10 @@ def stopped_by_ctrl_c(cancel: Callable[[], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def follow(stream: ContinuationStream, progress: Progress) -> None:
+def follow(stream: ContinuationStream, progress: ProgressLine) -> None:
     """Run a stream to its end under a progress line."""
 
-    def show(now: engine.Progress) -> None:
+    def show(now: engine.GenerationProgress) -> None:
         if progress.due():
             progress.show(
                 f"{now.notes} notes, {clock(now.music_seconds)} of music,"
@@ -450,7 +450,7 @@ def follow(stream: ContinuationStream, progress: Progress) -> None:
 
 
 def sound(
-    path: Path, result: Continuation, progress: Progress, *, only_new: bool, force: bool
+    path: Path, result: Continuation, progress: ProgressLine, *, only_new: bool, force: bool
 ) -> None:
     """Write the WAV of a continuation."""
     from arietta.sound.files import write_piece

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.embed import ModelOption, open_embedder
 from arietta.cli.options import AnyProgramFlag
 from arietta.errors import UsageError
@@ -65,8 +65,8 @@ def index(
       arietta index another.mid -o my-index
       arietta index -o my-index --prune
     """
-    from arietta.inference.embedding import Passages, default_model
-    from arietta.retrieval.index import Changes, Index
+    from arietta.vectors.embedding import Passages, default_model
+    from arietta.vectors.index import Changes, Index
 
     if not output:
         raise UsageError("-o INDEX is missing: where is the index to be?")
@@ -90,7 +90,7 @@ def index(
             if Path(name).exists():
                 name = str(Path(name).resolve())
             windows = Passages(seconds, seconds / 2) if seconds else None
-            with Progress(quiet=as_json) as progress:
+            with ProgressLine(quiet=as_json) as progress:
                 done = found.update(
                     files,
                     open_embedder(name),

@@ -10,7 +10,7 @@ import typer
 from arietta.cli.console import JsonFlag, clock, emit, new_app, print_pairs, printable
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 

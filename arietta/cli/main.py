@@ -68,7 +68,7 @@ def run(argv: list[str]) -> int:
         sys.stdout.write(USAGE.format(commands="\n".join(lines)))
         return 0
     if name in ("--version", "-V"):
-        from arietta import __version__
+        from arietta._version import __version__
 
         sys.stdout.write(f"arietta {__version__}\n")
         return 0

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, note, say
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
 from arietta.cli.embed import ModelOption, open_embedder
 from arietta.cli.options import AnyProgramFlag
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -64,8 +64,8 @@ def draw_map(
       arietta map my.npz -o map.html --colour minutes --no-png
     """
     from arietta.output import check_output, whole_file
-    from arietta.retrieval.collection import Collection, build, music_items, read_item
-    from arietta.retrieval.map import columns, layout, page, picture, preferred, starts_of
+    from arietta.vectors.collection import Collection, build, music_items, read_item
+    from arietta.vectors.map import columns, layout, page, picture, preferred, starts_of
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"-o {output}: the page is written as .html")
@@ -83,7 +83,7 @@ def draw_map(
         if not as_json:
             note(f"left out: {error}")
 
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         if [path.suffix.lower() for path in files] == [".npz"]:
             collection = Collection.load(files[0])
             starts = starts_of(collection, _again, seconds)

@@ -98,7 +98,7 @@ def info(name: NameArgument, as_json: JsonFlag = False) -> None:
     Example:
       arietta models info small
     """
-    from arietta.checkpoints.registry import describe
+    from arietta.models.load import describe
 
     facts = describe(name)
     if as_json:
@@ -165,7 +165,7 @@ def convert(
       arietta models convert aria.safetensors --name mine --stored int8
       arietta models convert mine -o mine.safetensors --to public
     """
-    from arietta.checkpoints.registry import convert as convert_checkpoint
+    from arietta.models.load import convert as convert_checkpoint
 
     if to is Form.public and stored is Stored.int8:
         note("the public form has no int8; float32 is written")
@@ -200,7 +200,7 @@ def join(
     Example:
       arietta models join run-1/model run-2/model -o performer
     """
-    from arietta.checkpoints.performer import join as join_models
+    from arietta.models.performer.checkpoint import join as join_models
 
     path = join_models(models, output, name=output.name, stored=stored.value)
     if as_json:

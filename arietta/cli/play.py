@@ -11,7 +11,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     free_name,
@@ -59,7 +59,7 @@ def play(
         check_output(check_audio(output), force=force)
     piece = told(read(file))
     player = find_player()
-    with Progress() as progress, tempfile.TemporaryDirectory() as folder:
+    with ProgressLine() as progress, tempfile.TemporaryDirectory() as folder:
 
         def show(done: float, total: float) -> None:
             progress.show(f"{clock(done)} of {clock(total)}")

@@ -11,7 +11,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     new_app,
@@ -32,9 +32,11 @@ from arietta.cli.options import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.rendering import blocks
+    from arietta.rendering import players
+    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
-    from arietta.rendering.render import Player, Rendering
+    from arietta.rendering.players import Player
+    from arietta.rendering.render import Rendering
 
 app = new_app()
 
@@ -137,8 +139,8 @@ def render(
     """
     from secrets import randbits
 
-    from arietta.midi.score import ScoreNotes
-    from arietta.midi.scores import read_score
+    from arietta.notation.reader import read_score
+    from arietta.notation.score_notes import ScoreNotes
     from arietta.output import check_output
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
     from arietta.rendering.performer import PerformerPlayer
@@ -182,7 +184,7 @@ def render(
         note("stopped before the first note; nothing was written")
         raise typer.Exit(130)
     written = []
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
         for target, take in zip(targets, made, strict=True):
             take.save(target.midi, editable=editable, force=force)
             if target.wav is not None:
@@ -207,7 +209,7 @@ def render(
 
 def settings_from(
     seed: int, *, temperature: float | None, top_p: float | None, top_k: int | None
-) -> blocks.BlockSettings:
+) -> BlockSettings:
     """How a model draws; None keeps the default, ``top_k`` 0 means any number."""
     from arietta.rendering.blocks import BlockSettings
 
@@ -226,11 +228,11 @@ def perform(
 
     stopped: list[bool] = []
     with (
-        Progress(quiet=as_json) as progress,
+        ProgressLine(quiet=as_json) as progress,
         stopped_by_ctrl_c(lambda: stopped.append(True)) as interrupted,
     ):
 
-        def report(now: blocks.Progress) -> None:
+        def report(now: players.RenderProgress) -> None:
             if progress.due():
                 progress.show(
                     f"{now.notes:,} of {now.total:,} notes, {clock(now.seconds_left)} left"
@@ -247,7 +249,7 @@ def perform(
     return made, bool(interrupted)
 
 
-def sound(path: Path, take: Rendering, progress: Progress, *, force: bool) -> None:
+def sound(path: Path, take: Rendering, progress: ProgressLine, *, force: bool) -> None:
     """Write the WAV of a performance."""
     from arietta.sound.files import write_piece
 

@@ -15,7 +15,7 @@ import typer
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
-    Progress,
+    ProgressLine,
     clock,
     emit,
     new_app,
@@ -27,7 +27,7 @@ from arietta.cli.console import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -89,15 +89,15 @@ def score(
     """
     import numpy as np
 
-    from arietta.api import open_backend
-    from arietta.checkpoints.store import load
-    from arietta.data.grid import grid_of
-    from arietta.data.loader import tokenizer_named
+    from arietta.data.token_grid import grid_of
+    from arietta.evaluation.error_detector import KINDS, find_errors
     from arietta.evaluation.surprise import surprise
-    from arietta.evaluation.suspicion import KINDS, suspicion
     from arietta.midi.reader import read
+    from arietta.models.aria.checkpoint import load
+    from arietta.models.executors import open_backend
     from arietta.output import check_output, whole_file
     from arietta.tokenizers.encoding import select_voices
+    from arietta.tokenizers.open import tokenizer_named
     from arietta.tokenizers.vocabulary import vocabulary
 
     if quick and by is Order.suspicion:
@@ -117,7 +117,7 @@ def score(
     keys = select_voices(piece, vocabulary("piano")).piece
     assert len(keys) == len(notes.pitch)
     began = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress:
 
         def report(done: int, total: int) -> None:
             left = (time.monotonic() - began) / max(done, 1) * (total - done)
@@ -144,7 +144,7 @@ def score(
     }
     ranked_by = bits
     if not quick:
-        judged = suspicion(notes, found)
+        judged = find_errors(notes, found)
         rows["suspicion"] = np.round(judged.probability, 4)
         rows["looks_like"] = np.array(KINDS)[judged.kind]
         if by is not Order.bits:
@@ -205,7 +205,7 @@ def _draw(
     marked: Sequence[int],
     what: str,
 ) -> None:
-    from arietta.evaluation.drawing import draw_notes
+    from arietta.evaluation.pictures import draw_notes
 
     draw_notes(
         path,

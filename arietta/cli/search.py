@@ -11,7 +11,7 @@ import typer
 from arietta.cli.console import JsonFlag, emit, new_app, print_table, say
 
 if TYPE_CHECKING:
-    from arietta.retrieval.stores import Kind, Sense
+    from arietta.vectors.stores import Kind, Sense
 
 app = new_app()
 
@@ -62,8 +62,8 @@ def search(
     from arietta.cli.embed import open_embedder
     from arietta.data.sources import Item
     from arietta.errors import CheckpointError
-    from arietta.retrieval.collection import read_item
-    from arietta.retrieval.index import Index
+    from arietta.vectors.collection import read_item
+    from arietta.vectors.index import Index
 
     piece, sha256 = read_item(Item(str(query), "", str(query), file=query))
     index = Index(where)

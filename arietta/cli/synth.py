@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, Progress, clock, emit, new_app, say, told
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, say, told
 
 app = new_app()
 
@@ -48,7 +48,7 @@ def synth(
     target = output or file.with_suffix(".wav")
     piece = told(read(file))
     began = time.perf_counter()
-    with Progress() as progress:
+    with ProgressLine() as progress:
         seconds = write_piece(
             target,
             piece,

@@ -22,12 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arietta import __version__
+from arietta._version import __version__
 from arietta.data.engines import Engine, Local
-from arietta.data.grid import GridNotes
-from arietta.data.measure import Chunk, measure_chunk, open_ipc, record_schema
 from arietta.data.metadata import MetadataTable
-from arietta.data.plan import Plan, make_plan
+from arietta.data.scan import Chunk, open_ipc, record_schema, scan_chunk
+from arietta.data.selection import Selection, select
 from arietta.data.settings import BuildSettings
 from arietta.data.shards import (
     DESCRIPTION,
@@ -39,9 +38,10 @@ from arietta.data.shards import (
     write_shard,
 )
 from arietta.data.sources import Item, find_sources, read_source
-from arietta.data.tables import Form, Row, arrow, table_grid, table_pieces
+from arietta.data.tables import Form, PieceRecord, arrow, table_grid, table_pieces
+from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, OutputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
 WORK = ".build"
@@ -54,7 +54,7 @@ _INTERNAL = ("given_split", "given_group", "composer", "opus", "number", "row")
 
 
 @dataclass(frozen=True)
-class Progress:
+class BuildProgress:
     """How far a build is.
 
     Attributes:
@@ -92,7 +92,7 @@ def build_dataset(
     metadata: Path | None = None,
     engine: Engine | None = None,
     force: bool = False,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[BuildProgress], None] = lambda _: None,
 ) -> BuildReport:
     """Build a dataset, or go on with an unfinished build.
 
@@ -142,18 +142,18 @@ def build_dataset(
                 share = reached
                 if (work / f"{name}.records").is_file():
                     done += len(members)
-                    report(Progress("reading", done, share))
+                    report(BuildProgress("reading", done, share))
                 else:
                     yield Chunk(work, name, members, settings)
 
-        for count in engine.run(measure_chunk, tasks()):
+        for count in engine.run(scan_chunk, tasks()):
             done += count
-            report(Progress("reading", done, share))
+            report(BuildProgress("reading", done, share))
         if not done:
             raise InputError(f"{', '.join(map(str, sources))}: no MIDI files in there")
-        report(Progress("deciding", done, None))
+        report(BuildProgress("deciding", done, None))
         records = [work / f"{name}.records" for name in chunks_done]
-        plan = make_plan(records, settings, work)
+        plan = select(records, settings, work)
         if not plan.shards:
             common = Counter(plan.rule).most_common(3)
             told = ", ".join(f"{rule} {count}" for rule, count in common)
@@ -306,7 +306,7 @@ def _write_one(task: _ShardTask) -> Shard:
     )
 
 
-def _music(task: _ShardTask) -> Iterator[tuple[Row, Piece | GridNotes]]:
+def _music(task: _ShardTask) -> Iterator[tuple[PieceRecord, Piece | GridNotes]]:
     """The rows of a shard; those of one row group are fetched together."""
     pa, _ = arrow()
     opened: dict[Path, Any] = {}
@@ -316,14 +316,14 @@ def _music(task: _ShardTask) -> Iterator[tuple[Row, Piece | GridNotes]]:
             if place.music not in opened:
                 opened[place.music] = open_ipc(place.music)
         table = pa.concat_tables([opened[place.music].slice(place.at, 1) for place in places])
-        stored: Iterable[tuple[Row, Piece | GridNotes]] = (
+        stored: Iterable[tuple[PieceRecord, Piece | GridNotes]] = (
             table_grid(table) if task.form == "grid" else table_pieces(table)
         )
         for place, (row, music) in zip(places, stored, strict=True):
             yield replace(row, id=place.id, split=place.split, group=place.group), music
 
 
-def _shard_folder(chunks: Sequence[str], plan: Plan, settings: BuildSettings) -> str:
+def _shard_folder(chunks: Sequence[str], plan: Selection, settings: BuildSettings) -> str:
     """Name of the folder for the shards, which changes with everything they depend on."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps([settings.form, settings.rows_per_group, *chunks]).encode())
@@ -338,10 +338,10 @@ def _shard_folder(chunks: Sequence[str], plan: Plan, settings: BuildSettings) ->
 def _write_shards(
     folder: Path,
     chunks: Sequence[str],
-    plan: Plan,
+    plan: Selection,
     settings: BuildSettings,
     engine: Engine,
-    report: Callable[[Progress], None],
+    report: Callable[[BuildProgress], None],
 ) -> list[Shard]:
     folder.mkdir(exist_ok=True)
     done = 0
@@ -370,11 +370,11 @@ def _write_shards(
     for shard in engine.run(_write_one, tasks()):
         assert shard == shard_of(shard.file, plan.shards[shard.file])
         done += 1
-        report(Progress("writing", done, done / len(plan.shards)))
+        report(BuildProgress("writing", done, done / len(plan.shards)))
     return [shard_of(name, rows) for name, rows in plan.shards.items()]
 
 
-def _write_manifest(path: Path, records: Sequence[Path], plan: Plan) -> None:
+def _write_manifest(path: Path, records: Sequence[Path], plan: Selection) -> None:
     """A row for every input file, in the order of the inputs."""
     pa, pq = arrow()
     schema = record_schema()

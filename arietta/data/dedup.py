@@ -26,9 +26,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Uint8Array,
+    Uint16Array,
+    Uint32Array,
+    Uint64Array,
+)
 from arietta.midi.instruments import DRUMS, channel_classes
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import FloatArray, IntArray
+from arietta.midi.piece import Piece
 
 SEQUENCE = 8
 """Pitches in a sequence."""
@@ -67,14 +75,13 @@ HIT_SHARE = 0.04
 ENTRIES = 1 << 23
 """Sequences that are indexed at a time; some 60 bytes each."""
 
-Uint32Array = npt.NDArray[np.uint32]
 
 # No grid of ticks falls on it, so a time is never a tie that float noise decides.
 _OFF_TIE = 0.5 + 0.0137
 _TEMPO_STEPS = 1 << 16
 
 
-def note_classes(piece: Piece) -> npt.NDArray[np.uint8]:
+def note_classes(piece: Piece) -> Uint8Array:
     """(n,) instrument class of every note, as ``channel_classes`` says."""
     table = np.zeros(16, np.uint8)
     for channel, number in channel_classes(piece).items():
@@ -139,7 +146,7 @@ class Fingerprint:
 
     hash: Uint32Array
     time_ms: Uint32Array
-    span_ms: npt.NDArray[np.uint16]
+    span_ms: Uint16Array
     level: int
     notes: int
 
@@ -210,7 +217,7 @@ def fingerprint_notes(onset_ms: npt.NDArray[Any], pitch: npt.NDArray[Any]) -> Fi
     )
 
 
-def _telling(pitches: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _telling(pitches: Uint8Array) -> BoolArray:
     """(n - 7,) whether a sequence goes both up and down and has four pitches or more."""
     n = len(pitches)
     count = n - SEQUENCE + 1
@@ -230,7 +237,7 @@ def _telling(pitches: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return mixed & (different >= MIN_PITCHES)
 
 
-def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mixed(x: Uint64Array) -> Uint64Array:
     """A one-to-one scramble of 64 bits (the finaliser of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -335,13 +342,13 @@ def _different(ascending: Uint32Array) -> Uint32Array:
     return ascending[new]
 
 
-def _among(values: Uint32Array, ascending: Uint32Array) -> npt.NDArray[np.bool_]:
+def _among(values: Uint32Array, ascending: Uint32Array) -> BoolArray:
     """Which values occur in an ascending array."""
     if not len(ascending):
         return np.zeros(len(values), bool)
     place = np.searchsorted(ascending, values)
     place[place == len(ascending)] = 0
-    found: npt.NDArray[np.bool_] = ascending[place] == values
+    found: BoolArray = ascending[place] == values
     return found
 
 
@@ -361,9 +368,9 @@ class FingerprintTable(Sequence[Fingerprint]):
         self,
         hash: Uint32Array,
         time_ms: Uint32Array,
-        span_ms: npt.NDArray[np.uint16],
+        span_ms: Uint16Array,
         offsets: IntArray,
-        level: npt.NDArray[np.uint8],
+        level: Uint8Array,
         notes: IntArray,
     ) -> None:
         self.hash = hash

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import AnyIntArray, FloatArray, IntArray
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
-from arietta.midi.tempo import Compat, IntArray
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import Compat
 
 Value = float | tuple[float, ...]
 Range = tuple[float, float]
@@ -75,11 +77,11 @@ class Measures:
         return len(self.start_ms) / seconds if seconds > 0 else 0.0
 
     @cached_property
-    def _tuned_start_s(self) -> npt.NDArray[np.float64]:
+    def _tuned_start_s(self) -> FloatArray:
         return self.tuned_start_ms / 1000
 
     @cached_property
-    def _window_starts_s(self) -> npt.NDArray[np.float64]:
+    def _window_starts_s(self) -> FloatArray:
         """A window start every second from the first onset to the last.
 
         Seconds are added one by one and compared as binary fractions, as the reference does: on
@@ -126,11 +128,11 @@ class Measures:
         return counted
 
 
-def _whole_ms(ms: npt.NDArray[np.float64]) -> IntArray:
+def _whole_ms(ms: FloatArray) -> IntArray:
     return np.rint(ms).astype(np.int64)
 
 
-def _entropy(counts: npt.NDArray[np.integer[Any]]) -> float:
+def _entropy(counts: AnyIntArray) -> float:
     """Base-2 entropy of a histogram; 0 for an empty one."""
     used = counts[counts > 0]
     if not len(used):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from arietta.data.grid import tags_of
+from arietta.data.token_grid import tags_of
 from arietta.errors import InputError
 from arietta.tokenizers.metadata import composer_of, form_of
 from arietta.tokenizers.vocabulary import COMPOSERS, plain_name

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.data.pairs import Pair
 from arietta.data.sources import MIDI_SUFFIXES, read_members
 from arietta.errors import InputError, MissingExtraError
-from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
-from arietta.midi.strokes import read_strokes
-from arietta.midi.tempo import IntArray
+from arietta.midi.note_ons import read_note_ons
+from arietta.midi.piece import Piece
+from arietta.notation.score_notes import ScoreNotes
 
 ALIGNMENTS = "asap-pairs.tar.zst"
 INDEX = "index.csv"
@@ -85,8 +85,8 @@ def given_pairs(folder: Path, refuse: Refuse) -> Iterator[Pair]:
             for name in ("pair", "score_table"):
                 if row[name] not in texts:
                     raise InputError(f"{row[name]} is missing")
-            score = ScoreNotes.from_piece(read_strokes(files[score_at], source=score_at[1]))
-            take = read_strokes(files[take_at], source=take_at[1])
+            score = ScoreNotes.from_piece(read_note_ons(files[score_at], source=score_at[1]))
+            take = read_note_ons(files[take_at], source=take_at[1])
             stroke = _given_strokes(score, take, texts[row["score_table"]], texts[row["pair"]])
         except InputError as error:
             refuse(row["pair"], str(error))
@@ -198,7 +198,7 @@ def own_pairs(
         for path in takes:
             name = path.relative_to(folder).as_posix()
             try:
-                take = read_strokes(path)
+                take = read_note_ons(path)
                 stroke = align(score, take)
             except InputError as error:
                 refuse(name, str(error))

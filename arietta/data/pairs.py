@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
 from arietta.errors import InputError
-from arietta.midi.flat import flatten
-from arietta.midi.notes import Piece
-from arietta.midi.score import ScoreNotes
-from arietta.midi.tempo import FloatArray, IntArray
+from arietta.midi.merged import merge_tracks
+from arietta.midi.piece import Piece
+from arietta.notation.score_notes import ScoreNotes
 from arietta.output import whole_file
-
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_MATCH = 0.85
 """Shares of matched notes, of the score and of the take, under which a pair is not to be used."""
@@ -43,7 +41,7 @@ class Pair:
     Attributes:
         id: unique among the pairs.
         score: the rows that are played.
-        take: the performance, every key stroke; see ``strokes.read_strokes``.
+        take: the performance, every key stroke; see ``note_ons.read_note_ons``.
         stroke: (n,) int64, the row of ``take.notes`` that plays each row of the score, or -1.
         about: what is known, as strings: ``split``, ``piece_id``, ``pt_test`` and more.
     """
@@ -182,7 +180,7 @@ def label_of(pair: Pair) -> Label:
         InputError: no row is played.
     """
     take = pair.take
-    pedal = flatten(take)
+    pedal = merge_tracks(take)
     return label(
         pair.score.onset_ms,
         pair.stroke,

@@ -18,11 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arietta.data.grid import GridNotes, grid_of
 from arietta.data.tables import DESCRIBED, GRID_COLUMNS, PIECE_COLUMNS, schema_of
 from arietta.data.tables import Form as Form
 from arietta.data.tables import GridRow as GridRow
-from arietta.data.tables import Row as Row
+from arietta.data.tables import PieceRecord as PieceRecord
 from arietta.data.tables import Table as Table
 from arietta.data.tables import arrow as arrow
 from arietta.data.tables import piece_to_row as piece_to_row
@@ -30,8 +29,9 @@ from arietta.data.tables import row_to_piece as row_to_piece
 from arietta.data.tables import rows_table as rows_table
 from arietta.data.tables import table_grid as table_grid
 from arietta.data.tables import table_pieces as table_pieces
+from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
 FORMAT_VERSION = 1
@@ -139,7 +139,7 @@ def shard_name(split: str, index: int) -> str:
 
 def write_shard(
     path: Path,
-    rows: Iterable[tuple[Row, Piece | GridNotes]],
+    rows: Iterable[tuple[PieceRecord, Piece | GridNotes]],
     form: Form,
     *,
     rows_per_group: int = ROWS_PER_GROUP,
@@ -207,7 +207,7 @@ class ShardWriter:
         self.settings = dict(settings or {})
         self.force = force
         self.shards: list[Shard] = []
-        self._waiting: dict[str, list[tuple[Row, Piece | GridNotes]]] = {}
+        self._waiting: dict[str, list[tuple[PieceRecord, Piece | GridNotes]]] = {}
         self._written: dict[str, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -218,7 +218,7 @@ class ShardWriter:
         if kind is None:
             self.close()
 
-    def add(self, row: Row, music: Piece | GridNotes) -> None:
+    def add(self, row: PieceRecord, music: Piece | GridNotes) -> None:
         """Add one piece; for the form ``grid`` a piece is reduced at once.
 
         Raises:
@@ -388,7 +388,7 @@ def read_group(file: ShardFile, index: int) -> Table:
     return file.read(index)
 
 
-def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[Row, Piece]]:
+def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[PieceRecord, Piece]]:
     """Every piece of a split, or of all, in stored order; one row group is held in memory.
 
     Raises:

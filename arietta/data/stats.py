@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import BoolArray
 from arietta.data.shards import MANIFEST, open_dataset
 from arietta.data.tables import arrow
 from arietta.errors import InputError, MissingExtraError
@@ -90,7 +90,7 @@ def dataset_stats(path: Path) -> DatasetStats:
     column = {name: np.asarray(table[name].to_pylist(), object) for name in _READ}
     kept = column["kept"].astype(bool)
 
-    def amount(mask: npt.NDArray[np.bool_]) -> Amount:
+    def amount(mask: BoolArray) -> Amount:
         def total(name: str) -> float:
             return float(sum(v for v in column[name][mask] if v is not None))
 
@@ -102,7 +102,7 @@ def dataset_stats(path: Path) -> DatasetStats:
             int(total("tokens")),
         )
 
-    def each(name: str, among: npt.NDArray[np.bool_]) -> dict[str, Amount]:
+    def each(name: str, among: BoolArray) -> dict[str, Amount]:
         values = column[name]
         return {str(v): amount(among & (values == v)) for v in sorted(set(values[among]))}
 

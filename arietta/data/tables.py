@@ -1,8 +1,8 @@
 """Pieces as Arrow tables: the columns of a dataset, one row a piece, both ways.
 
 Two forms. ``pieces``: every field of ``Piece``, lossless. ``grid``: the notes alone on the token
-grid (``arietta.data.grid``), which is all that token models see, in half the space. Times are ticks
-in the first and steps of 10 ms in the second.
+grid (``arietta.data.token_grid``), which is all that token models see, in half the space. Times are
+ticks in the first and steps of 10 ms in the second.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.grid import GridNotes, grid_of, tags_of
+from arietta.data.token_grid import GridNotes, grid_of, tags_of
 from arietta.errors import InputError, MissingExtraError, UsageError
-from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, Piece, ProgramTable
+from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, ProgramTable
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.encoding import MAX_SEGMENT
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
@@ -72,7 +73,7 @@ PIECE_TABLES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class PieceRecord:
     """What is known of a piece besides its music.
 
     Attributes:
@@ -93,7 +94,7 @@ class Row:
 class GridRow(NamedTuple):
     """A piece on the token grid with its description."""
 
-    row: Row
+    row: PieceRecord
     notes: GridNotes
 
 
@@ -207,7 +208,7 @@ def list_array(values: Sequence[Any], kind: str) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), flat, type=pa.list_(element))
 
 
-def rows_table(form: Form, rows: Sequence[tuple[Row, Piece | GridNotes]]) -> Table:
+def rows_table(form: Form, rows: Sequence[tuple[PieceRecord, Piece | GridNotes]]) -> Table:
     """Rows as one ``pyarrow.Table``.
 
     The metadata of a row is that of the piece, or the tags of the grid, overruled by the row's own.
@@ -248,11 +249,11 @@ def rows_table(form: Form, rows: Sequence[tuple[Row, Piece | GridNotes]]) -> Tab
 # Table -> pieces
 
 
-def described_rows(table: Table) -> list[Row]:
+def described_rows(table: Table) -> list[PieceRecord]:
     """The descriptions of a table's rows."""
     ids, splits, groups, sources = (table[name].to_pylist() for name in DESCRIBED)
     metadata = map(dict, table["metadata"].to_pylist())
-    return list(map(Row, ids, splits, groups, sources, metadata))
+    return list(map(PieceRecord, ids, splits, groups, sources, metadata))
 
 
 def list_columns(table: Table, names: Iterable[str]) -> tuple[npt.NDArray[Any], list[Any]]:
@@ -277,7 +278,7 @@ def list_columns(table: Table, names: Iterable[str]) -> tuple[npt.NDArray[Any], 
     return shared, flat
 
 
-def table_pieces(table: Table) -> Iterator[tuple[Row, Piece]]:
+def table_pieces(table: Table) -> Iterator[tuple[PieceRecord, Piece]]:
     """Rows of the form ``pieces`` one by one.
 
     Raises:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray
+
 BAR_MS = 2_000.0
 CHORD_MS = 30.0
 PHRASE_NOTES = 8
@@ -95,7 +97,7 @@ def describe(
     )
 
 
-def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], bins: int = 8) -> float:
+def overlap(a: FloatArray, b: FloatArray, bins: int = 8) -> float:
     """Shared area of two histograms over the quantiles of both together, 0..1.
 
     Quantile bins make it independent of the unit; two samples of n = 40 from one distribution reach

@@ -28,16 +28,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import Tokenizer
+from arietta.arrays import FloatArray, Int32Array
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import UsageError
-from arietta.inference.backends import Backend
+from arietta.models.aria.protocol import Backend
+from arietta.tokenizers.open import Tokenizer
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS, EOS, Kind, Vocabulary
 
-Nats = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.int32]
-Scorer = Callable[[Ids, int], Nats]
+Scorer = Callable[[Int32Array, int], FloatArray]
 """(window ids (n,), first scored position) -> nats (n - first,)."""
 
 KINDS = ("note", "onset", "wait", "duration", "time", "end", "other")
@@ -93,7 +92,7 @@ class ScoredStretches:
     """
 
     stretches: tuple[Stretch, ...]
-    nats: tuple[Nats, ...]
+    nats: tuple[FloatArray, ...]
     kinds: tuple[npt.NDArray[np.str_], ...]
     opening: tuple[int, ...]
 
@@ -175,7 +174,7 @@ def draw_stretches(
     return [part for _, _, part in sorted(kept, key=lambda row: row[1])]
 
 
-def window_ids(stretch: Stretch, tokenizer: Tokenizer) -> Ids:
+def window_ids(stretch: Stretch, tokenizer: Tokenizer) -> Int32Array:
     """Ids (n,) of a stretch: piano prefix, ``<S>``, notes, ``<E>`` where the recording ends."""
     return tokenizer.encode_columns(*stretch.notes, eos=stretch.ends)
 
@@ -184,7 +183,7 @@ def backend_scorer(backend: Backend, chunk: int = 256) -> Scorer:
     """Score windows with a language model; logits are made ``chunk`` positions at a time."""
     everything = ((0, backend.vocab_size),)
 
-    def score(ids: Ids, first: int) -> Nats:
+    def score(ids: Int32Array, first: int) -> FloatArray:
         session = backend.new_session(rows=1)
         hidden = session.append(ids[None, :-1])[0]
         nats = np.empty(len(ids) - first)
@@ -228,7 +227,7 @@ def score_stretches(
     return ScoredStretches(tuple(stretches), tuple(nats), tuple(kinds), tuple(opening))
 
 
-def token_kinds(ids: Ids, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
+def token_kinds(ids: Int32Array, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
     """One of ``KINDS`` for each id."""
     names = np.full(Kind.FOREIGN + 1, "other", "<U8")
     names[[Kind.NOTE, Kind.DUR, Kind.ONSET]] = (
@@ -246,7 +245,7 @@ def token_kinds(ids: Ids, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
 _BITS = 1 / math.log(2)
 
 
-def _sums(scored: ScoredStretches) -> Nats:
+def _sums(scored: ScoredStretches) -> FloatArray:
     """(4, n) per stretch: nats, tokens; nats behind the first note, notes there."""
     opened = list(zip(scored.nats, scored.kinds, scored.opening, strict=True))
     return np.array(
@@ -260,21 +259,21 @@ def _sums(scored: ScoredStretches) -> Nats:
     ).reshape(4, len(opened))
 
 
-def _grouped(sums: Nats, stretches: Sequence[Stretch]) -> Nats:
+def _grouped(sums: FloatArray, stretches: Sequence[Stretch]) -> FloatArray:
     """(..., groups): sums over the stretches of each group."""
     groups = np.unique([s.group for s in stretches], return_inverse=True)[1]
     return np.stack([np.bincount(groups, row) for row in sums])
 
 
-def _resampled(by_group: Nats, draws: int, seed: int) -> Nats:
+def _resampled(by_group: FloatArray, draws: int, seed: int) -> FloatArray:
     """(draws, rows): sums of as many groups as there are, drawn with replacement."""
     groups = by_group.shape[1]
     drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), draws)
-    out: Nats = drawn @ by_group.T
+    out: FloatArray = drawn @ by_group.T
     return out
 
 
-def _interval(values: Nats, groups: int, digits: int) -> list[float] | None:
+def _interval(values: FloatArray, groups: int, digits: int) -> list[float] | None:
     """95 % of the draws; None where a single group allows no statement."""
     values = values[np.isfinite(values)]
     if groups < 2 or not len(values):
@@ -286,7 +285,9 @@ def _ratio(part: float, whole: float, digits: int) -> float | None:
     return round(part / whole, digits) if whole else None
 
 
-def _figures(sums: Nats, stretches: Sequence[Stretch], draws: int, seed: int) -> dict[str, Any]:
+def _figures(
+    sums: FloatArray, stretches: Sequence[Stretch], draws: int, seed: int
+) -> dict[str, Any]:
     by_group = _grouped(sums, stretches)
     groups = by_group.shape[1]
     nats, tokens, tail, notes = sums.sum(axis=1).tolist()

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, Uint64Array
 from arietta.errors import UsageError
 
-Keys = npt.NDArray[np.uint64]
-Counts = npt.NDArray[np.float64]
 
-
-def packed(ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> Keys:
+def packed(ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> Uint64Array:
     """Every n-gram of a sequence as one number, the oldest token in the highest digit.
 
     Args:
@@ -36,7 +34,7 @@ def packed(ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> Keys:
     return keys
 
 
-def _lookup(table: Keys, values: Counts, keys: Keys) -> Counts:
+def _lookup(table: Uint64Array, values: FloatArray, keys: Uint64Array) -> FloatArray:
     """Value of each key, 0 where it is absent."""
     if not len(table):
         return np.zeros(len(keys))
@@ -48,11 +46,11 @@ def _lookup(table: Keys, values: Counts, keys: Keys) -> Counts:
 class _Order:
     """Counts of one order: of grams, and per context their sum and how many differ."""
 
-    grams: Keys
-    counts: Counts
-    contexts: Keys
-    totals: Counts
-    types: Counts
+    grams: Uint64Array
+    counts: FloatArray
+    contexts: Uint64Array
+    totals: FloatArray
+    types: FloatArray
     discount: float
 
 
@@ -95,7 +93,7 @@ class NgramModel:
                 counts = raw.astype(np.float64)
         self._orders.reverse()
 
-    def nats(self, ids: npt.NDArray[np.integer], start: int = 0) -> npt.NDArray[np.float64]:
+    def nats(self, ids: npt.NDArray[np.integer], start: int = 0) -> FloatArray:
         """-log probability of each token from ``start`` on, given what stands before it.
 
         Args:
@@ -121,5 +119,5 @@ class NgramModel:
                 np.maximum(count - table.discount, 0.0) + table.discount * types * lower
             ) / safe
             probability[n - 1 :] = np.where(seen, mixed, lower)
-        nats: Counts = -np.log(probability[start:])
+        nats: FloatArray = -np.log(probability[start:])
         return nats

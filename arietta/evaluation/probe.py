@@ -27,14 +27,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import AnyFloatArray, BoolArray, IntArray
 from arietta.errors import InputError, MissingExtraError, UsageError
 from arietta.evaluation.labels import Benchmark, Example
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
-Split = tuple[Ints, Ints]
+Split = tuple[IntArray, IntArray]
 """Rows to learn from, rows to be asked about."""
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "weighted_f1")
@@ -51,8 +49,8 @@ _DRAWS = 1_000
 
 
 def stratified_folds(
-    labels: Ints, groups: Sequence[str], folds: int, rng: np.random.Generator
-) -> Ints:
+    labels: IntArray, groups: Sequence[str], folds: int, rng: np.random.Generator
+) -> IntArray:
     """(n,) a fold for every row: whole groups, classes spread as evenly as that allows.
 
     Groups come in random order, large ones first, each to the fold that it leaves most even.
@@ -76,7 +74,9 @@ def stratified_folds(
     return chosen[group]
 
 
-def group_splits(labels: Ints, groups: Sequence[str], splits: int, seed: int = 0) -> list[Split]:
+def group_splits(
+    labels: IntArray, groups: Sequence[str], splits: int, seed: int = 0
+) -> list[Split]:
     """At least ``splits`` splits: five folds, dealt anew as often as needed."""
     found: list[Split] = []
     for deal in range(-(-splits // FOLDS)):
@@ -112,12 +112,12 @@ def own_splits(examples: Sequence[Example]) -> dict[str, list[Split]]:
 # Metrics
 
 
-def scores(confusion: Floats) -> dict[str, float]:
+def scores(confusion: AnyFloatArray) -> dict[str, float]:
     """Metrics of one confusion matrix (C, C): rows are the truth, columns what was said."""
     return {name: float(values[0]) for name, values in _metrics(confusion[None]).items()}
 
 
-def _metrics(confusion: Floats) -> dict[str, Floats]:
+def _metrics(confusion: AnyFloatArray) -> dict[str, AnyFloatArray]:
     """Metrics (n,) of n matrices."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     truth, said = confusion.sum(axis=2), confusion.sum(axis=1)
@@ -133,8 +133,8 @@ def _metrics(confusion: Floats) -> dict[str, Floats]:
 
 
 def _confusions(
-    labels: Ints, answers: Sequence[Ints], splits: Sequence[Split], classes: int
-) -> Floats:
+    labels: IntArray, answers: Sequence[IntArray], splits: Sequence[Split], classes: int
+) -> AnyFloatArray:
     found = np.zeros((len(splits), classes, classes))
     for matrix, answer, (_, test) in zip(found, answers, splits, strict=True):
         np.add.at(matrix, (labels[test], answer), 1)
@@ -142,9 +142,9 @@ def _confusions(
 
 
 def _interval(
-    labels: Ints,
+    labels: IntArray,
     groups: Sequence[str],
-    answers: Sequence[Ints],
+    answers: Sequence[IntArray],
     splits: Sequence[Split],
     classes: int,
 ) -> dict[str, list[float]]:
@@ -164,8 +164,8 @@ def _interval(
 
 
 def logistic_answers(
-    x: Floats, labels: Ints, groups: Sequence[str], splits: Sequence[Split]
-) -> list[Ints]:
+    x: AnyFloatArray, labels: IntArray, groups: Sequence[str], splits: Sequence[Split]
+) -> list[IntArray]:
     """Answers of logistic regression about the test rows of every split.
 
     Raises:
@@ -193,7 +193,9 @@ def logistic_answers(
     return answers
 
 
-def best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, seed: int) -> float:
+def best_strength(
+    x: AnyFloatArray, labels: IntArray, groups: Sequence[str], train: IntArray, seed: int
+) -> float:
     """The strength that does best on a fifth of the train part, learned from the others."""
     from sklearn.linear_model import LogisticRegression
 
@@ -213,38 +215,40 @@ def best_strength(x: Floats, labels: Ints, groups: Sequence[str], train: Ints, s
     return max(found, key=lambda s: found[s])
 
 
-def _standardised(x: Floats, rows: Ints) -> tuple[Floats, Callable[[Ints], Floats]]:
+def _standardised(
+    x: AnyFloatArray, rows: IntArray
+) -> tuple[AnyFloatArray, Callable[[IntArray], AnyFloatArray]]:
     mean, spread = x[rows].mean(axis=0), x[rows].std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1)
 
-    def look(at: Ints) -> Floats:
-        standard: Floats = (x[at] - mean) / spread
+    def look(at: IntArray) -> AnyFloatArray:
+        standard: AnyFloatArray = (x[at] - mean) / spread
         return standard
 
     return look(rows), look
 
 
-def class_weights(labels: Ints) -> dict[int, float]:
+def class_weights(labels: IntArray) -> dict[int, float]:
     """Between all files alike and all classes alike; the mean over files is 1."""
     kinds, counts = np.unique(labels, return_counts=True)
     weight = counts**-0.5 * len(labels) / (counts**0.5).sum()
     return dict(zip(kinds.tolist(), weight.tolist(), strict=True))
 
 
-def _by_class(right: npt.NDArray[np.bool_], labels: Ints) -> float:
+def _by_class(right: BoolArray, labels: IntArray) -> float:
     return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
 
 
 def paper_answers(
-    x: Floats,
-    labels: Ints,
+    x: AnyFloatArray,
+    labels: IntArray,
     splits: Sequence[Split],
     epochs: Sequence[int] = EPOCHS,
     *,
     end_ratio: float = 0.0,
     weight_decay: float = 0.0,
     seed: int = 0,
-) -> tuple[list[Ints], list[Ints]]:
+) -> tuple[list[IntArray], list[IntArray]]:
     """Answers of the published probe: of the last epoch of the longest run, and of the best epoch.
 
     Args:
@@ -256,8 +260,8 @@ def paper_answers(
         seed: of initial weights and the order of files.
     """
     classes = int(labels.max()) + 1
-    last: list[Ints] = []
-    best: list[Ints] = [np.zeros(len(test), np.int64) for _, test in splits]
+    last: list[IntArray] = []
+    best: list[IntArray] = [np.zeros(len(test), np.int64) for _, test in splits]
     best_right = np.full(len(splits), -1.0)
     for length in epochs:
         for weights in _train_linear(
@@ -281,9 +285,9 @@ def paper_answers(
 
 
 def _train_linear(
-    x: Floats,
-    labels: Ints,
-    trains: Sequence[Ints],
+    x: AnyFloatArray,
+    labels: IntArray,
+    trains: Sequence[IntArray],
     classes: int,
     epochs: int,
     end_ratio: float,
@@ -341,16 +345,18 @@ class Vectors:
     """
 
     name: str
-    x: Floats
+    x: AnyFloatArray
     paper: bool = True
 
 
-def floor_alone(floor: Floats) -> list[Vectors]:
+def baseline_alone(floor: AnyFloatArray) -> list[Vectors]:
     """The floor (n, F), which the others are compared with."""
     return [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
 
 
-def compared(name: str, full: Floats, short_size: int, floor: Floats) -> list[Vectors]:
+def compared(
+    name: str, full: AnyFloatArray, short_size: int, floor: AnyFloatArray
+) -> list[Vectors]:
     """A model's vectors, its full ones, and these with the floor behind them.
 
     The last says whether the model knows what counting does not, and the other way round.
@@ -445,9 +451,9 @@ def evaluate(
 
 
 def figures(
-    labels: Ints,
+    labels: IntArray,
     groups: Sequence[str],
-    answers: Sequence[Ints],
+    answers: Sequence[IntArray],
     splits: Sequence[Split],
     classes: int,
 ) -> dict[str, Any]:

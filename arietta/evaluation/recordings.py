@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from arietta.data.grid import grid_of
 from arietta.data.shards import DESCRIPTION, open_dataset, read_grid
+from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.likelihood import Recording
 from arietta.midi.reader import read

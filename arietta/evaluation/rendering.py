@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray
 from arietta.data.pairs import Played
-from arietta.midi.flat import FlatNotes
-from arietta.midi.notes import Piece
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
-from arietta.midi.tempo import FloatArray, IntArray
+from arietta.midi.merged import MergedNotes
+from arietta.midi.piece import Piece
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.tokenizers.pianist import PEDAL, SLOTS, columns_of, ids_of_columns
 
 FEATURES = ("velocity", "duration", "ioi", "pedal")
@@ -46,7 +46,7 @@ Histograms = Mapping[str, IntArray]
 """Feature -> counts: velocity (128,), duration (250,) of 2 ms, ioi (200,) of 1 ms, pedal (16,)."""
 
 
-def histograms(notes: FlatNotes) -> dict[str, IntArray]:
+def histograms(notes: MergedNotes) -> dict[str, IntArray]:
     """Counts of one file; durations from 500 ms and gaps from 200 ms on are left out.
 
     Pedal: the four samples of a note, down or up, read as a number; the first is worth 8.

@@ -14,20 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.data.augment import NoteColumns
-from arietta.data.loader import Tokenizer
+from arietta.arrays import AnyIntArray, Float32Array, FloatArray, Int32Array
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import InputError
-from arietta.evaluation.likelihood import Ids
-from arietta.inference.backends import Backend, Floats, Session
+from arietta.models.aria.protocol import Backend, Session
+from arietta.tokenizers.open import Tokenizer
 from arietta.tokenizers.quantise import SEGMENT_MS
 from arietta.tokenizers.vocabulary import BOS, N_PITCHES, Kind, Vocabulary
-
-Bits = npt.NDArray[np.float64]
 
 MAX_WINDOW = 2048
 """Tokens; more of them tell a small model little, and cost."""
@@ -57,25 +54,25 @@ class Surprise:
         removal: (n,) bits that the following notes would save if this one were not there.
     """
 
-    pitch: Bits
-    velocity: Bits
-    onset: Bits
-    duration: Bits
-    time: Bits
-    expected_pitch: Bits
-    expected_velocity: Bits
-    expected_onset: Bits
-    expected_duration: Bits
-    near: Bits
-    octave: Bits
-    removal: Bits
+    pitch: FloatArray
+    velocity: FloatArray
+    onset: FloatArray
+    duration: FloatArray
+    time: FloatArray
+    expected_pitch: FloatArray
+    expected_velocity: FloatArray
+    expected_onset: FloatArray
+    expected_duration: FloatArray
+    near: FloatArray
+    octave: FloatArray
+    removal: FloatArray
 
     def __len__(self) -> int:
         """Number of notes."""
         return len(self.pitch)
 
     @property
-    def total(self) -> Bits:
+    def total(self) -> FloatArray:
         """(n,) bits of all of a note's tokens."""
         return self.pitch + self.velocity + self.onset + self.duration + self.time
 
@@ -88,7 +85,7 @@ class View(NamedTuple):
     stop: int
 
 
-def views(onset_ms: npt.NDArray[np.integer[Any]], length: int) -> Iterator[View]:
+def views(onset_ms: AnyIntArray, length: int) -> Iterator[View]:
     """Overlapping windows over notes; each note is scored in one of them.
 
     Args:
@@ -161,7 +158,7 @@ class _Window:
     """A window that a session has read; fills its part of the columns."""
 
     def __init__(
-        self, ids: Ids, view: View, session: Session, vocabulary: Vocabulary, found: Surprise
+        self, ids: Int32Array, view: View, session: Session, vocabulary: Vocabulary, found: Surprise
     ) -> None:
         self._ids = ids
         self._view = view
@@ -174,7 +171,7 @@ class _Window:
         self._last = np.flatnonzero(kind == Kind.DUR)
         self._onset = np.flatnonzero(kind == Kind.ONSET)
         self._body = int(np.flatnonzero(ids == BOS)[0]) + 1
-        self._bits: Bits = np.zeros(len(ids))
+        self._bits: FloatArray = np.zeros(len(ids))
 
     def read(self) -> None:
         """One pass over the window: everything but ``removal``."""
@@ -238,15 +235,15 @@ class _Window:
         self._found.removal[list(notes)] = np.bincount(whose, saved, len(rows))
 
 
-def _log2p(logits: Floats) -> Floats:
+def _log2p(logits: Float32Array) -> Float32Array:
     """Binary logarithms of the probabilities (N, V)."""
     logits = logits - logits.max(axis=1, keepdims=True)
     total = np.exp(logits).sum(axis=1, keepdims=True)
-    out: Floats = (logits - np.log(total)) * np.float32(_BITS)
+    out: Float32Array = (logits - np.log(total)) * np.float32(_BITS)
     return out
 
 
-def _pitch_figures(block: Floats, pitch: npt.NDArray[np.integer[Any]]) -> Bits:
+def _pitch_figures(block: Float32Array, pitch: AnyIntArray) -> FloatArray:
     """(m, 4) bits of the pitch, expected bits, what near pitches and octaves gain on it.
 
     Args:

@@ -20,9 +20,9 @@ from arietta.evaluation.rendering import (
     match_rendering,
     played_rows,
 )
-from arietta.midi.flat import flatten, read_flat
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.midi.merged import merge_tracks, read_merged
+from arietta.midi.note_ons import read_note_ons
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 
 
 def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
@@ -53,19 +53,21 @@ def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
             HumanTake(
                 pair.id,
                 pair.about.get("performance_sha256", pair.id),
-                histograms(flatten(pair.take)),
+                histograms(merge_tracks(pair.take)),
                 pair.played() if good else None,
             )
         )
     return [
-        TestPiece(name, score, histograms(flatten(score.piece)), tuple(takes))
+        TestPiece(name, score, histograms(merge_tracks(score.piece)), tuple(takes))
         for name, score, takes in scores.values()
     ]
 
 
 def rendering_of(score: ScoreNotes, performed: PerformedNotes) -> Rendering:
     """A performance made here, to be judged."""
-    return Rendering(histograms(flatten(performed.to_piece(score))), played_rows(score, performed))
+    return Rendering(
+        histograms(merge_tracks(performed.to_piece(score))), played_rows(score, performed)
+    )
 
 
 def rendering_file(score: ScoreNotes, path: Path) -> Rendering:
@@ -75,8 +77,8 @@ def rendering_file(score: ScoreNotes, path: Path) -> Rendering:
         InputError: it cannot be read.
     """
     data = _bytes(path)
-    counts = histograms(read_flat(data, source=str(path)))
-    return Rendering(counts, match_rendering(score, read_strokes(data, source=str(path))))
+    counts = histograms(read_merged(data, source=str(path)))
+    return Rendering(counts, match_rendering(score, read_note_ons(data, source=str(path))))
 
 
 def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPiece]:
@@ -86,8 +88,8 @@ def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPie
     pieces = []
     for file in files:
         data = _bytes(file)
-        score = ScoreNotes.from_piece(read_strokes(data, source=str(file)))
-        written = histograms(read_flat(data, source=str(file)))
+        score = ScoreNotes.from_piece(read_note_ons(data, source=str(file)))
+        written = histograms(read_merged(data, source=str(file)))
         own = hashlib.sha256(data).hexdigest()
         takes = []
         for take in sorted(
@@ -95,7 +97,7 @@ def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPie
         ):
             data = _bytes(take)
             key = hashlib.sha256(data).hexdigest()
-            counts = histograms(read_flat(data, source=str(take)))
+            counts = histograms(read_merged(data, source=str(take)))
             takes.append(HumanTake(take.name, key, counts, known.get((own, key))))
         pieces.append(TestPiece(file.stem, score, written, tuple(takes)))
     return pieces

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.midi.events import (
     META_KEY,
     META_METRE,
@@ -19,8 +20,7 @@ from arietta.midi.events import (
     payload,
 )
 from arietta.midi.interpret import ALL_NOTES_OFF, ALL_SOUND_OFF, ENDING_CONTROLLERS, unended_notes
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import IntArray
+from arietta.midi.piece import Piece
 
 LONG_PAUSE_S = 600.0
 """A pause between two events from which on somebody should look at the file."""

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from arietta.midi.notes import Piece
-from arietta.midi.tempo import IntArray
+from arietta.arrays import IntArray
+from arietta.midi.piece import Piece
 
 Kind = Literal["score", "performance"]
 

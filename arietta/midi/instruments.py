@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece, ProgramTable
+from arietta.midi.notes import DRUM_CHANNEL, ProgramTable
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 
 CLASSES = (

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.midi.events import Event, file_events, file_format, track_chunk
 from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, note_table
 from arietta.midi.parse import RawColumns, file_span, track_spans
-from arietta.midi.tempo import IntArray
 
 ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 120, 121, 123
 ENDING_CONTROLLERS = (ALL_SOUND_OFF, *range(ALL_NOTES_OFF, 128))

@@ -19,19 +19,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import BoolArray, Int32Array, IntArray, Uint8Array
 from arietta.errors import MidiError
-from arietta.midi.notes import (
-    ExtraTable,
-    Int32Array,
-    MessageList,
-    NoteTable,
-    PedalTable,
-    ProgramTable,
-    Uint8Array,
-)
-from arietta.midi.tempo import IntArray
-
-BoolArray = npt.NDArray[np.bool_]
+from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, ProgramTable
 
 MAX_TICK = 2**40
 """Latest tick of an event: 36 years at 480 ticks a quarter and 120 quarters a minute. Up to here

@@ -14,6 +14,7 @@ same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from os import PathLike, fspath
 
 import numpy as np
@@ -26,15 +27,15 @@ from arietta.midi.notes import (
     ExtraTable,
     MessageList,
     NoteTable,
-    Origin,
     PedalTable,
-    Piece,
     ProgramTable,
     program_table,
 )
 from arietta.midi.parse import RawColumns
 from arietta.midi.parse import parse as parse_python
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat, TempoMap
+from arietta.midi.writer import Writable
 
 try:
     from arietta.midi import _fastread
@@ -188,7 +189,7 @@ def read_bytes(
         raw.extra,
         raw.text,
         source=source,
-        origin=Origin(data, compat),
+        origin=FileOrigin(data, compat),
         notices=notices,
     )
 
@@ -224,7 +225,24 @@ def _mended(data: bytes, compat: Compat | None) -> tuple[bytes, RawColumns, tupl
     return data, raw, notices
 
 
-def same_events(piece: Piece, other: Piece) -> bool:
+@dataclass(frozen=True)
+class FileOrigin:
+    """The file that a piece was read from.
+
+    Attributes:
+        data: its bytes, mended where they were damaged.
+        compat: how it was read.
+    """
+
+    data: bytes
+    compat: Compat | None = None
+
+    def says(self, piece: Writable) -> bool:
+        """Whether a piece still holds the events of the file and no others."""
+        return same_events(piece, read_bytes(self.data, compat=self.compat))
+
+
+def same_events(piece: Writable, other: Writable) -> bool:
     """Whether two pieces hold the same notes, events, tempos and texts."""
     if piece.tempo.division != other.tempo.division or piece.text != other.text:
         return False

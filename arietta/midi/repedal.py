@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray
 from arietta.midi.hands import can_hold
-from arietta.midi.tempo import FloatArray
 
 TOGETHER_MS = 12.0
 """Ends this close to the one before are one moment: lengths and onsets are multiples of 10 ms."""

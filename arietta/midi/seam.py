@@ -22,7 +22,8 @@ from arietta.midi.events import (
 )
 from arietta.midi.grid import has_grid
 from arietta.midi.interpret import RESET_CONTROLLERS, in_sequence, is_sequence
-from arietta.midi.notes import NoteTable, Piece
+from arietta.midi.notes import NoteTable
+from arietta.midi.piece import Piece
 from arietta.midi.writer import write_midi
 
 SeamMode = Literal["now", "release", "bar"]

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import FloatArray, IntArray
+
 Compat = Literal["aria"]
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 DEFAULT_TEMPO_US = 500_000
 # Notes that outlast this many tempo changes get the rest from a table of sums: as exact, but not

@@ -11,9 +11,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from os import PathLike
+from typing import Protocol
 
 import numpy as np
 
+from arietta.arrays import IntArray
 from arietta.errors import UsageError
 from arietta.midi.events import (
     META_COPYRIGHT,
@@ -24,11 +26,10 @@ from arietta.midi.events import (
     track_chunk,
     variable,
 )
-from arietta.midi.notes import NoteTable, Piece
+from arietta.midi.notes import PEDAL_DOWN, ExtraTable, NoteTable, PedalTable, ProgramTable
+from arietta.midi.overlaps import resolve_overlaps
 from arietta.midi.parse import decode_text, encode_text, file_span, track_spans
-from arietta.midi.pedal import PEDAL_DOWN, resolve_overlaps
-from arietta.midi.reader import read_bytes, same_events
-from arietta.midi.tempo import IntArray
+from arietta.midi.tempo import Compat, TempoMap
 from arietta.output import check_output, whole_file
 
 _SUSTAIN = 64
@@ -38,10 +39,58 @@ _BANK_SELECT = (0, 32)
 # goes down is not held; bank numbers come before the program change that they belong to.
 _META, _TEMPO, _BANK, _PROGRAM, _NOTE_OFF, _CONTROL, _NOTE_ON = range(7)
 
+
+class Origin(Protocol):
+    """The file that a piece was read from."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, mended where they were damaged."""
+
+    @property
+    def compat(self) -> Compat | None:
+        """How it was read."""
+
+    def says(self, piece: Writable) -> bool:
+        """Whether a piece still holds the events of the file and no others."""
+
+
+class Writable(Protocol):
+    """What of a ``Piece`` is written."""
+
+    @property
+    def tempo(self) -> TempoMap:
+        """The tempo map."""
+
+    @property
+    def notes(self) -> NoteTable:
+        """The notes."""
+
+    @property
+    def pedals(self) -> PedalTable:
+        """The pedal events."""
+
+    @property
+    def programs(self) -> ProgramTable:
+        """The program changes."""
+
+    @property
+    def extra(self) -> ExtraTable:
+        """All other messages."""
+
+    @property
+    def text(self) -> tuple[tuple[int, str], ...]:
+        """Ticks and texts."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The file that it was read from."""
+
+
 _Event = tuple[int, int, bytes]  # tick, rank at one tick, message as it stands in the file
 
 
-def write_midi(piece: Piece, *, extra_text: Sequence[str] = ()) -> bytes:
+def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
     """A piece as a standard MIDI file.
 
     A piece whose events are those of the file it was read from is written as that file: every event
@@ -109,7 +158,7 @@ def write_midi(piece: Piece, *, extra_text: Sequence[str] = ()) -> bytes:
     )
 
 
-def write_reference(piece: Piece) -> bytes:
+def write_reference(piece: Writable) -> bytes:
     """A piece as the public code writes it: one track, notes before programs and tempo.
 
     Specification A.7, byte for byte. Overlaps are cut, the pedal becomes 127 or 0, and text, extra
@@ -157,7 +206,7 @@ def write_reference(piece: Piece) -> bytes:
 
 
 def save_midi(
-    piece: Piece,
+    piece: Writable,
     path: str | PathLike[str],
     force: bool = False,
     *,
@@ -177,10 +226,10 @@ def save_midi(
         os.fsync(file.fileno())  # a full disk may only show here
 
 
-def _untouched(piece: Piece, extra_text: Sequence[str]) -> bytes | None:
+def _untouched(piece: Writable, extra_text: Sequence[str]) -> bytes | None:
     """The file that a piece was read from with further texts; None where its events were edited."""
     origin = piece.origin
-    if origin is None or not same_events(piece, read_bytes(origin.data, compat=origin.compat)):
+    if origin is None or not origin.says(piece):
         return None
     start, end = file_span(origin.data)
     _, spans = track_spans(origin.data)
@@ -209,7 +258,7 @@ def _by_key(notes: NoteTable) -> IntArray:
     return np.lexsort((notes.offset_tick, notes.onset_tick, first[number]))
 
 
-def _texts(piece: Piece, extra_text: Sequence[str]) -> list[_Event]:
+def _texts(piece: Writable, extra_text: Sequence[str]) -> list[_Event]:
     """Text events that are not among the piece's extra events, as those of a read file are."""
     kept = Counter(
         (tick, decode_text(payload))
@@ -225,7 +274,7 @@ def _texts(piece: Piece, extra_text: Sequence[str]) -> list[_Event]:
     return events
 
 
-def _tempos(piece: Piece) -> Iterable[tuple[int, bytes]]:
+def _tempos(piece: Writable) -> Iterable[tuple[int, bytes]]:
     """(tick, message) of the tempo map."""
     for tick, us in zip(
         piece.tempo.tick.tolist(), piece.tempo.us_per_quarter.tolist(), strict=True

@@ -20,15 +20,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arietta.arrays import Float32Array, FloatArray, Int32Array, IntArray
 from arietta.errors import UsageError
-from arietta.inference.pianist import EncodedScore, PianistBackend
-from arietta.inference.sampling import RowRandom, pick
-from arietta.midi.notes import Int32Array
+from arietta.generation.sampling import RowRandom, pick
+from arietta.models.pianist.protocol import EncodedScore, PianistBackend
+from arietta.rendering.players import RenderProgress
 from arietta.tokenizers.pianist import BOS, PAD, SLOT_RANGES, SLOTS, PianistCompat
-
-Floats = NDArray[np.float32]
 
 REDECODED = 0.2
 """Share of an overlap that is decoded anew."""
@@ -83,25 +81,6 @@ class Window(NamedTuple):
     given: int
 
 
-class Progress(NamedTuple):
-    """How far a rendering is.
-
-    Attributes:
-        notes: decoded so far over all rows; a note that is decoded anew counts again.
-        total: that will be decoded.
-        seconds: since the start.
-    """
-
-    notes: int
-    total: int
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float:
-        """How long it will still take, if it goes on like this; infinite before the first note."""
-        return self.seconds * (self.total - self.notes) / self.notes if self.notes else np.inf
-
-
 def windows(length: int, size: int, overlap: float, *, compat: bool = False) -> list[Window]:
     """Windows over ``length`` ids, a multiple of 8.
 
@@ -134,7 +113,7 @@ class IdSampler:
     def __init__(self, settings: BlockSettings) -> None:
         self._settings = settings
 
-    def probabilities(self, logits: Floats) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def probabilities(self, logits: Float32Array) -> tuple[IntArray, FloatArray]:
         """What may be drawn and how likely each is: temperature, then top-k, then top-p.
 
         Args:
@@ -158,7 +137,7 @@ class IdSampler:
             index, weight = index[keep], weight[keep] / weight[keep].sum()
         return index, weight
 
-    def draw(self, logits: Floats, random: RowRandom) -> int:
+    def draw(self, logits: Float32Array, random: RowRandom) -> int:
         """An index into logits (n,)."""
         index, weight = self.probabilities(logits)
         return int(index[pick(weight, random.uniform())])
@@ -239,11 +218,13 @@ class BlockRender:
         """Whether it was asked to stop."""
         return self._cancelled
 
-    def progress(self) -> Progress:
+    def progress(self) -> RenderProgress:
         """How far it is."""
-        return Progress(self._decoded // SLOTS, self._total, time.perf_counter() - self._began)
+        return RenderProgress(
+            self._decoded // SLOTS, self._total, time.perf_counter() - self._began
+        )
 
-    def run(self, report: Callable[[Progress], None] | None = None) -> list[Int32Array]:
+    def run(self, report: Callable[[RenderProgress], None] | None = None) -> list[Int32Array]:
         """Render all; ``report`` is called after every note. See ``results``."""
         for now in self:
             if report is not None:
@@ -254,7 +235,7 @@ class BlockRender:
         """The ids of each row, as many whole notes as are decided."""
         return [row.played[: min(row.done, row.real) // SLOTS * SLOTS] for row in self._rows]
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Iterator[RenderProgress]:
         for number in range(max(len(row.plan) for row in self._rows)):
             active = [i for i, row in enumerate(self._rows) if number < len(row.plan)]
             yield from self._window(number, active)
@@ -270,7 +251,7 @@ class BlockRender:
         # The public code takes the first N of the 8 N id bits for those of the notes.
         return self._backend.encode(ids, real // SLOTS, min(real, len(ids) // SLOTS))
 
-    def _window(self, number: int, active: list[int]) -> Iterator[Progress]:
+    def _window(self, number: int, active: list[int]) -> Iterator[RenderProgress]:
         """Decode the window of that number for the rows that have one."""
         rows = [self._rows[i] for i in active]
         plan = [row.plan[number] for row in rows]

@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import BoolArray, FloatArray, Uint8Array
 from arietta.errors import UsageError
-from arietta.midi.notes import Uint8Array
-from arietta.midi.score import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
-from arietta.midi.tempo import FloatArray
+from arietta.notation.score_notes import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
 
-BoolArray = npt.NDArray[np.bool_]
 Scale: TypeAlias = "float | Mapping[str, float]"
 """One number, or numbers by ``left``, ``right``, the name of a part, or its number from 1."""
 

@@ -1,9 +1,9 @@
 """Playing a score with the small rendering model.
 
 The model says how each row deviates from the mean of its performance, in standard deviations
-(``training.takes``); mean and spread of a performance come from a linear summary of the score. What
-pianists agree on is all in that. What one of them adds is drawn at random on top: slow swells of
-tempo and dynamics, and the small unevenness of a hand.
+(``training.tasks.performer_targets``); mean and spread of a performance come from a linear summary
+of the score. What pianists agree on is all in that. What one of them adds is drawn at random on
+top: slow swells of tempo and dynamics, and the small unevenness of a hand.
 """
 
 from __future__ import annotations
@@ -11,41 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.checkpoints.performer import LoadedPerformer
+from arietta.arrays import Float32Array, FloatArray, Uint8Array
 from arietta.errors import UsageError
-from arietta.inference.sampling import RowRandom
-from arietta.midi.score import PerformedNotes, ScoreNotes
-from arietta.models.performer_config import OUTPUTS
-from arietta.rendering.blocks import Progress
-from arietta.rendering.features import FEATURES, Float32Array, score_features
-from arietta.rendering.render import Report, Stop, Take
-
-Floats = npt.NDArray[np.float64]
-
-SPREAD_MS = 20.0
-"""Unit of a note's distance from the mean of its chord."""
-
-PEDAL_PLACES = (0.0, 0.25, 0.5, 0.75)
-"""Places of the time to the next chord at which the pedal is decided."""
-
-SUMMARY = (
-    "tempo",
-    "density",
-    "gap behind",
-    "gap behind in time",
-    "length to gap",
-    "chord size",
-    "pitch",
-    "velocity",
-    "bar length",
-)
-"""Features whose mean over a score tells its usual loudness, speed and touch."""
+from arietta.generation.sampling import RowRandom
+from arietta.models.performer.config import PEDAL_PLACES, SPREAD_MS
+from arietta.models.performer.openvino import PerformerModel
+from arietta.notation.features import score_features, summary
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
+from arietta.rendering.players import RenderProgress, Report, Stop, Take
 
 _OWN = 0.10
 """What is drawn, beside what is read from the score, in standard deviations at temperature 1."""
@@ -58,95 +35,12 @@ _PEDAL_MOODS = 0.3
 """How far the threshold of the pedal wanders at temperature 1. People differ much: the share of a
 piece with the pedal down has a standard deviation of 0.26 between them."""
 
-_BATCH = 8
 _MIN_GAP_MS, _MAX_GAP_MS = 12.0, 20_000.0
-
-
-def summary(features: Float32Array) -> Floats:
-    """(len(SUMMARY) + 1,) means over a score, and a 1."""
-    columns = [FEATURES.index(name) for name in SUMMARY]
-    return np.append(features[:, columns].mean(axis=0, dtype=np.float64), 1.0)
-
-
-def window_starts(rows: int, length: int) -> list[int]:
-    """Starts of windows that overlap by half and reach from the first row to the last."""
-    if rows <= length:
-        return [0]
-    starts = list(range(0, rows - length, length // 2))
-    return [*starts, rows - length]
-
-
-@dataclass(frozen=True, eq=False)
-class PerformerModel:
-    """The model, ready to be asked about scores.
-
-    Attributes:
-        checkpoint: its weights.
-        threads: processor threads; all physical cores by default.
-    """
-
-    checkpoint: LoadedPerformer
-    threads: int | None = None
-
-    @cached_property
-    def _compiled(self) -> Any:
-        import openvino as ov
-
-        from arietta.graphs.performer import performer_graph
-
-        graph = performer_graph(self.checkpoint.config, self.checkpoint.tensors.__getitem__)
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if self.threads is not None:
-            options["INFERENCE_NUM_THREADS"] = str(self.threads)
-        return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
-
-    def outputs(
-        self,
-        score: ScoreNotes,
-        features: Float32Array,
-        report: Callable[[int], None] = lambda _: None,
-    ) -> Floats:
-        """What the model says of every row, (n, len(OUTPUTS)); overlapping windows are blended.
-
-        Args:
-            score: its notes.
-            features: of ``score_features``.
-            report: told the rows that are done.
-        """
-        from arietta.graphs.performer import rotary_tables
-
-        config = self.checkpoint.config
-        n, length = len(score), min(config.max_notes, len(score))
-        starts = window_starts(n, config.max_notes)
-        # The middle of a window knows most.
-        ramp = np.minimum(np.arange(length) + 1, np.arange(length, 0, -1)).astype(np.float64)
-        total, weight = np.zeros((n, len(OUTPUTS))), np.zeros((n, 1))
-        for first in range(0, len(starts), _BATCH):
-            batch = starts[first : first + _BATCH]
-            spans = np.array(batch)[:, None] + np.arange(length)
-            quarter = score.onset_quarter[spans]
-            quarter = quarter - quarter[:, :1]
-            cos, sin = rotary_tables(quarter, config)
-            found = self._compiled.infer(
-                {
-                    "pitch": score.pitch[spans].astype(np.int64),
-                    "features": features[spans],
-                    "cos": cos,
-                    "sin": sin,
-                    "mask": np.zeros((len(batch), 1, 1, length), np.float32),
-                }
-            )
-            for start, values in zip(batch, next(iter(found.values())), strict=True):
-                total[start : start + length] += values * ramp[:, None]
-                weight[start : start + length] += ramp[:, None]
-            report(batch[-1] + length)
-        done: Floats = total / weight
-        return done
 
 
 @dataclass(frozen=True, eq=False)
 class PerformerPlayer:
-    """Plays with the small model; a ``rendering.render.Player``.
+    """Plays with the small model; a ``players.Player``.
 
     Attributes:
         model: what is asked.
@@ -197,13 +91,13 @@ class PerformerPlayer:
         def tell(rows: int) -> None:
             if report is not None:
                 done = rows * len(variations)
-                report(Progress(done, total, time.perf_counter() - began))
+                report(RenderProgress(done, total, time.perf_counter() - began))
 
         outputs = self.model.outputs(score, features, tell)
         return [Take(self._perform(score, features, outputs, i), len(score)) for i in variations]
 
     def _perform(
-        self, score: ScoreNotes, features: Float32Array, outputs: Floats, variation: int
+        self, score: ScoreNotes, features: Float32Array, outputs: FloatArray, variation: int
     ) -> PerformedNotes:
         rng = np.random.default_rng([self.seed, variation])
         heat = self.temperature
@@ -212,8 +106,8 @@ class PerformerPlayer:
         chord, k = score.chord, len(score.chord_tick)
         size = np.bincount(chord, minlength=k)
 
-        def of_chords(values: Floats) -> Floats:
-            found: Floats = np.bincount(chord, values, k) / size
+        def of_chords(values: FloatArray) -> FloatArray:
+            found: FloatArray = np.bincount(chord, values, k) / size
             return found
 
         quarters = np.append(np.diff(score.chord_tick) / score.division, 0.0)
@@ -249,20 +143,20 @@ class PerformerPlayer:
         )
 
 
-def _spread_out(values: Floats) -> Floats:
+def _spread_out(values: FloatArray) -> FloatArray:
     """Values with mean 0 and standard deviation 1: a mean of many takes is flatter than each."""
-    found: Floats = (values - values.mean()) / max(float(values.std()), 1e-6)
+    found: FloatArray = (values - values.mean()) / max(float(values.std()), 1e-6)
     return found
 
 
-def _mixed(values: Floats, noise: Floats, share: float) -> Floats:
+def _mixed(values: FloatArray, noise: FloatArray, share: float) -> FloatArray:
     """Values and noise, both of standard deviation 1, in a sum that has it as well."""
     noise = _spread_out(noise)
-    found: Floats = (values + share * noise) / np.sqrt(1.0 + share**2)
+    found: FloatArray = (values + share * noise) / np.sqrt(1.0 + share**2)
     return found
 
 
-def _swell(quarter: Floats, rng: np.random.Generator) -> Floats:
+def _swell(quarter: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A slow random wave over written time, of periods between two beats and a long phrase."""
     total = np.zeros(len(quarter))
     for period in (3.0, 7.0, 16.0, 40.0):
@@ -273,13 +167,13 @@ def _swell(quarter: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _pedal(
-    chord_ms: Floats,
-    gap: Floats,
-    odds: Floats,
-    of_chords: Callable[[Floats], Floats],
+    chord_ms: FloatArray,
+    gap: FloatArray,
+    odds: FloatArray,
+    of_chords: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
     heat: float,
-) -> tuple[Floats, npt.NDArray[np.uint8]]:
+) -> tuple[FloatArray, Uint8Array]:
     """Times and values of the pedal's changes.
 
     Pedalling of one pianist is a threshold on how often all of them have it down; the threshold

@@ -1,88 +1,32 @@
 """A score in, performances out.
 
-A ``Player`` turns the rows of a score into takes: by rule, or with a model. Whatever it does, row i
-of the take is row i of the score, so every note of the score is played exactly once. Another kind
-of model needs a player of its own and a line in ``open_player``.
+Another kind of model needs a player of its own and a line in ``open_player``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import Any
 
 from arietta.errors import UsageError
-from arietta.graphs.packing import Precision
-from arietta.inference.pianist import PianistBackend
-from arietta.inference.sampling import RowRandom
-from arietta.midi.flat import FlatNotes, pedal_of
-from arietta.midi.notes import Int32Array, Piece
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
-from arietta.midi.tempo import IntArray
-from arietta.rendering.blocks import BlockRender, BlockSettings, Progress
+from arietta.generation.sampling import RowRandom
+from arietta.midi.piece import Piece
+from arietta.models.kernel.packing import Precision
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
+from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls, apply_controls
+from arietta.rendering.pianist import PianistPlayer
+from arietta.rendering.players import Player, Report, Stop, Take
 from arietta.rendering.rules import RuleRenderer, Strengths
-from arietta.tokenizers.pianist import (
-    MAX_DURATION_MS,
-    MAX_IOI_MS,
-    SLOTS,
-    columns_of,
-    columns_of_ids,
-    ids_of_columns,
-    notes_of,
-    with_floor,
-)
 
 RULES = "rules"
 """Name of the player that needs no model."""
 
 SHIPPED = "performer"
 """Name of the rendering model that ships."""
-
-Report = Callable[[Progress], None]
-Stop = Callable[[], bool]
-
-
-class Take(NamedTuple):
-    """One performance of a score.
-
-    Attributes:
-        performed: every row of the score.
-        rows: how many of them, from the first, were performed before it was stopped; the others
-            are as the score has them, in the order of time.
-    """
-
-    performed: PerformedNotes
-    rows: int
-
-
-class Player(Protocol):
-    """Something that performs scores."""
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What plays, with which settings; JSON values."""
-
-    def takes(
-        self,
-        score: ScoreNotes,
-        variations: Sequence[int] = (0,),
-        *,
-        report: Report | None = None,
-        stop: Stop | None = None,
-    ) -> list[Take]:
-        """One take for each number of ``variations``; each take is the same whatever the others.
-
-        Args:
-            score: what is played.
-            variations: 0, 1, ...: each chooses random numbers of its own.
-            report: called as it goes on.
-            stop: asked now and then; when true, what is done so far comes back.
-        """
 
 
 @dataclass(frozen=True)
@@ -117,120 +61,6 @@ class RulePlayer:
         seeds = [self.seed + (number << 64) for number in variations]
         players = [RuleRenderer(self.strengths, seed) for seed in seeds]
         return [Take(player.perform(score), len(score)) for player in players]
-
-
-@dataclass(frozen=True)
-class PianistPlayer:
-    """Plays with a Pianist Transformer.
-
-    Attributes:
-        backend: the model.
-        settings: how ids are drawn.
-        origin: what else provenance says: the model's name and hash.
-    """
-
-    backend: PianistBackend
-    settings: BlockSettings = field(default_factory=BlockSettings)
-    origin: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What plays, with which settings."""
-        settings = self.settings
-        return {
-            **self.origin,
-            "settings": {
-                "temperature": settings.temperature,
-                "top_p": settings.top_p,
-                "top_k": settings.top_k,
-            },
-            "seed": settings.seed,
-        }
-
-    def perform(self, score: ScoreNotes) -> PerformedNotes:
-        """One performance, as ``Renderer`` has it."""
-        return self.takes(score)[0].performed
-
-    def takes(
-        self,
-        score: ScoreNotes,
-        variations: Sequence[int] = (0,),
-        *,
-        report: Report | None = None,
-        stop: Stop | None = None,
-    ) -> list[Take]:
-        """See ``Player.takes``."""
-        ids, order = score_ids(score)
-        render = BlockRender(
-            self.backend, [ids] * len(variations), self.settings, variations=variations
-        )
-        for now in render:
-            if report is not None:
-                report(now)
-            if stop is not None and stop():
-                render.cancel()
-        return [
-            Take(performed_notes(score, ids, found, order), len(found) // SLOTS)
-            for found in render.results()
-        ]
-
-
-def score_ids(score: ScoreNotes) -> tuple[Int32Array, IntArray]:
-    """Ids of a score for ``PianistTokenizer``, and (n,) the row behind each note of them.
-
-    Notes stand by millisecond, then pitch, which differs from the score's order where two onsets
-    fall into one millisecond.
-    """
-    onset = np.rint(score.onset_ms).astype(np.int64)
-    order = np.lexsort((score.pitch, onset))
-    offset = np.rint(score.onset_ms + score.duration_ms).astype(np.int64)
-    pedal_ms, pedal_value = pedal_of(score.piece)
-    notes = FlatNotes(
-        onset[order],
-        np.maximum(offset, onset + 1)[order],
-        score.pitch[order].astype(np.int64),
-        score.velocity[order].astype(np.int64),
-        pedal_ms,
-        pedal_value,
-    )
-    return ids_of_columns(columns_of(notes)), order
-
-
-def performed_notes(
-    score: ScoreNotes, score_ids: Int32Array, ids: Int32Array, order: IntArray
-) -> PerformedNotes:
-    """The performance that ids stand for, in the rows of the score.
-
-    Differs from the public reading in what a musician would miss: the first note stays where the
-    score has it, what the score has beyond the 5 s of a gap or note is kept, and no note is silent.
-
-    Args:
-        score: what is played.
-        score_ids: its ids.
-        ids: of the performance, as many whole notes as there are; the rest plays as written.
-        order: the row behind each note.
-    """
-    whole = score_ids.copy()
-    whole[: len(ids)] = ids
-    written = columns_of_ids(score_ids)
-    columns = with_floor(columns_of_ids(whole), written.ioi_ms)
-    onset = np.rint(score.onset_ms).astype(np.int64)[order]
-    gap = np.diff(onset, prepend=0)
-    excess = np.maximum(gap - MAX_IOI_MS, 0)
-    length = np.rint(score.duration_ms).astype(np.int64)[order]
-    ioi = columns.ioi_ms + excess
-    ioi[:1] = gap[:1]
-    # The pedal's samples stand between onsets; a restored pause stretches the last of them.
-    notes = notes_of(replace(columns, ioi_ms=ioi))
-    duration = notes.offset_ms - notes.onset_ms + np.maximum(length - MAX_DURATION_MS, 0)
-    back = np.argsort(order)
-    return PerformedNotes(
-        notes.onset_ms[back].astype(np.float64),
-        duration[back].astype(np.float64),
-        notes.velocity[back].astype(np.uint8),
-        notes.pedal_ms.astype(np.float64),
-        notes.pedal_value.astype(np.uint8),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +137,7 @@ def render(
         InputError: the score has no notes for a piano.
         UsageError: a control names something the score does not have.
     """
-    from arietta import __version__
+    from arietta._version import __version__
 
     if not variations:
         raise UsageError("--variations must be at least 1")
@@ -354,11 +184,15 @@ def open_player(
     settings = settings or BlockSettings()
     if str(model) == RULES:
         return RulePlayer(settings.seed)
-    from arietta.checkpoints import performer, pianist, registry
+    from arietta.checkpoints import registry
+    from arietta.models.executors import open_pianist
+    from arietta.models.performer import checkpoint as performer
+    from arietta.models.pianist import checkpoint as pianist
 
     place, _ = registry.locate(model, offline=offline)
     if performer.is_performer(place):
-        from arietta.rendering.performer import PerformerModel, PerformerPlayer
+        from arietta.models.performer.openvino import PerformerModel
+        from arietta.rendering.performer import PerformerPlayer
 
         if device != "cpu":
             raise UsageError(f"{model} plays on the CPU, in a moment; leave --device out")
@@ -367,15 +201,7 @@ def open_player(
         temperature = settings.temperature
         return PerformerPlayer(PerformerModel(found, threads), settings.seed, temperature, origin)
     checkpoint = pianist.load(model, offline=offline)
-    backend: PianistBackend
-    if device == "cpu":
-        from arietta.inference.pianist import cpu_backend
-
-        backend = cpu_backend(checkpoint, precision, threads)
-    else:
-        from arietta.inference.pianist_torch import open_torch
-
-        backend = open_torch(checkpoint, device)
+    backend = open_pianist(checkpoint, device, precision, threads)
     origin = {
         "model": checkpoint.name,
         "model_sha256": checkpoint.sha256,

@@ -27,13 +27,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.errors import UsageError
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
-from arietta.midi.tempo import FloatArray, IntArray
-
-BoolArray = npt.NDArray[np.bool_]
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 
 _LOUDNESS = 3.0  # velocity steps a decibel, in the middle of a piano's range
 _FIFTHS = (np.arange(12) * 7) % 12  # pitch class -> place on the circle of fifths

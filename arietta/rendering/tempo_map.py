@@ -18,20 +18,12 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
-from arietta.midi.notes import (
-    ExtraTable,
-    MessageList,
-    Piece,
-    note_table,
-    pedal_table,
-    program_table,
-)
-from arietta.midi.score import PerformedNotes, ScoreNotes, separate
-from arietta.midi.tempo import FloatArray, IntArray, TempoMap
-
-BoolArray = npt.NDArray[np.bool_]
+from arietta.arrays import BoolArray, FloatArray, IntArray
+from arietta.midi.notes import ExtraTable, MessageList, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import TempoMap
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, separate
 
 LIMITS_BPM = (5.0, 990.0)
 """Tempos that current DAWs take; the file format itself holds 3.6 and more."""
@@ -277,17 +269,3 @@ def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
 def _metre(numerator: int, power: int) -> bytes:
     """A time signature of ``numerator`` over two to the ``power``."""
     return bytes((0xFF, _TIME_SIGNATURE, numerator, power, 24, 8))
-
-
-def replayed(result: Editable) -> PerformedNotes:
-    """What an editable file sounds like, in the rows of its score."""
-    piece = result.piece
-    first = piece.pedals.track == piece.pedals.track[:1].sum()
-    pedals = piece.pedals.take(first & (piece.pedals.channel == piece.pedals.channel[:1].sum()))
-    return PerformedNotes(
-        piece.onset_ms,
-        piece.duration_ms,
-        piece.notes.velocity,
-        piece.tempo.ms_at(pedals.tick),
-        pedals.value,
-    )

@@ -16,12 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from arietta.arrays import Float32Array
 from arietta.errors import InputError
-
-FloatAudio = npt.NDArray[np.float32]
 
 # Velocities that reach the two dynamic layers (MF and FF) of the bundled bank.
 SOFT_VELOCITY, LOUD_VELOCITY = 60, 127
@@ -96,13 +92,13 @@ class PianoBank:
         right = next((z for z in zones if z.side > 0), zones[0])
         return left, right
 
-    def decode(self, zone: Zone, frames: int) -> FloatAudio:
+    def decode(self, zone: Zone, frames: int) -> Float32Array:
         """The first ``frames`` frames of a zone's sample: (n,) float32, n <= frames."""
         import soundfile
 
         start, end = zone.span
         with soundfile.SoundFile(io.BytesIO(self._data[start:end])) as stream:
-            audio: FloatAudio = stream.read(frames, dtype="float32", always_2d=True)[:, 0]
+            audio: Float32Array = stream.read(frames, dtype="float32", always_2d=True)[:, 0]
         return audio
 
     def _records(self, name: bytes, layout: str) -> list[tuple[int, ...]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from arietta.arrays import Float32Array
 from arietta.errors import OutputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import check_output, whole_file
-from arietta.sound.bank import FloatAudio
 from arietta.sound.sampler import SAMPLE_RATE, blocks, gain_for, schedule
 
 # libsndfile crashes on a long OGG written in one call; this many frames at a time are safe.
@@ -47,7 +47,7 @@ def check_audio(path: str | PathLike[str], sample_rate: int = SAMPLE_RATE) -> Pa
 
 def write_audio(
     path: str | PathLike[str],
-    audio: FloatAudio,
+    audio: Float32Array,
     sample_rate: int = SAMPLE_RATE,
     *,
     force: bool = False,
@@ -107,7 +107,7 @@ def write_piece(
             raise OutputError(f"{path}: no room to work in: {error.strerror}") from error
         gain = gain_for(peak)
 
-        def scaled() -> Iterator[FloatAudio]:
+        def scaled() -> Iterator[Float32Array]:
             while data := raw.read(WRITE_FRAMES * 8):
                 yield np.frombuffer(data, np.float32).reshape(-1, 2) * gain
 
@@ -118,7 +118,7 @@ def write_piece(
 
 def _write(
     path: Path,
-    parts: Iterable[FloatAudio],
+    parts: Iterable[Float32Array],
     channels: int,
     sample_rate: int,
     *,

@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Float32Array, FloatArray, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
 from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
 from arietta.paths import assets_dir
-from arietta.sound.bank import FloatAudio, PianoBank, Zone
+from arietta.sound.bank import PianoBank, Zone
 
 SAMPLE_RATE = 44_100
 SAMPLE_RATES = (32_000, 44_100, 48_000, 88_200, 96_000)
@@ -52,9 +54,6 @@ _RESTRIKE_DB_PER_S = 900.0
 _CALIBRATED_S = 1.0
 _CACHE_BYTES = 256 * 2**20
 
-IntArray = npt.NDArray[np.int64]
-Weights = npt.NDArray[np.float64]  # (3,) dark, soft, loud
-
 
 @dataclass(frozen=True)
 class Strikes:
@@ -73,7 +72,7 @@ class Strikes:
     start: IntArray
     damp: IntArray
     end: IntArray
-    damp_db_per_s: Weights
+    damp_db_per_s: FloatArray
 
     def __len__(self) -> int:
         return len(self.key)
@@ -115,7 +114,7 @@ def schedule(piece: Piece, sample_rate: int = SAMPLE_RATE) -> tuple[Strikes, int
     return Strikes(key, velocity, start, damp, np.maximum(end, start + 1), damp_rate), total
 
 
-def damping_db_per_s(key: npt.ArrayLike, velocity: npt.ArrayLike) -> Weights:
+def damping_db_per_s(key: npt.ArrayLike, velocity: npt.ArrayLike) -> FloatArray:
     """How fast a damper silences a string; fitted to FluidSynth on this bank, within 10 %.
 
     From 0.85 s for 60 dB on a loud bass string to 0.25 s on a soft treble one; 0 from
@@ -128,7 +127,7 @@ def damping_db_per_s(key: npt.ArrayLike, velocity: npt.ArrayLike) -> Weights:
     return np.where(key_ < FIRST_UNDAMPED_KEY, rate, 0.0)
 
 
-def sounding_s(key: npt.ArrayLike) -> Weights:
+def sounding_s(key: npt.ArrayLike) -> FloatArray:
     """When a string that nobody damps has died away: 20 s in the bass, 3.5 s at the top.
 
     By then it has fallen by about 80 dB (60 dB in the lowest octaves).
@@ -136,7 +135,7 @@ def sounding_s(key: npt.ArrayLike) -> Weights:
     return np.interp(np.asarray(key, np.float64), (50, 60, 72, 84, 105), (20, 16, 12, 8, 3.5))
 
 
-def _next_strike(key: IntArray, onset_s: Weights) -> Weights:
+def _next_strike(key: IntArray, onset_s: FloatArray) -> FloatArray:
     """When the key of each note is struck again; infinity if never."""
     order = np.argsort(key, kind="stable")
     again = np.full(len(key), np.inf)
@@ -157,10 +156,10 @@ class String:
     """
 
     samples: npt.NDArray[np.int16]
-    scale: Weights
-    power: npt.NDArray[np.float64]
+    scale: FloatArray
+    power: FloatArray
 
-    def weights(self, velocity: int) -> Weights:
+    def weights(self, velocity: int) -> FloatArray:
         """How much of each timbre a strike takes: (3,); at most two are not 0."""
         if velocity <= _SOFT_AT:
             # Two copies of one recording: amplitudes add.
@@ -229,7 +228,7 @@ class Strings:
 
     def _side(
         self, zone: Zone, key: int, frames: int, poles_hz: list[float | None]
-    ) -> list[FloatAudio]:
+    ) -> list[Float32Array]:
         """One channel, looped and transposed, low-passed by each of the poles: (frames,) each.
 
         Transposition is a band-limited resampling through the spectrum, which is also where the
@@ -271,7 +270,7 @@ def dark_pole_hz(key: int) -> float:
 
 def blocks(
     piece: Piece, sample_rate: int = SAMPLE_RATE, *, strings: Strings | None = None
-) -> Iterator[FloatAudio]:
+) -> Iterator[Float32Array]:
     """The piece at the bank's own, low level, in (n, 2) float32 blocks of ``BLOCK_S`` seconds.
 
     Memory is bounded by a block, the table of notes and the cache of strings.
@@ -301,7 +300,7 @@ def blocks(
         yield np.ascontiguousarray(mix.T)
 
 
-def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> FloatAudio:
+def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> Float32Array:
     """The piece as (frames, 2) float32 with its peak at -1 dBFS; (0, 2) without notes.
 
     Time 0 is tick 0. The whole result is held in memory (21 MB a minute);
@@ -324,7 +323,7 @@ def gain_for(peak: float) -> np.float32:
 
 
 def _add_key(
-    mix: FloatAudio,
+    mix: Float32Array,
     begin: int,
     strikes: Strikes,
     rows: npt.NDArray[Any],

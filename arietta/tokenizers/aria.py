@@ -16,8 +16,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Int32Array, Piece
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import IdRange, Token
@@ -320,13 +321,11 @@ class AriaTokenizer:
         end = max(int(late[0]) - 1, 0) if len(late) else len(array)
         return array[:end].astype(np.int32)
 
-    def _kinds(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def _kinds(self, ids: IntArray) -> Uint8Array:
         known = (ids >= 0) & (ids < self.vocab_size)
         return self.vocabulary.kinds[np.where(known, ids, v.UNK)]
 
-    def _timed_notes(
-        self, ids: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _timed_notes(self, ids: IntArray) -> tuple[IntArray, IntArray]:
         """Onset and duration of every onset followed by a duration."""
         kind = self._kinds(ids)
         at = np.flatnonzero((kind[:-1] == Kind.ONSET) & (kind[1:] == Kind.DUR))

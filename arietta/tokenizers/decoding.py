@@ -14,25 +14,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import TokenError
 from arietta.midi.instruments import CLASSES, WRITE_PROGRAM
-from arietta.midi.notes import (
-    DRUM_CHANNEL,
-    Int32Array,
-    Piece,
-    Uint8Array,
-    note_table,
-    pedal_table,
-    program_table,
-)
-from arietta.midi.tempo import Compat, IntArray, TempoMap
+from arietta.midi.notes import DRUM_CHANNEL, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import Compat, TempoMap
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocabulary, vocabulary
 
 DRUM_MS = 10
 DRUM_VELOCITY = 60
 PROGRAM_OF_CLASS = {"drum": 0, **dict(zip(CLASSES, WRITE_PROGRAM, strict=True))}
-_HEADER_KINDS = np.zeros(Kind.FOREIGN + 1, np.bool_)
+_HEADER_KINDS = np.zeros(len(Kind), np.bool_)
 _HEADER_KINDS[: Kind.LABEL + 1] = True
 
 
@@ -172,7 +166,7 @@ def header_length(kind: Uint8Array) -> int:
 
 
 def decode_columns(
-    ids: npt.NDArray[np.int64],
+    ids: IntArray,
     vocabulary: Vocabulary,
     tables: IdTables,
     compat: Compat | None = None,
@@ -250,8 +244,10 @@ def decode_columns(
 
 
 # Ids that may stand between events of a body without being part of one.
-_INERT_IN_BODY = np.zeros(Kind.FOREIGN + 1, np.bool_)
-_INERT_IN_BODY[[Kind.EOS, Kind.PAD, Kind.DIM, Kind.TIME, Kind.DELIMITER]] = True
+_INERT_IN_BODY = np.zeros(len(Kind), np.bool_)
+_INERT_IN_BODY[
+    [Kind.EOS, Kind.PAD, Kind.DIM, Kind.TIME, Kind.DELIMITER, Kind.FILL, Kind.CONTROL]
+] = True
 
 
 @dataclass

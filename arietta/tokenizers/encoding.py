@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import AnyIntArray, BoolArray, Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, TokenError
 from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored, sounding_programs
-from arietta.midi.notes import DRUM_CHANNEL, Int32Array, NoteTable, Piece, Uint8Array
-from arietta.midi.pedal import PEDAL_DOWN, pedal_offsets
-from arietta.midi.tempo import Compat, IntArray
+from arietta.midi.notes import DRUM_CHANNEL, PEDAL_DOWN, NoteTable
+from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import Compat
 from arietta.tokenizers.quantise import (
     DURATION_STEPS,
     MAX_DURATION_MS,
@@ -40,7 +41,6 @@ MAX_SEGMENT = 200_000
 DIM_MIN_BODY = 150
 DIM_FROM_END = 100
 DIM_JITTER = 10
-Columns = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ class Voices:
     instruments: list[int]
 
 
-def drums_with_token(notes: NoteTable) -> npt.NDArray[np.bool_]:
+def drums_with_token(notes: NoteTable) -> BoolArray:
     """(n,) which notes are drums that the vocabularies have a token for."""
-    named: npt.NDArray[np.bool_] = notes.channel == DRUM_CHANNEL
+    named: BoolArray = notes.channel == DRUM_CHANNEL
     named &= (notes.pitch >= FIRST_DRUM) & (notes.pitch <= LAST_DRUM)
     return named
 
@@ -170,27 +170,27 @@ def rounded_ms(
     return np.rint(piece.tempo.distance_ms(start, end, compat=compat)).astype(np.int64)
 
 
-def onset_ids(vocabulary: Vocabulary, onset_ms: Columns) -> tuple[Columns, Int32Array]:
+def onset_ids(vocabulary: Vocabulary, onset_ms: AnyIntArray) -> tuple[AnyIntArray, Int32Array]:
     """(segment, onset id) of times in milliseconds."""
     segment = onset_ms // SEGMENT_MS
     return segment, ONSET_STEPS[onset_ms - segment * SEGMENT_MS] + np.int32(vocabulary.onset_start)
 
 
-def note_ids(vocabulary: Vocabulary, pitch: Columns, velocity: Columns) -> Int32Array:
+def note_ids(vocabulary: Vocabulary, pitch: AnyIntArray, velocity: AnyIntArray) -> Int32Array:
     """Ids of the notes as the vocabulary's first class."""
     ids = VELOCITY_STEPS[velocity] + np.int32(vocabulary.note_start - vocabulary.first_step)
     ids += pitch.astype(np.int32) * np.int32(vocabulary.velocities)
     return ids
 
 
-def duration_ids(vocabulary: Vocabulary, duration_ms: Columns) -> Int32Array:
+def duration_ids(vocabulary: Vocabulary, duration_ms: AnyIntArray) -> Int32Array:
     """Ids of durations in milliseconds; 10 at least, 5000 at most."""
     clamped = np.minimum(np.maximum(duration_ms, 0), MAX_DURATION_MS)
     return DURATION_STEPS[clamped] + np.int32(vocabulary.dur_zero)
 
 
 def lay_out(
-    segment: Columns,
+    segment: AnyIntArray,
     first: Int32Array,
     onset: Int32Array,
     duration: Int32Array,

@@ -6,14 +6,12 @@ any case, with or without accents. It is only believed when no other name of its
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from arietta.errors import InputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.vocabulary import COMPOSERS, FORMS, plain_name
 
 
@@ -56,28 +54,3 @@ def label(piece: Piece) -> Piece:
     }
     new = {k: v for k, v in found.items() if v is not None and k not in piece.metadata}
     return piece.with_metadata(**new) if new else piece
-
-
-def aria_midi_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a file of the Aria-MIDI data set, from the ``metadata.json`` beside its folders.
-
-    The file is two directories above the one the MIDI file lies in; its key is the number before
-    the first underscore of the stem.
-
-    Raises:
-        InputError: the file is missing or damaged, or does not know the number.
-    """
-    table = path.resolve().parent.parent.parent / "metadata.json"
-    number = path.stem.split("_", 1)[0]
-    try:
-        entries = json.loads(table.read_text(encoding="utf8"))
-        fields = entries[str(int(number))]["metadata"]
-        return {str(k): str(v) for k, v in fields.items()}
-    except OSError as error:
-        raise InputError(f"{table}: cannot be read: {error.strerror or error}") from None
-    except KeyError:
-        raise InputError(f"{table}: has no metadata for {number!r}") from None
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(
-            f"{table}: not an Aria-MIDI metadata table, or {path.name} no file of it"
-        ) from None

@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray
 from arietta.errors import InputError, TokenError
-from arietta.midi.flat import FlatNotes, flatten, read_flat
-from arietta.midi.notes import Int32Array, Piece
-from arietta.midi.tempo import IntArray
+from arietta.midi.merged import MergedNotes, merge_tracks, read_merged
+from arietta.midi.piece import Piece
 from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.vocabulary import as_ids
 
@@ -77,7 +77,7 @@ class PianistColumns:
         return np.concatenate((four, self.pedal), axis=1)
 
 
-def columns_of(notes: FlatNotes) -> PianistColumns:
+def columns_of(notes: MergedNotes) -> PianistColumns:
     """Notes in their order as columns, not clipped."""
     onset = notes.onset_ms
     ioi = np.diff(onset, prepend=0)
@@ -119,7 +119,7 @@ def columns_of_ids(ids: npt.ArrayLike) -> PianistColumns:
     return PianistColumns(value[:, 0], value[:, 1], value[:, 2], value[:, 3], value[:, 4:])
 
 
-def notes_of(columns: PianistColumns, *, compat: PianistCompat | None = None) -> FlatNotes:
+def notes_of(columns: PianistColumns, *, compat: PianistCompat | None = None) -> MergedNotes:
     """Notes and pedal that columns stand for (specification 1.4).
 
     Notes get a velocity and a length of at least 1, without which they would be lost; with
@@ -132,7 +132,7 @@ def notes_of(columns: PianistColumns, *, compat: PianistCompat | None = None) ->
     time, value = np.rint(times.T.reshape(-1)).astype(np.int64), columns.pedal.reshape(-1)
     changed = np.diff(value, prepend=0) != 0
     floor = 0 if compat else 1
-    return FlatNotes(
+    return MergedNotes(
         onset,
         onset + np.maximum(columns.duration_ms, floor),
         columns.pitch,
@@ -155,12 +155,12 @@ class PianistTokenizer:
         return "PianistTokenizer()"
 
     def encode(self, piece: Piece) -> Int32Array:
-        """(8 n,) ids of a piece: its piano in whole milliseconds, see ``midi.flat.flatten``.
+        """(8 n,) ids of a piece: its piano in whole milliseconds, see ``midi.merged.merge_tracks``.
 
         Raises:
             InputError: the piece has no notes but drums.
         """
-        return self.encode_notes(flatten(piece), source=piece.source)
+        return self.encode_notes(merge_tracks(piece), source=piece.source)
 
     def encode_file(self, path: str | PathLike[str], *, compat: PianistCompat) -> Int32Array:
         """Ids exactly as the public reference makes them of a MIDI file.
@@ -174,9 +174,9 @@ class PianistTokenizer:
                 data = file.read()
         except OSError as error:
             raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
-        return self.encode_notes(read_flat(data, source=name), source=name)
+        return self.encode_notes(read_merged(data, source=name), source=name)
 
-    def encode_notes(self, notes: FlatNotes, *, source: str | None = None) -> Int32Array:
+    def encode_notes(self, notes: MergedNotes, *, source: str | None = None) -> Int32Array:
         """Ids of notes in their order, by onset then pitch.
 
         Raises:
@@ -221,7 +221,7 @@ class PianistTokenizer:
         reference: npt.ArrayLike | None = None,
         *,
         compat: PianistCompat | None = None,
-    ) -> FlatNotes:
+    ) -> MergedNotes:
         """Like ``decode``, as columns in the order of the ids."""
         columns = columns_of_ids(ids)
         if reference is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arietta.midi.notes import Int32Array
+from arietta.arrays import Int32Array
 
 SEGMENT_MS = 5000
 MAX_DURATION_MS = 5000

@@ -12,10 +12,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import BoolArray, Int32Array, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Int32Array, Piece
+from arietta.midi.notes import DRUM_CHANNEL
 from arietta.midi.pedal import pedal_intervals
-from arietta.midi.tempo import Compat, IntArray
+from arietta.midi.piece import Piece
+from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import Token
 from arietta.tokenizers.decoding import (
@@ -162,7 +164,7 @@ class RelativeTokenizer:
         self,
         first: Int32Array,
         duration: Int32Array,
-        drum: npt.NDArray[np.bool_],
+        drum: BoolArray,
         gap: IntArray,
         head: list[int],
         tail: list[int],

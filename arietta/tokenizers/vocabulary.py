@@ -17,8 +17,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import TokenError, UsageError
-from arietta.midi.notes import Int32Array, Uint8Array
 from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.quantise import MAX_DURATION_MS, SEGMENT_MS, STEP
 
@@ -41,6 +41,9 @@ NO_CLASS = 255
 BOS, EOS, PAD, UNK, DIM, TIME = range(6)
 SPECIALS = ("<S>", "<E>", "<P>", "<U>", "<D>", "<T>")
 PED_ON_TOKEN, PED_OFF_TOKEN, DELIMITER_TOKEN = "<PED_ON>", "<PED_OFF>", "<X>"
+FILL_TOKENS = ("<GAPS>", "<FILL>", "<MID>", "<SCORE>")
+CONTROLS = ("density", "register", "loudness")
+CONTROL_LEVELS = 12
 
 
 class Kind(IntEnum):
@@ -62,6 +65,8 @@ class Kind(IntEnum):
     DUR = 13
     # Not an id: an unknown prefix token, which ends the header where <U> would not.
     FOREIGN = 14
+    FILL = 15
+    CONTROL = 16
 
 
 def plain_name(name: str) -> str:
@@ -84,6 +89,9 @@ class Vocabulary:
         merge_to_piano: encoding takes every instrument in use as piano and leaves drums out,
             where the public vocabularies leave out the channels they have no class for.
         relative: waits of 0..5000 ms between notes in the place of onsets, and no <T>.
+        filling: ids for filling gaps (``FILL_TOKENS``) and for telling how dense, how high and how
+            loud the music is from a place on (``CONTROLS``, ``CONTROL_LEVELS`` of each), behind
+            all others.
     """
 
     name: str
@@ -97,6 +105,7 @@ class Vocabulary:
     first_step: int = 0
     merge_to_piano: bool = False
     relative: bool = False
+    filling: bool = False
 
     @cached_property
     def instruments(self) -> tuple[str, ...]:
@@ -174,9 +183,24 @@ class Vocabulary:
         return self.pedal_start + (2 if self.pedal else 0) if self.delimiter else None
 
     @cached_property
+    def fill_start(self) -> int:
+        """Id of <GAPS>, or where it would be; <FILL>, <MID> and <SCORE> follow."""
+        return self.pedal_start + (2 if self.pedal else 0) + (1 if self.delimiter else 0)
+
+    @property
+    def score_id(self) -> int | None:
+        """Id of <SCORE>, which stands in the prefix of music as it is written, None without it."""
+        return self.fill_start + FILL_TOKENS.index("<SCORE>") if self.filling else None
+
+    @property
+    def control_start(self) -> int:
+        """Id of the first control, or where it would be: the lowest density."""
+        return self.fill_start + (len(FILL_TOKENS) if self.filling else 0)
+
+    @cached_property
     def size(self) -> int:
         """Number of ids."""
-        return self.pedal_start + (2 if self.pedal else 0) + (1 if self.delimiter else 0)
+        return self.control_start + (len(CONTROLS) * CONTROL_LEVELS if self.filling else 0)
 
     def class_range(self, index: int) -> IdRange:
         """Half-open id range of the notes of a class."""
@@ -197,6 +221,11 @@ class Vocabulary:
         table[self.pedal_start :] = Kind.PEDAL
         if self.delimiter_id is not None:
             table[self.delimiter_id] = Kind.DELIMITER
+        table[self.fill_start : self.control_start] = Kind.FILL
+        if self.filling:
+            # These two stand in the prefix, as labels do.
+            table[[self.fill_start, self.control_start - 1]] = Kind.LABEL
+        table[self.control_start : self.size] = Kind.CONTROL
         table[self.size] = Kind.FOREIGN
         table.setflags(write=False)
         return table
@@ -220,6 +249,9 @@ class Vocabulary:
             tokens += [PED_ON_TOKEN, PED_OFF_TOKEN]
         if self.delimiter:
             tokens.append(DELIMITER_TOKEN)
+        if self.filling:
+            tokens += FILL_TOKENS
+            tokens += [(name, level) for name in CONTROLS for level in range(CONTROL_LEVELS)]
         return tuple(tokens)
 
     @cached_property
@@ -302,6 +334,14 @@ _VARIANTS = {
             genres=(),
         ),
         Vocabulary("piano", classes=("piano",), drums=False, first_step=1, merge_to_piano=True),
+        Vocabulary(
+            "piano-fill",
+            classes=("piano",),
+            drums=False,
+            first_step=1,
+            merge_to_piano=True,
+            filling=True,
+        ),
         # The public list repeats the forms in the place of the genres.
         Vocabulary("relative", genres=FORMS, relative=True),
         Vocabulary(
@@ -338,7 +378,7 @@ def id_map(source: str, target: str) -> Int32Array:
     return table
 
 
-def as_ids(ids: npt.ArrayLike | Sequence[int]) -> npt.NDArray[np.int64]:
+def as_ids(ids: npt.ArrayLike | Sequence[int]) -> IntArray:
     """Ids as a one-dimensional int64 array.
 
     Raises:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from arietta.arrays import Int32Array
 from arietta.training.config import PlannedStage
-from arietta.training.tasks import Task
+from arietta.training.tasks.decoder import Task
 
-Rows = npt.NDArray[np.int32]
 Positions = dict[int, dict[str, Any]]
 _T = TypeVar("_T")
 
@@ -29,7 +28,7 @@ class StepBatch:
         before, after: positions of its streams before and after the step.
     """
 
-    micro: list[Rows]
+    micro: list[Int32Array]
     names: list[tuple[str, ...]]
     before: Positions
     after: Positions
@@ -63,7 +62,7 @@ def step_batches(
                 stream.seek(positions[s])
         before = {s: stream.position() for s, stream in streams.items()}
         while step < part.end_step:
-            micro: list[Rows] = []
+            micro: list[Int32Array] = []
             names: list[tuple[str, ...]] = []
             for stream in streams.values():
                 rows = []

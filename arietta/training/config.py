@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from arietta.data.augment import Ranges
-from arietta.data.loader import Mode
 from arietta.errors import InputError, UsageError
-from arietta.inference.classification import VOTES
-from arietta.models.config import PRESETS, AriaConfig
-from arietta.models.performer_config import PerformerConfig
-from arietta.models.pianist_config import PIANIST_PRESETS, PianistConfig
+from arietta.models.aria.config import PRESETS, AriaConfig
+from arietta.models.performer.config import PerformerConfig
+from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
+from arietta.training.rows.augment import Ranges
+from arietta.training.rows.stream import Mode
+from arietta.vectors.classification import VOTES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _T = TypeVar("_T")
@@ -53,10 +53,11 @@ class Data:
     """What rows are made of.
 
     Attributes:
-        mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.data.loader``.
+        mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.training.rows.stream``.
         tag_share: share of rows that show composer, form and genre where they are known.
         augment: ranges of the random changes; None for none.
         jitter_ms: standard deviation of the change of inter-onset times.
+        gap_share, tell_share: rows with gaps and with controls; see ``LoaderSettings``.
         share: share of the train split's pieces that is used.
         block_pieces: pieces that are shuffled together.
         valid_rows: rows of the fixed validation set.
@@ -66,6 +67,8 @@ class Data:
     tag_share: float = 0.5
     augment: Ranges | None = None
     jitter_ms: float = 0.0
+    gap_share: float = 0.0
+    tell_share: float = 0.0
     share: float = 1.0
     block_pieces: int = 256
     valid_rows: int = 96
@@ -318,6 +321,8 @@ class Recipe:
             on how many processes share the streams: fewer processes accumulate gradients.
         precision: ``bf16`` autocast or ``f32``.
         compile: run the model through torch.compile.
+        structured: whether tables of token vectors share feature vectors while they are trained,
+            see ``arietta.training.structured``.
         grad_checkpoint: recompute activations in the backward pass to save memory.
         resid_dropout: overrides the architecture's.
         seed: of weights and data order.
@@ -347,6 +352,7 @@ class Recipe:
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
+    structured: bool = False
     grad_checkpoint: bool = False
     resid_dropout: float | None = None
     seed: int = 0

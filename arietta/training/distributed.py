@@ -6,8 +6,7 @@ section in the accelerate configuration shards weights and optimiser (FSDP2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +56,6 @@ class Processes:
         module, *prepared = self._accelerator.prepare(module, *optimisers)
         return module, prepared
 
-    def unwrap(self, module: nn.Module) -> nn.Module:
-        """The module as it was before ``prepare``."""
-        plain: nn.Module = self._accelerator.unwrap_model(module, keep_torch_compile=False)
-        return plain
-
     def unsynchronised(self, module: nn.Module) -> AbstractContextManager[None]:
         """Backward passes inside keep their gradients to themselves (accumulation)."""
         inside: AbstractContextManager[None] = self._accelerator.no_sync(module)
@@ -93,12 +87,6 @@ class Processes:
     def wait(self) -> None:
         """Wait for the others."""
         self._accelerator.wait_for_everyone()
-
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """The main process runs the block, then the others."""
-        with self._accelerator.main_process_first():
-            yield
 
     def save_state(self, folder: Path) -> None:
         """Weights, optimisers and random states into a folder; every process takes part."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from arietta.checkpoints.store import save
-from arietta.models.config import AriaConfig
+from arietta.models.aria.checkpoint import save
+from arietta.models.aria.config import AriaConfig
 from arietta.training.config import Recipe
 
 

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from arietta.models.config import AriaConfig
+from arietta.models.aria.config import AriaConfig
 
 
 def training_flops_per_token(config: AriaConfig, seq_len: int) -> float:

@@ -28,11 +28,13 @@ from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
 from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
-from arietta.training.tasks import task_of
+from arietta.training.tasks.by_name import task_of
 
 RECIPE = "recipe.json"
 LOSSES = "loss.csv"
 VALIDATION = "valid.csv"
+
+WriteSamples = Callable[[Path, Path, int], object]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def train(
     max_steps: int | None = None,
     report: Callable[[Report], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    write_samples: WriteSamples = lambda *_: None,
 ) -> Result:
     """Run a recipe to its end, from the latest saved state if there is one.
 
@@ -99,6 +102,8 @@ def train(
         max_steps: stop after this many steps of the run, as a kill would, but with a saved state.
         report: told after every step, on the main process.
         say: told what a person should know, a line at a time.
+        write_samples: called with the model's folder, a folder for samples and the step, every
+            ``samples_every_steps`` of the recipe: ``generation.samples.write_samples``.
 
     Raises:
         InputError: no dataset there, or it has no train split.
@@ -107,15 +112,24 @@ def train(
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.
     """
-    return _Run(recipe, data, run, cpu=cpu, say=say).go(max_steps, report)
+    made = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
+    return made.go(max_steps, report)
 
 
 class _Run:
     """One run in one process."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, run: Path, *, cpu: bool, say: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        data: Path,
+        run: Path,
+        *,
+        cpu: bool,
+        say: Callable[[str], None],
+        write_samples: WriteSamples = lambda *_: None,
     ) -> None:
+        self.write_samples = write_samples
         self.processes = processes = Processes(cpu=cpu)
         self.say = say if processes.is_main else lambda _: None
         if recipe.streams % processes.world:
@@ -240,7 +254,7 @@ class _Run:
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
                     self._look(valid, logs)
-                if recipe.samples_every_steps and self.step % recipe.samples_every_steps == 0:
+                if self.task.plays and self._due(recipe.samples_every_steps):
                     self._sample()
                 if logs:
                     passed = max(1e-9, time.monotonic() - started)
@@ -355,10 +369,13 @@ class _Run:
         patience = self.recipe.patience
         return patience is not None and self.without_gain >= patience
 
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
     def _sample(self) -> None:
         folder = self._export()
         if self.processes.is_main:
-            self.task.sample(folder, self.run / "samples", self.step)
+            self.write_samples(folder, self.run / "samples", self.step)
 
     # Keeping
 

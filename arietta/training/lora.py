@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from arietta.errors import MissingExtraError
-from arietta.models.aria import AriaDecoder
+from arietta.models.aria.torch_module import AriaDecoder
 from arietta.training.config import Lora
 
 _TARGETS = ["mixed_qkv", "att_proj_linear", "ff_gate_proj", "ff_up_proj", "ff_down_proj"]

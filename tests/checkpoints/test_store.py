@@ -10,7 +10,9 @@ import pytest
 
 from arietta.checkpoints import registry, store
 from arietta.errors import CheckpointError, OutputError
-from arietta.models.config import AriaConfig
+from arietta.models import load as any_checkpoint
+from arietta.models.aria import checkpoint as aria_checkpoint
+from arietta.models.aria.config import AriaConfig
 
 CONFIG = AriaConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=2_565, max_seq_len=64)
 
@@ -22,24 +24,24 @@ def tensors() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return store.save(
+    return aria_checkpoint.save(
         tmp_path / "toy", CONFIG, tensors(), name="toy", card="# Toy", info={"licence": "CC0"}
     )
 
 
 def test_a_saved_folder_loads(folder: Path) -> None:
-    found = store.load(folder)
+    found = aria_checkpoint.load(folder)
     assert (found.name, found.kind, found.tokenizer) == ("toy", "lm", "piano")
     assert found.config == CONFIG and found.card == "# Toy" and found.info["licence"] == "CC0"
     for name, wanted in tensors().items():
         np.testing.assert_array_equal(found.tensors[name], wanted)
     assert found.sha256 == json.loads((folder / "config.json").read_text())["sha256"]
-    facts = registry.describe(folder)
+    facts = any_checkpoint.describe(folder)
     assert facts["parameters"] == CONFIG.parameter_count() and facts["licence"] == "CC0"
 
 
 def test_nothing_is_read_before_it_is_asked_for(folder: Path) -> None:
-    found = store.load(folder)
+    found = aria_checkpoint.load(folder)
     assert found.tensors.file._map is None
     assert found.tensors["lm_head.weight"].base is not None  # a view of the map, not a copy
 
@@ -75,40 +77,40 @@ def edit(folder: Path, **changes: object) -> None:
 def test_folders_that_do_not_fit(folder: Path, changes: dict[str, object], message: str) -> None:
     edit(folder, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
-        store.load(folder)
+        aria_checkpoint.load(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_and_damaged_files(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not readable as JSON"):
-        store.load(folder)
+        aria_checkpoint.load(folder)
     (folder / "config.json").write_text("3")
     with pytest.raises(CheckpointError, match="not a JSON table"):
-        store.load(folder)
+        aria_checkpoint.load(folder)
     (folder / "config.json").unlink()
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no checkpoint here"):
-        store.load(folder)
+        aria_checkpoint.load(folder)
 
 
 def test_a_truncated_weight_file(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"damaged.*fetch or convert it again"):
-        store.load(folder)
+        aria_checkpoint.load(folder)
 
 
 def test_nothing_is_overwritten_unasked(folder: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
-        store.save(folder, CONFIG, tensors(), name="other")
-    store.save(folder, CONFIG, tensors(), name="other", overwrite=True)
-    assert store.load(folder).name == "other"
+        aria_checkpoint.save(folder, CONFIG, tensors(), name="other")
+    aria_checkpoint.save(folder, CONFIG, tensors(), name="other", overwrite=True)
+    assert aria_checkpoint.load(folder).name == "other"
     part = tensors()
     part.popitem()
     with pytest.raises(CheckpointError, match="missing"):
-        store.save(folder, CONFIG, part, name="part", overwrite=True)
-    assert store.load(folder).name == "other"
+        aria_checkpoint.save(folder, CONFIG, part, name="part", overwrite=True)
+    assert aria_checkpoint.load(folder).name == "other"
 
 
 def test_the_hash_of_a_big_file_is_remembered(tmp_path: Path, monkeypatch) -> None:
@@ -124,23 +126,23 @@ def test_the_hash_of_a_big_file_is_remembered(tmp_path: Path, monkeypatch) -> No
 
 def test_unknown_names(monkeypatch) -> None:
     with pytest.raises(CheckpointError, match="did you mean small"):
-        store.load("smal")
+        aria_checkpoint.load("smal")
     with pytest.raises(CheckpointError, match=r"known are small.*loubb/aria-medium-gen"):
-        store.load("qqq")
+        aria_checkpoint.load("qqq")
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
-        store.load("models/none.safetensors")
+        aria_checkpoint.load("models/none.safetensors")
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
-        store.load("/none/at/all")
+        aria_checkpoint.load("/none/at/all")
 
 
 @pytest.mark.parametrize("name", ["loubb/aria-medium-base", "loubb/aria-medium-gen", "a/b"])
 def test_without_a_network_the_next_step_is_named(name: str, monkeypatch) -> None:
     monkeypatch.setattr(registry, "_cached", lambda repo, filename: None)
     with pytest.raises(CheckpointError, match=r"by hand and give its path"):
-        store.load(name, offline=True)
+        aria_checkpoint.load(name, offline=True)
     monkeypatch.setattr(registry, "_hub_answers", lambda: False)
     with pytest.raises(CheckpointError, match=r"cannot be reached.*by hand"):
-        store.load(name)
+        aria_checkpoint.load(name)
     monkeypatch.setattr(registry, "_hub_answers", lambda: True)
     import huggingface_hub
 
@@ -149,7 +151,7 @@ def test_without_a_network_the_next_step_is_named(name: str, monkeypatch) -> Non
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     with pytest.raises(CheckpointError, match=r"ConnectionError.*by hand") as caught:
-        store.load(name)
+        aria_checkpoint.load(name)
     assert "\n" not in str(caught.value)
 
 
@@ -170,7 +172,7 @@ def test_what_the_hub_gives_is_loaded(folder: Path, monkeypatch, tmp_path: Path)
         ("loubb/aria-medium-base", "model-gen.safetensors"),
         ("loubb/aria-medium-base", "config.json"),
     ]
-    found = store.load("somebody/toy")
+    found = aria_checkpoint.load("somebody/toy")
     assert found.config.d_model == 16 and found.kind == "lm"
 
 

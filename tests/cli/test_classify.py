@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import arietta as toolkit
-from arietta.checkpoints.store import load, save
 from arietta.errors import CheckpointError
-from arietta.inference.classification import Classifier
 from arietta.midi.reader import read
-from arietta.models.config import AriaConfig
+from arietta.models.aria.checkpoint import load, save
+from arietta.models.aria.config import AriaConfig
 from arietta.tokenizers.vocabulary import vocabulary
+from arietta.vectors.classification import Classifier
 
 from .conftest import Command
 

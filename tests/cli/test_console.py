@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arietta.cli.console import Progress, clock, free_name, print_pairs, print_table
+from arietta.cli.console import ProgressLine, clock, free_name, print_pairs, print_table
 
 
 class Screen(io.StringIO):
@@ -38,9 +38,9 @@ def test_free_name(tmp_path: Path) -> None:
 def test_progress_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True)
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(Progress, "_TERMINAL_S", 0.0)
+    monkeypatch.setattr(ProgressLine, "_TERMINAL_S", 0.0)
     monkeypatch.setenv("COLUMNS", "40")
-    with Progress() as progress:
+    with ProgressLine() as progress:
         progress.show("a" * 100)
         progress.show("short")
     text = screen.getvalue()
@@ -51,13 +51,13 @@ def test_progress_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) ->
 def test_progress_without_a_terminal_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=False)
     monkeypatch.setattr(sys, "stderr", screen)
-    with Progress() as progress:
+    with ProgressLine() as progress:
         progress.show("too soon")
     assert screen.getvalue() == ""
-    monkeypatch.setattr(Progress, "_PLAIN_S", -1.0)
-    with Progress() as progress:
+    monkeypatch.setattr(ProgressLine, "_PLAIN_S", -1.0)
+    with ProgressLine() as progress:
         progress.show("now")
-    with Progress(quiet=True) as progress:
+    with ProgressLine(quiet=True) as progress:
         progress.show("never")
     assert screen.getvalue() == "arietta: now\n"
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
-from arietta.inference import embedding
-from arietta.models.config import AriaConfig
-from arietta.retrieval import collection
+from arietta.models.aria import checkpoint as aria_checkpoint
+from arietta.models.aria.config import AriaConfig
+from arietta.vectors import collection, embedding
 
 from .conftest import Command
 
@@ -24,7 +23,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tensors = {
         n: rng.standard_normal(shape, np.float32) for n, shape in config.tensor_shapes().items()
     }
-    tiny = store.save(tmp_path / "tiny", config, tensors, name="tiny")
+    tiny = aria_checkpoint.save(tmp_path / "tiny", config, tensors, name="tiny")
     monkeypatch.setattr(embedding, "default_model", lambda: str(tiny))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "music").mkdir()

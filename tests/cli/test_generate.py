@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from arietta.cli.generate import name_targets
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 
 from .conftest import Command

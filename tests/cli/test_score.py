@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.midi.reader import read
 
 from .conftest import Command
@@ -81,7 +81,9 @@ def test_likelihood_of_a_dataset(arietta: Command, prompts_dir: Path, tmp_path: 
     with ShardWriter(folder, "pieces") as writer:
         for split, name in (("train", "nocturne"), ("test", "waltz"), ("test", "classical")):
             metadata = {"genre": "classical"} if name == "waltz" else {}
-            writer.add(Row(name, split, name, "x", metadata), read(prompts_dir / f"{name}.mid"))
+            writer.add(
+                PieceRecord(name, split, name, "x", metadata), read(prompts_dir / f"{name}.mid")
+            )
     words = ["evaluate", "likelihood", folder, "--length", 128, "--windows", 4, "--json"]
     done = arietta(*words, "--by", "genre", "--ngram", folder)
     assert done.code == 0, done.err

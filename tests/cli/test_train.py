@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from arietta.checkpoints.store import load
 from arietta.midi.reader import read
+from arietta.models.aria.checkpoint import load
 from arietta.training.config import recipe_names
 
 from .conftest import Command

@@ -35,7 +35,7 @@ from arietta.data.shards import open_dataset, read_grid, read_pieces
 from arietta.data.sources import find_sources, read_members, read_source
 from arietta.data.stats import dataset_stats, draw_stats, read_manifest
 from arietta.errors import InputError, OutputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,16 +184,16 @@ def test_a_damaged_archive_gives_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_fault_in_one_file_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from arietta.data import measure
+    from arietta.data import scan
 
-    real = measure.content_hash
+    real = scan.content_hash
 
     def faulty(piece: Piece, **options: Any) -> str:
         if piece.notes.pitch[0] == tune(3).notes.pitch[0]:
             raise ZeroDivisionError("seldom")
         return real(piece, **options)
 
-    monkeypatch.setattr(measure, "content_hash", faulty)
+    monkeypatch.setattr(scan, "content_hash", faulty)
     report = built(folder_of(tmp_path / "music"), tmp_path / "set")
     assert report.refused["unreadable"] >= 2
     details = [row["detail"] for row in manifest(tmp_path / "set").values()]
@@ -375,23 +375,23 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(
 ) -> None:
     monkeypatch.setattr(builder, "CHUNK_FILES", 2)
     source = folder_of(tmp_path / "music")
-    real = builder.make_plan
+    real = builder.select
 
     def stop(*_: Any) -> Any:
         raise Stop
 
-    monkeypatch.setattr(builder, "make_plan", stop)
+    monkeypatch.setattr(builder, "select", stop)
     with pytest.raises(Stop):
         built(source, tmp_path / "set")
     done: list[int] = []
-    measured = builder.measure_chunk
+    measured = builder.scan_chunk
 
     def counted(chunk: Any) -> int:
         done.append(len(chunk.items))
         return measured(chunk)
 
-    monkeypatch.setattr(builder, "make_plan", real)
-    monkeypatch.setattr(builder, "measure_chunk", counted)
+    monkeypatch.setattr(builder, "select", real)
+    monkeypatch.setattr(builder, "scan_chunk", counted)
     (source / "part0" / "tune000.mid").write_bytes(tune(900).to_bytes())
     built(source, tmp_path / "set")
     assert done == [2]

@@ -17,12 +17,13 @@ from arietta.data import pair_sources
 from arietta.data.pair_sources import given_pairs, own_pairs
 from arietta.data.pairs import Pair, label, label_of, read_pairs, write_pairs
 from arietta.errors import InputError
-from arietta.midi.flat import FlatNotes, read_flat
-from arietta.midi.notes import Piece, note_table
-from arietta.midi.score import ScoreNotes
-from arietta.midi.scores import NOTATION, read_score
-from arietta.midi.strokes import read_strokes
+from arietta.midi.merged import MergedNotes, read_merged
+from arietta.midi.note_ons import read_note_ons
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
+from arietta.notation.reader import NOTATION, read_score
+from arietta.notation.score_notes import ScoreNotes
 from arietta.tokenizers.pianist import columns_of, ids_of_columns
 
 pytest.importorskip("pyarrow")
@@ -95,7 +96,7 @@ def test_labels_equal_the_public_ones(shared_dir: Path) -> None:
     assert cases
     for case in cases:
         asked, heard = (
-            read_flat((golden / case[side]).read_bytes()) for side in ("score", "performance")
+            read_merged((golden / case[side]).read_bytes()) for side in ("score", "performance")
         )
         stroke = np.full(len(asked), -1)
         for line in (golden / case["corresp"]).read_text().splitlines()[1:]:
@@ -113,7 +114,7 @@ def test_labels_equal_the_public_ones(shared_dir: Path) -> None:
             heard.pedal_ms,
             heard.pedal_value,
         )
-        made = FlatNotes(
+        made = MergedNotes(
             got.onset_ms,
             got.onset_ms + got.duration_ms,
             asked.pitch,
@@ -224,7 +225,7 @@ def test_aligner_finds_a_slip(score: ScoreNotes) -> None:
     pytest.importorskip("parangonar")
     take = take_of(score)
     rest = take.notes.take(np.arange(len(take)) != 40)
-    without = read_strokes(Piece(take.tempo, rest).to_bytes())
+    without = read_note_ons(Piece(take.tempo, rest).to_bytes())
     stroke = pair_sources.align(score, without)
     assert np.sum(stroke < 0) <= 2
     hit = stroke >= 0

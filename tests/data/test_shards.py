@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.data.grid import GridNotes, grid_of
 from arietta.data.shards import (
-    Row,
+    PieceRecord,
     ShardWriter,
     arrow,
     open_dataset,
@@ -25,14 +24,10 @@ from arietta.data.shards import (
     table_pieces,
     write_shard,
 )
+from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, MissingExtraError, OutputError, UsageError
-from arietta.midi.notes import (
-    ExtraTable,
-    Piece,
-    note_table,
-    pedal_table,
-    program_table,
-)
+from arietta.midi.notes import ExtraTable, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.midi.tempo import TempoMap
 
@@ -87,7 +82,7 @@ def test_every_field_of_a_piece_reads_back(
         None if n % 2 else "name.mid",
     )
     assert_same(row_to_piece(piece_to_row(piece), piece.metadata), piece)
-    described = Row("a", "valid", "g", "s")
+    described = PieceRecord("a", "valid", "g", "s")
     ((row, again),) = table_pieces(rows_table("pieces", [(described, piece)]))
     assert_same(again, piece)
     assert (row.id, row.split, row.group, row.source) == ("a", "valid", "g", "s")
@@ -106,7 +101,7 @@ def test_files_read_back_through_a_dataset(
     assert len(pieces) > 2
     with ShardWriter(tmp_path / "d", "pieces", rows_per_group=3, rows_per_shard=7) as writer:
         for i, piece in enumerate(pieces):
-            writer.add(Row(str(i), "test" if i % 3 else "train"), piece)
+            writer.add(PieceRecord(str(i), "test" if i % 3 else "train"), piece)
     dataset = open_dataset(tmp_path / "d")
     again = {row.id: piece for row, piece in read_pieces(dataset)}
     assert len(again) == len(pieces)
@@ -132,7 +127,7 @@ def test_both_forms_give_the_same_grid(tmp_path: Path) -> None:
     for form in ("pieces", "grid"):
         with ShardWriter(tmp_path / form, form, rows_per_group=2, rows_per_shard=5) as writer:
             for i, piece in enumerate(pieces):
-                writer.add(Row(str(i), metadata={"form": "Etude", "opus": "3"}), piece)
+                writer.add(PieceRecord(str(i), metadata={"form": "Etude", "opus": "3"}), piece)
     grids = [list(read_grid(open_dataset(tmp_path / form))) for form in ("pieces", "grid")]
     assert len(grids[0]) == len(grids[1]) == 9
     for i, (a, b) in enumerate(zip(*grids, strict=True)):
@@ -149,18 +144,18 @@ def test_a_piece_without_piano_is_refused_or_passed_over(tmp_path: Path) -> None
     drums = Piece(TempoMap.constant(), note_table([0], [9], 60, 64, 9))
     with ShardWriter(tmp_path / "grid", "grid") as writer:
         with pytest.raises(InputError, match="no notes"):
-            writer.add(Row("drums"), drums)
-        writer.add(Row("piano"), some_piece(0))
+            writer.add(PieceRecord("drums"), drums)
+        writer.add(PieceRecord("piano"), some_piece(0))
     with ShardWriter(tmp_path / "pieces", "pieces") as writer:
-        writer.add(Row("drums"), drums)
-        writer.add(Row("piano"), some_piece(0))
+        writer.add(PieceRecord("drums"), drums)
+        writer.add(PieceRecord("piano"), some_piece(0))
     for form in ("grid", "pieces"):
         assert [r.row.id for r in read_grid(open_dataset(tmp_path / form))] == ["piano"]
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
-    rows = [(Row(str(i), metadata={"b": "1", "a": "2"}), some_piece(i)) for i in range(5)]
-    turned = [(Row(r.id, metadata=dict(reversed(r.metadata.items()))), p) for r, p in rows]
+    rows = [(PieceRecord(str(i), metadata={"b": "1", "a": "2"}), some_piece(i)) for i in range(5)]
+    turned = [(PieceRecord(r.id, metadata=dict(reversed(r.metadata.items()))), p) for r, p in rows]
     for form in ("pieces", "grid"):
         write_shard(tmp_path / f"{form}a.parquet", rows, form)
         write_shard(tmp_path / f"{form}b.parquet", turned, form)
@@ -170,30 +165,30 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_failing_source_leaves_no_shard_and_no_dataset(tmp_path: Path) -> None:
     def broken():  # type: ignore[no-untyped-def]
-        yield Row("0"), some_piece(0)
+        yield PieceRecord("0"), some_piece(0)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write_shard(tmp_path / "train-00000.parquet", broken(), "grid")
     assert not list(tmp_path.iterdir())
     with pytest.raises(RuntimeError), ShardWriter(tmp_path / "d", "grid") as writer:
-        writer.add(Row("0"), some_piece(0))
+        writer.add(PieceRecord("0"), some_piece(0))
         raise RuntimeError
     with pytest.raises(InputError, match="unfinished"):
         open_dataset(tmp_path / "d")
-    write_shard(tmp_path / "x.parquet", [(Row("0"), some_piece(0))], "grid")
+    write_shard(tmp_path / "x.parquet", [(PieceRecord("0"), some_piece(0))], "grid")
     with pytest.raises(OutputError, match="exists already"):
-        write_shard(tmp_path / "x.parquet", [(Row("0"), some_piece(0))], "grid")
+        write_shard(tmp_path / "x.parquet", [(PieceRecord("0"), some_piece(0))], "grid")
 
 
 def test_wrong_rows_are_named(tmp_path: Path) -> None:
-    two = [(Row("0", "train"), some_piece(0)), (Row("1", "test"), some_piece(1))]
+    two = [(PieceRecord("0", "train"), some_piece(0)), (PieceRecord("1", "test"), some_piece(1))]
     with pytest.raises(UsageError, match="one split"):
         write_shard(tmp_path / "x.parquet", two, "grid")
     with pytest.raises(InputError, match=r"cannot be stored"):
-        rows_table("grid", [(Row("a\udcff"), some_piece(0))])
+        rows_table("grid", [(PieceRecord("a\udcff"), some_piece(0))])
     with pytest.raises(UsageError, match="too little"):
-        rows_table("pieces", [(Row("a"), grid_of(some_piece(0)))])
+        rows_table("pieces", [(PieceRecord("a"), grid_of(some_piece(0)))])
     for split in ("", "a/b", ".."):
         with pytest.raises(UsageError, match="split"):
             shard_name(split, 0)
@@ -204,8 +199,8 @@ def test_damaged_datasets_are_named(tmp_path: Path) -> None:
         open_dataset(tmp_path / "none")
     folder = tmp_path / "d"
     with ShardWriter(folder, "grid", settings={"preset": "none"}) as writer:
-        writer.add(Row("0", "train"), some_piece(0))
-        writer.add(Row("1", "test"), some_piece(1))
+        writer.add(PieceRecord("0", "train"), some_piece(0))
+        writer.add(PieceRecord("1", "test"), some_piece(1))
     dataset = open_dataset(folder)
     assert dataset.splits == ("test", "train")
     assert dataset.settings == {"preset": "none"}
@@ -229,7 +224,9 @@ def test_damaged_datasets_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable Parquet"):
         next(read_grid(dataset, "train"))
     _, pq = arrow()
-    pq.write_table(rows_table("grid", [(Row("0"), some_piece(0))]).drop_columns(["pitch"]), shard)
+    pq.write_table(
+        rows_table("grid", [(PieceRecord("0"), some_piece(0))]).drop_columns(["pitch"]), shard
+    )
     with pytest.raises(InputError, match="lacks the columns pitch"):
         next(read_grid(dataset, "train"))
     description = folder / "dataset.json"
@@ -262,7 +259,7 @@ def test_shards_of_other_programs_are_read(tmp_path: Path) -> None:
     """Wider types, another order of columns, one more: what polars or duckdb may write."""
     pa, pq = arrow()
     with ShardWriter(tmp_path / "d", "grid") as writer:
-        writer.add(Row("0", metadata={"form": "fugue"}), some_piece(0))
+        writer.add(PieceRecord("0", metadata={"form": "fugue"}), some_piece(0))
     dataset = open_dataset(tmp_path / "d")
     shard = tmp_path / "d" / "train-00000.parquet"
     ((row, notes),) = read_grid(dataset)
@@ -297,7 +294,7 @@ def test_shards_of_other_programs_are_read(tmp_path: Path) -> None:
 )
 def test_unequal_columns_of_a_piece_are_named(name: str) -> None:
     pa, _ = arrow()
-    table = rows_table("pieces", [(Row("0"), some_piece(0))])
+    table = rows_table("pieces", [(PieceRecord("0"), some_piece(0))])
     place = table.column_names.index(name)
     (values,) = table[name].to_pylist()
     kind = table.schema.field(name).type

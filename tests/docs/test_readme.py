@@ -15,22 +15,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arietta.checkpoints import store
-from arietta.checkpoints.convert import write_public
 from arietta.cli import generate
-from arietta.cli.console import Progress
+from arietta.cli.console import ProgressLine
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
-from arietta.inference import embedding
-from arietta.inference.continuation import ContinuationStream
-from arietta.midi.notes import Piece, note_table
+from arietta.generation.continuation import ContinuationStream
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
-from arietta.models.config import AriaConfig
+from arietta.models.aria import checkpoint as aria_checkpoint
+from arietta.models.aria.config import AriaConfig
+from arietta.models.aria.public_file import write_public
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.training import loop
 from arietta.training.config import Recipe
 from arietta.training.loop import train
+from arietta.vectors import embedding
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +52,9 @@ def readme_commands() -> list[str]:
 
 def help_commands() -> list[str]:
     found = []
-    for name in [*COMMANDS, "probe"]:
+    groups = {"data": ["build", "stats"], "evaluate": ["likelihood", "probe"], "train": ["command"]}
+    parts = [f"{name}.{part}" for name in COMMANDS for part in groups.get(name, [])]
+    for name in [*COMMANDS, *parts]:
         source = Path(str(import_module(f"arietta.cli.{name}").__file__)).read_text("utf-8")
         found += re.findall(r"^      (arietta .*)$", source, re.MULTILINE)
     return list(dict.fromkeys(found))
@@ -91,7 +94,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
-    def a_little(stream: ContinuationStream, progress: Progress) -> None:
+    def a_little(stream: ContinuationStream, progress: ProgressLine) -> None:
         for count, _ in enumerate(stream):
             if count >= 3:
                 stream.cancel()
@@ -103,7 +106,9 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     config = AriaConfig(d_model=32, n_heads=1, n_layers=1, vocab_size=2_565, max_seq_len=512)
     rng = np.random.default_rng(0)
     tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
-    tiny = str(store.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny"))
+    tiny = str(
+        aria_checkpoint.save(tmp_path / "home" / "models" / "tiny", config, tensors, name="tiny")
+    )
     monkeypatch.setattr(embedding, "default_model", lambda: tiny)
     monkeypatch.setattr(pair_sources, "align", lambda score, _: np.arange(len(score)))
     monkeypatch.setattr(generate, "follow", a_little)
@@ -129,7 +134,7 @@ def classifier(folder: Path) -> None:
     )
     rng = np.random.default_rng(0)
     tensors = {n: rng.random(shape, np.float32) for n, shape in config.tensor_shapes().items()}
-    store.save(folder, config, tensors, name="mine", info={"classes": ["a", "b"]})
+    aria_checkpoint.save(folder, config, tensors, name="mine", info={"classes": ["a", "b"]})
 
 
 def collection(desk: Path, name: str) -> None:

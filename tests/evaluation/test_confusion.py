@@ -12,7 +12,7 @@ from matplotlib import image
 from sklearn import metrics
 
 from arietta.evaluation.confusion import class_rows, headline, judged, markdown
-from arietta.evaluation.drawing import draw_confusion
+from arietta.evaluation.pictures import draw_confusion
 
 NAMES = ("a", "b", "c", "never")
 

@@ -11,10 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.data.augment import NoteColumns
-from arietta.data.grid import grid_of
-from arietta.data.loader import tokenizer_named
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
+from arietta.data.token_grid import NoteColumns, grid_of
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.likelihood import (
     Recording,
@@ -27,7 +25,8 @@ from arietta.evaluation.likelihood import (
     window_ids,
 )
 from arietta.evaluation.recordings import midi_files, recordings
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
+from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.vocabulary import BOS, EOS, TIME
 
 PIANO = tokenizer_named("piano")
@@ -165,7 +164,7 @@ def test_recordings_of_datasets(tmp_path: Path) -> None:
     piece = Piece.from_ms(*music, metadata={"genre": "jazz"})
     with ShardWriter(tmp_path / "d", "grid") as writer:
         for split in ("train", "test"):
-            writer.add(Row(f"{split}/1", split, "work", "here"), piece)
+            writer.add(PieceRecord(f"{split}/1", split, "work", "here"), piece)
     found = list(recordings([tmp_path / "d"], "test", lambda *_: None))
     assert [(r.name, r.group, r.labels["genre"]) for r in found] == [("test/1", "work", "jazz")]
     for ours, theirs in zip(found[0].notes, grid_of(piece).columns(), strict=True):
@@ -176,9 +175,9 @@ def test_recordings_of_datasets(tmp_path: Path) -> None:
 
 
 def test_backend_scores_are_those_of_the_plain_formula(prompts_dir: Path) -> None:
-    from arietta.checkpoints.store import load
     from arietta.evaluation.likelihood import backend_scorer
-    from arietta.inference.backends import cpu_backend
+    from arietta.models.aria.checkpoint import load
+    from arietta.models.executors import cpu_backend
 
     backend = cpu_backend(load("small"), threads=1)
     ids = window_ids(draw_stretches([recording(40)], 128)[0], PIANO)

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from arietta.data.augment import NoteColumns
 from arietta.data.sources import Item
+from arietta.data.token_grid import NoteColumns
 from arietta.errors import InputError, UsageError
 from arietta.evaluation import labels as labelled
-from arietta.evaluation.floor import NAMES, histogram_features
+from arietta.evaluation.histogram_baseline import NAMES, histogram_features
 from arietta.evaluation.labels import Example, gather_table, named
 from arietta.evaluation.probe import (
     Vectors,
@@ -228,7 +228,7 @@ def test_the_floor_counts() -> None:
 
 
 def midi(path: Path, pitch: int) -> bytes:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Piece.from_ms([0, 500], [400, 400], [pitch, pitch + 4], [70, 70]).save(path)

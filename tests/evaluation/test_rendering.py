@@ -22,10 +22,11 @@ from arietta.evaluation.rendering import (
     played_rows,
 )
 from arietta.evaluation.testsets import load_test_set, of_pairs, rendering_of
-from arietta.midi.flat import FlatNotes, flatten, read_flat
-from arietta.midi.notes import Piece, note_table
-from arietta.midi.score import ScoreNotes, deadpan
+from arietta.midi.merged import MergedNotes, merge_tracks, read_merged
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
+from arietta.notation.score_notes import ScoreNotes, deadpan
 from arietta.rendering.rules import RuleRenderer
 
 
@@ -46,7 +47,7 @@ def test_public_histograms(shared_dir: Path) -> None:
     for kind in ("score", "performance", "human"):
         for row, name in enumerate(expected[f"{kind}_names"].tolist()[::9]):
             path = golden / "testset" / kind / f"{Path(name).stem}.mid"
-            counts = histograms(read_flat(path.read_bytes()))
+            counts = histograms(read_merged(path.read_bytes()))
             for feature in FEATURES:
                 assert np.array_equal(expected[f"{kind}_{feature}"][row * 9], counts[feature])
 
@@ -70,7 +71,7 @@ def test_public_anchor(shared_dir: Path) -> None:
 
 
 def test_histograms_of_a_few_notes() -> None:
-    notes = FlatNotes(
+    notes = MergedNotes(
         np.array([0, 100, 100, 900]),
         np.array([499, 600, 101, 1000]),
         np.array([60, 62, 64, 65]),
@@ -230,4 +231,4 @@ def test_alignments_come_by_content(shared_dir: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (piece,) = load_test_set(tmp_path)
     assert len(piece.score) == 524 and piece.takes[0].played is None
-    assert flatten(piece.score.piece).pitch.tolist() == piece.score.pitch.tolist()
+    assert merge_tracks(piece.score.piece).pitch.tolist() == piece.score.pitch.tolist()

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.checkpoints.store import load
-from arietta.data.augment import NoteColumns
-from arietta.data.grid import grid_of
-from arietta.data.loader import tokenizer_named
+from arietta.data.token_grid import NoteColumns, grid_of
 from arietta.errors import InputError
 from arietta.evaluation.likelihood import backend_scorer
 from arietta.evaluation.surprise import REMOVAL_NOTES, surprise, views
-from arietta.inference.backends import Backend, cpu_backend
 from arietta.midi.reader import read
+from arietta.models.aria.checkpoint import load
+from arietta.models.aria.protocol import Backend
+from arietta.models.executors import cpu_backend
+from arietta.tokenizers.open import tokenizer_named
 
 PIANO = tokenizer_named("piano")
 

@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from arietta.errors import MidiError
-from arietta.midi.notes import NoteTable, Piece
+from arietta.midi.notes import NoteTable
 from arietta.midi.parse import RawColumns
+from arietta.midi.piece import Piece
 
 
 def outcome(parser: Callable[[bytes], RawColumns], data: bytes) -> Any:

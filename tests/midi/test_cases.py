@@ -9,12 +9,12 @@ import pytest
 
 from arietta.errors import MidiError
 from arietta.midi.doubts import doubts
-from arietta.midi.flat import flatten
 from arietta.midi.instruments import remove_ignored
-from arietta.midi.notes import Piece
+from arietta.midi.merged import merge_tracks
+from arietta.midi.note_ons import read_note_ons
 from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
-from arietta.midi.strokes import read_strokes
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.pianist import PianistTokenizer
 from tests.midi.files import chunk, midi_file, rmid
@@ -157,10 +157,10 @@ def test_every_reader_sees_the_same_tracks() -> None:
     tail = (CASES / "tail_broken_chunk.mid").read_bytes()
     for given, strict, count in ((data, True, 8), (data, False, 16), (tail, True, 8)):
         piece = read_bytes(given, strict=strict)
-        strokes = read_strokes(given, strict=strict)
+        strokes = read_note_ons(given, strict=strict)
         assert len(piece) == len(strokes) == count
-        assert len(read_strokes(rmid(given), strict=strict)) == count
-        assert len(PianistTokenizer().encode(piece)) // 8 == len(flatten(piece))
+        assert len(read_note_ons(rmid(given), strict=strict)) == count
+        assert len(PianistTokenizer().encode(piece)) // 8 == len(merge_tracks(piece))
 
 
 # ---- what the messages mean -------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_patterns_of_format_2_follow_one_another() -> None:
     assert piece.notes.offset_tick[first].max() <= piece.notes.onset_tick[~first].min()
     assert any("format 2" in line for line in doubts(piece))
     assert piece.to_bytes()[8:10] == b"\0\2"
-    strokes = read_strokes(CASES / "format_2.mid")
+    strokes = read_note_ons(CASES / "format_2.mid")
     assert strokes.notes.onset_tick.tolist() == piece.notes.onset_tick.tolist()
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.midi.flat import flatten
 from arietta.midi.hands import can_hold, split_hands
+from arietta.midi.merged import merge_tracks
 from arietta.midi.reader import read
 from arietta.midi.repedal import (
     CHANGE_MS,
@@ -94,7 +94,7 @@ def test_any_notes(rows: list[tuple[int, int, int]], expected: bool | None) -> N
 
 @pytest.mark.parametrize("name", ["nocturne", "classical", "smooth_jazz", "waltz"])
 def test_people(name: str) -> None:
-    piano = flatten(read(assets_dir() / "prompts" / f"{name}.mid"))
+    piano = merge_tracks(read(assets_dir() / "prompts" / f"{name}.mid"))
     onset, pitch = piano.onset_ms.astype(np.float64), piano.pitch
     end = sounding_ends(
         onset,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from arietta.errors import MidiError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.midi.writer import write_midi
 from arietta.paths import assets_dir

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import OutputError, UsageError
-from arietta.midi.notes import ExtraTable, NoteTable, Piece, note_table, pedal_table, program_table
+from arietta.midi.notes import ExtraTable, NoteTable, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.midi.tempo import TempoMap
 from arietta.midi.writer import save_midi, write_midi, write_reference

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arietta.errors import InputError
+from arietta.midi.note_ons import read_note_ons
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import ScoreNotes
-from arietta.midi.strokes import read_strokes
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.rules import RuleRenderer
 from arietta.rendering.tempo_map import editable
 from tests.midi.files import midi_file
@@ -65,7 +65,7 @@ PLAYABLE = {
 @pytest.mark.parametrize("name", PLAYABLE)
 def test_played_sensibly(name: str) -> None:
     data, count = PLAYABLE[name]
-    score = ScoreNotes.from_piece(read_strokes(data))
+    score = ScoreNotes.from_piece(read_note_ons(data))
     assert len(score) == count
     performed = RuleRenderer().perform(score).check(score)
     for piece in (performed.to_piece(score), editable(score, performed).piece):
@@ -87,12 +87,12 @@ def test_refused(tmp_path: Path, data: bytes, reason: str) -> None:
     path = tmp_path / "bad.mid"
     path.write_bytes(data)
     with pytest.raises(InputError, match=reason) as refusal:
-        ScoreNotes.from_piece(read_strokes(path))
+        ScoreNotes.from_piece(read_note_ons(path))
     assert "\n" not in str(refusal.value)
 
 
 def test_public_edge_cases(shared_dir: Path) -> None:
     for path in sorted((shared_dir / "golden" / "pianist" / "midi" / "edge").glob("*.mid")):
-        score = ScoreNotes.from_piece(read_strokes(path))
+        score = ScoreNotes.from_piece(read_note_ons(path))
         performed = RuleRenderer().perform(score).check(score)
         assert len(editable(score, performed).piece) == len(score), path.name

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.checkpoints import pianist
 from arietta.errors import UsageError
-from arietta.inference.pianist import PianistOpenVino
-from arietta.inference.pianist_torch import PianistTorch, open_torch
-from arietta.inference.sampling import RowRandom
+from arietta.generation.sampling import RowRandom
+from arietta.models.pianist import checkpoint as pianist
+from arietta.models.pianist.openvino import PianistOpenVino
+from arietta.models.pianist.torch_executor import PianistTorch, open_torch
 from arietta.rendering.blocks import BlockRender, BlockSettings, IdSampler, windows
 from arietta.tokenizers.pianist import SLOT_RANGES, PianistTokenizer
 

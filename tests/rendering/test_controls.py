@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import UsageError
-from arietta.midi.score import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
+from arietta.notation.score_notes import LEFT, RIGHT, PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.controls import Controls, apply_controls, parse_bars, parse_scale
-from tests.rendering.scores import performances, score_of, scores
+from tests.notation.scores import performances, score_of, scores
 
 TWO_HANDS = score_of(
     [(480 * i, 480, 72) for i in range(8)] + [(480 * i, 480, 48) for i in range(8)],

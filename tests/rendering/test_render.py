@@ -11,24 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.checkpoints import pianist
 from arietta.errors import CheckpointError, InputError, UsageError
-from arietta.inference.pianist_torch import open_torch
-from arietta.midi.notes import Piece, note_table, pedal_table
+from arietta.midi.notes import note_table, pedal_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
-from arietta.midi.score import ScoreNotes
 from arietta.midi.tempo import TempoMap
+from arietta.models.pianist import checkpoint as pianist
+from arietta.models.pianist.torch_executor import open_torch
+from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls
 from arietta.rendering.performer import PerformerPlayer
-from arietta.rendering.render import (
-    PianistPlayer,
-    RulePlayer,
-    open_player,
-    performed_notes,
-    render,
-    score_ids,
-)
+from arietta.rendering.pianist import PianistPlayer, performed_notes, score_ids
+from arietta.rendering.render import RulePlayer, open_player, render
 from arietta.tokenizers.pianist import PianistTokenizer, columns_of_ids
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pianist"

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 
 from arietta.errors import UsageError
-from arietta.midi.notes import Piece, note_table
-from arietta.midi.score import PerformedNotes, ScoreNotes
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.rules import RuleRenderer, Strengths
-from tests.rendering.scores import score_of, scores
+from tests.notation.scores import score_of, scores
 
 NOTHING = {f.name: 0.0 for f in fields(Strengths)} | {"legato": 1.0, "level": 64.0, "marks": 1.0}
 

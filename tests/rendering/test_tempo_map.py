@@ -12,11 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.evaluation.rendering import match_rendering
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
-from arietta.midi.score import PerformedNotes, ScoreNotes, deadpan
-from arietta.rendering.tempo_map import LIMITS_BPM, editable, replayed
-from tests.rendering.scores import performances, score_of, scores
+from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
+from arietta.rendering.tempo_map import LIMITS_BPM, Editable, editable
+from tests.notation.scores import performances, score_of, scores
+
+
+def replayed(result: Editable) -> PerformedNotes:
+    """What an editable file sounds like, in the rows of its score."""
+    piece = result.piece
+    first = piece.pedals.track == piece.pedals.track[:1].sum()
+    pedals = piece.pedals.take(first & (piece.pedals.channel == piece.pedals.channel[:1].sum()))
+    return PerformedNotes(
+        piece.onset_ms,
+        piece.duration_ms,
+        piece.notes.velocity,
+        piece.tempo.ms_at(pedals.tick),
+        pedals.value,
+    )
 
 
 def by_key(piece: Piece) -> tuple[list[int], np.ndarray, np.ndarray]:

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arietta.arrays import Float32Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
 from arietta.sound import sampler
-from arietta.sound.bank import FloatAudio, PianoBank
+from arietta.sound.bank import PianoBank
 from arietta.sound.sampler import SAMPLE_RATE, blocks, render
 
 # FluidSynth on this bank at C4, dB under velocity 127.
@@ -38,11 +40,11 @@ def piece(
     )
 
 
-def raw(p: Piece) -> FloatAudio:
+def raw(p: Piece) -> Float32Array:
     return np.concatenate(list(blocks(p)))
 
 
-def level_db(audio: FloatAudio, start_s: float, end_s: float) -> float:
+def level_db(audio: Float32Array, start_s: float, end_s: float) -> float:
     part = audio[int(start_s * SAMPLE_RATE) : int(end_s * SAMPLE_RATE)].astype(np.float64)
     return float(10 * np.log10(np.mean(part**2) + 1e-20))
 

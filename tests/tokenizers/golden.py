@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import arietta.midi.reader
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 # Times of the reference that are this far off are rounding, not its tempo arithmetic.
 ROUNDING_MS = 0.5

@@ -7,7 +7,7 @@ Python numbers. It also has the exact tempo walk with the reference's order of f
 from __future__ import annotations
 
 from arietta.midi.instruments import CLASSES
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.vocabulary import Vocabulary
 
 DRUMS = 9
@@ -94,7 +94,7 @@ def sounding(piece: Piece) -> list[tuple[int, int]]:
 
 def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bool) -> list[int]:
     """Ids with the prefix in ascending order and <E>; [] where no note is left."""
-    merge = vocab.name == "piano"
+    merge = vocab.merge_to_piano
     in_use = [c for c in CLASSES if (c not in IGNORED if merge else c in vocab.classes)]
     programs = list(
         zip(piece.programs.program.tolist(), piece.programs.channel.tolist(), strict=True)

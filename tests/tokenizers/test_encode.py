@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.notes import Piece, empty_notes, note_table, program_table
+from arietta.midi.notes import empty_notes, note_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
-from arietta.tokenizers.metadata import aria_midi_metadata, label
+from arietta.tokenizers.metadata import label
 from arietta.tokenizers.quantise import DURATION_STEPS, ONSET_STEPS, VELOCITY_STEPS
 from arietta.tokenizers.relative import RelativeTokenizer
 from arietta.tokenizers.vocabulary import VARIANT_NAMES
@@ -254,21 +255,9 @@ def test_drums_without_a_token_leave_the_rest_in_time() -> None:
         assert tokenizer.decode(ids).notes.onset_tick.tolist() == [0, 9000]
 
 
-def test_metadata_of_a_piece(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_metadata_of_a_piece() -> None:
     piece = replace(small_piece(), source="midi/Etude_chopin.mid", text=((0, "by Liszt"),))
     assert label(piece).metadata == {"composer": "chopin", "form": "étude"}
     assert label(small_piece()).metadata == {}
     unnamed = replace(small_piece(genre="jazz"), text=((0, "by Liszt"),))
     assert label(unnamed).metadata == {"genre": "jazz", "composer": "liszt"}
-
-    (tmp_path / "data" / "aa").mkdir(parents=True)
-    file = tmp_path / "data" / "aa" / "000123_0.mid"
-    with pytest.raises(InputError, match="cannot be read"):
-        aria_midi_metadata(file)
-    table = tmp_path / "metadata.json"
-    table.write_text('{"123": {"metadata": {"composer": "bach"}}}')
-    assert aria_midi_metadata(file) == {"composer": "bach"}
-    with pytest.raises(InputError, match="no metadata for"):
-        aria_midi_metadata(file.with_name("9_0.mid"))
-    with pytest.raises(InputError, match="not an Aria-MIDI"):
-        aria_midi_metadata(file.with_name("x.mid"))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.flat import FlatNotes, flatten, read_flat, tidy
-from arietta.midi.notes import Piece
+from arietta.midi.merged import MergedNotes, merge_tracks, read_merged, tidy
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.tokenizers.pianist import (
     SLOT_RANGES,
@@ -45,15 +45,15 @@ def bytes_of(name: str) -> bytes:
     return EDGE[f"{name}/midi"].tobytes()
 
 
-def notes_table(notes: FlatNotes) -> np.ndarray:
+def notes_table(notes: MergedNotes) -> np.ndarray:
     return np.stack((notes.onset_ms, notes.offset_ms, notes.pitch, notes.velocity), axis=1)
 
 
-def pedal_table(notes: FlatNotes) -> np.ndarray:
+def pedal_table(notes: MergedNotes) -> np.ndarray:
     return np.stack((notes.pedal_ms, notes.pedal_value), axis=1)
 
 
-def check(notes: FlatNotes, want_notes: np.ndarray, want_pedal: np.ndarray) -> None:
+def check(notes: MergedNotes, want_notes: np.ndarray, want_pedal: np.ndarray) -> None:
     np.testing.assert_array_equal(notes_table(notes), want_notes)
     np.testing.assert_array_equal(pedal_table(notes), want_pedal.reshape(-1, 2))
 
@@ -62,7 +62,7 @@ def check(notes: FlatNotes, want_notes: np.ndarray, want_pedal: np.ndarray) -> N
 def test_strict_reading_is_the_references(name: str, tmp_path: Path) -> None:
     file = tmp_path / "a.mid"
     file.write_bytes(bytes_of(name))
-    check(read_flat(bytes_of(name)), EDGE[f"{name}/norm_notes"], EDGE[f"{name}/norm_cc"])
+    check(read_merged(bytes_of(name)), EDGE[f"{name}/norm_notes"], EDGE[f"{name}/norm_cc"])
     ids = TOKENIZER.encode_file(file, compat="pianist")
     np.testing.assert_array_equal(ids, EDGE[f"{name}/ids"])
 
@@ -114,7 +114,7 @@ def test_pedals_of_several_channels_the_deepest_counts() -> None:
             np.zeros(5, np.int32),
         ),
     )
-    flat = flatten(both)
+    flat = merge_tracks(both)
     assert flat.pedal_ms.tolist() == [0, 10, 20, 30]
     assert flat.pedal_value.tolist() == [90, 90, 90, 0]
 
@@ -131,7 +131,7 @@ pedal_strategy = st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 127)), 
 def test_what_is_encoded_comes_back(notes, pedal) -> None:
     pedal = sorted(pedal)
     flat = tidy(
-        FlatNotes(
+        MergedNotes(
             np.cumsum([gap for gap, *_ in notes]),
             np.cumsum([gap for gap, *_ in notes]) + np.array([length for _, length, *_ in notes]),
             np.array([pitch for *_, pitch, _ in notes]),
@@ -156,7 +156,7 @@ def test_tidied_notes_are_playable(notes) -> None:
     columns = np.array(notes)
     onset = np.cumsum(columns[:, 0])
     none = np.zeros(0, np.int64)
-    flat = tidy(FlatNotes(onset, onset + columns[:, 1], columns[:, 2], columns[:, 3], none, none))
+    flat = tidy(MergedNotes(onset, onset + columns[:, 1], columns[:, 2], columns[:, 3], none, none))
     table = notes_table(flat)
     assert np.all(table[:, 1] > table[:, 0])
     np.testing.assert_array_equal(np.lexsort((table[:, 2], table[:, 0])), np.arange(len(table)))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arietta.midi.notes import Piece, empty_notes
+from arietta.midi.notes import empty_notes
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import MAX_WALK, TempoMap
 from tests.tokenizers import plain_tokenizer
 

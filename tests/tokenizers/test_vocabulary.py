@@ -6,7 +6,13 @@ import pytest
 from arietta.errors import TokenError, UsageError
 from arietta.tokenizers import quantise
 from arietta.tokenizers.aria import AriaTokenizer
-from arietta.tokenizers.vocabulary import RELATIVE_NAMES, VARIANT_NAMES, Kind, vocabulary
+from arietta.tokenizers.vocabulary import (
+    CONTROLS,
+    RELATIVE_NAMES,
+    VARIANT_NAMES,
+    Kind,
+    vocabulary,
+)
 from tests.tokenizers.golden import Golden
 
 PUBLIC = {
@@ -56,6 +62,8 @@ def test_kinds_agree_with_the_tokens(name: str) -> None:
     named = {
         "drum": Kind.DRUM, "dur": Kind.DUR, "onset": Kind.ONSET, "wait": Kind.ONSET,
         "<PED_ON>": Kind.PEDAL, "<PED_OFF>": Kind.PEDAL, "<X>": Kind.DELIMITER,
+        "<GAPS>": Kind.LABEL, "<SCORE>": Kind.LABEL, "<FILL>": Kind.FILL, "<MID>": Kind.FILL,
+        **dict.fromkeys(CONTROLS, Kind.CONTROL),
     }  # fmt: skip
     for token, kind in zip(vocab.tokens, vocab.kinds[:-1].tolist(), strict=True):
         head = token if isinstance(token, str) else token[0]

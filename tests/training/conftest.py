@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arietta.data.grid import GridNotes
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
+from arietta.data.token_grid import GridNotes
 from arietta.training.config import Recipe, recipe_from
 
 
@@ -35,7 +35,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ShardWriter(folder, "grid", rows_per_group=4) as writer:
         for i in range(28):
             split = "train" if i < 24 else "valid"
-            writer.add(Row(f"piece-{i}", split, str(i), "made"), some_notes(60 + 5 * i, i))
+            writer.add(PieceRecord(f"piece-{i}", split, str(i), "made"), some_notes(60 + 5 * i, i))
     return folder
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, UsageError
-from arietta.models.config import PRESETS
+from arietta.models.aria.config import PRESETS
 from arietta.training.config import (
     Schedule,
     Stage,
@@ -20,7 +20,7 @@ from arietta.training.config import (
     recipe_from,
     recipe_names,
 )
-from arietta.training.planning import planned
+from arietta.training.dry_run import dry_run
 from tests.training.conftest import TINY, tiny
 
 
@@ -33,7 +33,7 @@ def test_every_recipe_loads_plans_and_comes_back(name: str) -> None:
         only_a_head = recipe.classify is not None and recipe.stages[-1].until_epochs == 0
         assert only_a_head or stages[-1].end_step > stages[-1].first_step
         assert recipe_from(json.loads(json.dumps(recipe.to_dict()))) == recipe
-        assert planned(recipe, None)["parameters"] > 100_000
+        assert dry_run(recipe, None)["parameters"] > 100_000
 
 
 def test_the_published_recipes_hold_the_published_settings() -> None:

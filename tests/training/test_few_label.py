@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from arietta.checkpoints import store
 from arietta.data.sources import Item
 from arietta.evaluation.labels import Example
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
-from arietta.models.config import AriaConfig
+from arietta.models.aria import checkpoint as aria_checkpoint
+from arietta.models.aria.config import AriaConfig
 from benchmarks import few_label
 from benchmarks.few_label import Finetuning, draw_curves, held_back, labelled
 
@@ -85,7 +86,7 @@ def test_a_run_learns_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
         )
         for name, shape in config.tensor_shapes().items()
     }
-    init = store.save(tmp_path / "init", config, tensors, name="init", tokenizer="piano")
+    init = aria_checkpoint.save(tmp_path / "init", config, tensors, name="init", tokenizer="piano")
 
     def finetuning(epochs: float) -> Finetuning:
         return Finetuning(

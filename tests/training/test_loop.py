@@ -21,12 +21,13 @@ import yaml
 from safetensors.torch import load_file
 
 import arietta
-from arietta.data.shards import Row, ShardWriter
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import InputError, OutputError, TrainingError, UsageError
+from arietta.generation.samples import write_samples
 from arietta.training import checkpoints, loop
 from arietta.training.config import load_recipes
 from arietta.training.loop import train
-from arietta.training.objective import NextToken
+from arietta.training.loss import NextToken
 from tests.training.conftest import TINY, some_notes, tiny
 
 
@@ -184,7 +185,7 @@ def test_sharded_weights_learn_the_same(dataset: Path, tmp_path: Path) -> None:
 def test_one_piece_is_learned_by_heart(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "set", "grid") as writer:
         for split in ("train", "valid"):
-            writer.add(Row(f"piece-{split}", split), some_notes(40, 3))
+            writer.add(PieceRecord(f"piece-{split}", split), some_notes(40, 3))
     changes = [
         "model.d_model=64",
         "model.max_seq_len=64",
@@ -279,7 +280,7 @@ def test_adapters_leave_a_plain_model_that_differs(dataset: Path, tmp_path: Path
 
 def test_samples_are_written_and_heard(dataset: Path, tmp_path: Path) -> None:
     recipe = tiny(stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256}], samples_every_steps=1)
-    train(recipe, dataset, tmp_path / "run", cpu=True)
+    train(recipe, dataset, tmp_path / "run", cpu=True, write_samples=write_samples)
     found = sorted((tmp_path / "run" / "samples").glob("*.mid"))
     assert len(found) == 6
     assert all(len(arietta.read(path)) for path in found if "scratch" not in path.name)

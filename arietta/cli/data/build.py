@@ -1,0 +1,253 @@
+"""``arietta data build``: folders of MIDI -> datasets."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    ProgressLine,
+    clock,
+    emit,
+    note,
+    print_table,
+    say,
+)
+from arietta.errors import UsageError
+
+if TYPE_CHECKING:
+    from arietta.data.build import BuildProgress as State
+
+
+def build(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCES...",
+            help="Folders, archives (.tar, .tar.zst, .tar.gz, .zip), datasets, or a folder with"
+            " manifest.csv and the archives it names.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DATASET", help="Folder to make.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="pretrain: the published filters and caps. finetune: stricter, one file a work."
+            " none: whatever can be read.",
+        ),
+    ] = "pretrain",
+    form: Annotated[
+        str,
+        typer.Option(
+            metavar="pieces|grid",
+            help="pieces: everything a file holds. grid: the notes as token models see them, in a"
+            " fraction of the space.",
+        ),
+    ] = "pieces",
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV or JSON about the files; the metadata.json of Aria-MIDI is understood."
+            " [default: metadata.json or metadata.csv in a folder]",
+        ),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME=VALUE",
+            help="Change a rule: length=30:7200, max_programs=off; may be repeated.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE", help="Leave out files with this metadata; may be repeated."
+        ),
+    ] = None,
+    dedup: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GRADE",
+            help="none, known (named by the metadata), exact (equal notes), recordings (shifted,"
+            " cut, re-encoded). [default: the preset's]",
+        ),
+    ] = None,
+    any_key: Annotated[
+        bool, typer.Option("--any-key", help="Transposed notes are equal as well.")
+    ] = False,
+    any_tempo: Annotated[
+        bool, typer.Option("--any-tempo", help="Notes at another speed are equal as well.")
+    ] = False,
+    compositions: Annotated[
+        bool | None,
+        typer.Option(
+            help="Find files of one work by their notes, so that no work is in two splits."
+            " [default: the preset's]"
+        ),
+    ] = None,
+    per_work: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Keep at most N files a work; 0: all. [default: preset]"),
+    ] = None,
+    instruments: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Which stay: default (those of the public tokenizer), piano, or all.",
+        ),
+    ] = "default",
+    infer_tags: Annotated[
+        bool,
+        typer.Option(
+            "--infer-tags", help="Find composer and form in titles, file names and text events."
+        ),
+    ] = False,
+    splits: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=SHARE,...", help="[default: train=0.94,valid=0.03,test=0.03]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Deals splits and order anew.")] = 0,
+    compat: Annotated[
+        str | None,
+        typer.Option(metavar="aria", help="Measure with the public reference's tempo arithmetic."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Where the work is done.")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes of the local engine. [default: cores]"),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of the Ray cluster. [default: start one here]"),
+    ] = None,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Build a dataset; run the same command again to go on after an interruption.
+
+    The result does not depend on the number of processes, the engine or interruptions. Every input
+    file gets a row in manifest.parquet: kept or refused, the rule, and all measured values.
+
+    \b
+    Examples:
+      arietta data build my-midi -o dataset --preset none
+      arietta data build my-midi jazz.zip -o piano --form grid --exclude kind=score
+      arietta data build my-midi -o strict --filter length=60:600 --filter max_programs=1
+      arietta data build my-midi -o dataset --engine ray --ray-address auto
+    """
+    from arietta.data import build as builder
+    from arietta.data.engines import Engine, Local, Ray
+    from arietta.data.filters import with_setting
+    from arietta.data.settings import preset as preset_of
+
+    chosen = preset_of(preset)
+    rules = chosen.filters
+    for text in filters or ():
+        rules = with_setting(rules, text)
+    changes = {
+        "form": form,
+        "filters": rules,
+        "exclude": tuple(_pair("--exclude", text) for text in exclude or ()),
+        "any_key": any_key,
+        "any_tempo": any_tempo,
+        "instruments": instruments,
+        "infer_tags": infer_tags,
+        "seed": seed,
+        "compat": compat,
+        "dedup": dedup or chosen.dedup,
+        "compositions": chosen.compositions if compositions is None else compositions,
+    }
+    if compat not in (None, "aria"):
+        raise UsageError(f"--compat {compat}: there is only aria")
+    if per_work is not None:
+        changes |= {"cap_limit": None, "cap_per_work": per_work or None}
+    if splits is not None:
+        changes["fractions"] = _fractions(splits)
+    settings = preset_of(preset, **changes)
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: choose local or ray")
+    where: Engine = Ray(ray_address) if engine == "ray" else Local(workers)
+    with ProgressLine(quiet=as_json) as progress:
+        began = time.monotonic()
+        first = builder.BuildProgress("", 0, None)
+
+        def report(now: builder.BuildProgress) -> None:
+            nonlocal began, first
+            if now.stage != first.stage:
+                began, first = time.monotonic(), now
+            if progress.due():
+                progress.show(_told(now, first, time.monotonic() - began))
+
+        try:
+            done = builder.build_dataset(
+                sources,
+                out,
+                settings,
+                metadata=metadata,
+                engine=where,
+                force=force,
+                report=report,
+            )
+        except KeyboardInterrupt:
+            progress.clear()
+            note("what is done so far is kept; run the same command again to go on")
+            raise
+    if as_json:
+        emit({"dataset": str(out), **asdict(done)})
+        return
+    say(f"{out}: {done.kept:,} of {done.inputs:,} files")
+    splits_made: dict[str, list[int]] = {}
+    for shard in done.shards:
+        counts = splits_made.setdefault(shard.split, [0, 0, 0])
+        for i, value in enumerate((shard.rows, shard.notes, 1)):
+            counts[i] += value
+    print_table(
+        ("split", "pieces", "notes", "shards"),
+        [(name, *(f"{value:,}" for value in counts)) for name, counts in splits_made.items()],
+    )
+    for rule, count in sorted(done.refused.items(), key=lambda item: -item[1]):
+        say(f"refused by {rule}: {count:,}")
+
+
+def _told(now: State, first: State, seconds: float) -> str:
+    """The progress line: what is done, how fast since ``first``, and how long it will take."""
+    unit = "shards" if now.stage == "writing" else "files"
+    text = f"{now.stage} {now.done:,} {unit}"
+    if now.share is None or first.share is None:
+        return text
+    text += f", {now.share:.0%}"
+    gained = now.share - first.share
+    if gained > 0 and seconds > 0:
+        if now.done > first.done and unit == "files":
+            text += f", {(now.done - first.done) / seconds:,.0f} files/s"
+        text += f", {clock(seconds * (1 - now.share) / gained)} left"
+    return text
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"{flag} {text}: write FIELD=VALUE")
+    return name, value
+
+
+def _fractions(text: str) -> dict[str, float]:
+    fractions = {}
+    for part in text.split(","):
+        name, share = _pair("--splits", part.strip())
+        try:
+            fractions[name] = float(share)
+        except ValueError:
+            raise UsageError(f"--splits {part}: {share!r} is not a number") from None
+    return fractions

@@ -1,0 +1,26 @@
+"""``arietta evaluate``: how good a model is, as figures."""
+
+from __future__ import annotations
+
+from arietta.cli.console import new_app
+from arietta.cli.evaluate.likelihood import likelihood
+from arietta.cli.evaluate.probe import probe
+from arietta.cli.evaluate.rendering import rendering
+
+app = new_app()
+
+
+@app.callback()
+def evaluate() -> None:
+    """How well models predict music that they have not heard.
+
+    \b
+    Examples:
+      arietta evaluate likelihood my-midi/
+      arietta evaluate likelihood dataset --split test --model small --model mine --json
+    """
+
+
+app.command()(probe)
+app.command()(rendering)
+app.command()(likelihood)

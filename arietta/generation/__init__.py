@@ -1,0 +1,1 @@
+"""A loaded model -> music: engine, sampling, constraints, continuation."""

@@ -1,0 +1,392 @@
+"""A prompt piece -> continued pieces.
+
+The prompt stays as it was played: every event of its file in front of the *seam*, where the first
+new note begins, and its tempo map and signatures, so that bars stay right in a DAW. ``joining``
+puts the new notes behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from arietta._version import __version__
+from arietta.arrays import Int32Array
+from arietta.errors import InputError, UsageError
+from arietta.generation.constraints import Ending
+from arietta.generation.engine import (
+    ENDING_GRACE_S,
+    Engine,
+    GenerationProgress,
+    Guidance,
+    Row,
+    RowReport,
+    Stop,
+    Stream,
+    StreamedNote,
+)
+from arietta.generation.joining import (
+    Groove,
+    JoinOptions,
+    SeamPlace,
+    join,
+    seam_place,
+    shift_ms,
+)
+from arietta.generation.sampling import SamplingSettings
+from arietta.midi.notes import DRUM_CHANNEL, empty_notes
+from arietta.midi.piece import Piece
+from arietta.midi.reader import read_bytes
+from arietta.midi.seam import SeamMode, cut_tracks, join_bytes, metre_at, tracks_of
+from arietta.midi.tempo import TempoMap
+from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.encoding import select_voices
+from arietta.tokenizers.excerpts import prompt_piece
+from arietta.tokenizers.quantise import SEGMENT_MS
+
+DEFAULT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; checked on construction.
+
+    Attributes:
+        seconds: length of the new music; 30 when no length is given.
+        bars: length in bars of the prompt's own metre and tempo, instead of seconds.
+        notes, tokens: further limits, each alone or beside a length.
+        prompt_seconds: how much of the prompt to go on from, counted from its first note; all of
+            it by default.
+        end: ask the model for an ending at about that length.
+        variations: how many continuations.
+        first_variation: number of the first one, to make a later one alone.
+        seed: 0..2^64-1; None draws one, which the provenance then names.
+        style: names for the prefix such as ``chopin`` or ``nocturne``, where the vocabulary has
+            them; for a start from scratch.
+        seam, pedal, groove, into: how the new notes join the prompt; see ``JoinOptions``.
+    """
+
+    seconds: float | None = None
+    bars: float | None = None
+    notes: int | None = None
+    tokens: int | None = None
+    prompt_seconds: float | None = None
+    end: bool = False
+    variations: int = 1
+    first_variation: int = 0
+    seed: int | None = 0
+    style: tuple[str, ...] = ()
+    seam: SeamMode | None = None
+    pedal: bool = True
+    groove: Groove = "loose"
+    into: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and self.bars is not None:
+            raise UsageError("--seconds and --bars both set the length; give one of them")
+        for flag, value in (("--bars", self.bars), ("--prompt-seconds", self.prompt_seconds)):
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{flag} must be above 0, not {value}")
+        if self.variations < 1:
+            raise UsageError(f"--variations must be at least 1, not {self.variations}")
+        Stop(self.seconds, self.notes, self.tokens)
+        assert self.join_options  # checks the rest
+
+    @property
+    def join_options(self) -> JoinOptions:
+        """How the new notes join the prompt.
+
+        Raises:
+            UsageError: a value is unknown.
+        """
+        return JoinOptions(self.seam, self.pedal, self.groove, self.into, self.bars)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values that were set, for provenance."""
+        names = ("seconds", "bars", "notes", "tokens", "prompt_seconds")
+        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.end:
+            found["end"] = True
+        default = JoinOptions()
+        for name in ("seam", "pedal", "groove", "into"):
+            if getattr(self, name) != getattr(default, name):
+                found[name] = getattr(self, name)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Continuation:
+    """One continued piece.
+
+    Attributes:
+        prompt: what was continued, cut to the seconds that were asked for; no notes from scratch.
+        new: only the continuation, from the bar line in front of it on where the prompt has bars,
+            on the prompt's tempo and metre.
+        piece: prompt and continuation.
+        seam_ms: where the continuation starts in ``piece``, in ms from tick 0.
+        stats: notes, tokens, seconds of music, why it stopped.
+        provenance: model and its hash, settings, seed, version; JSON values.
+        notices: what the caller should tell the user, one sentence each.
+        ids: (n,) new ids, whole events only.
+        place: where ``new`` belongs: ``bar 9``, or minutes and seconds.
+        place_ms: the same in ms from tick 0 of ``piece``.
+        ringing: notes that ended with the last of the bars that were asked for.
+    """
+
+    prompt: Piece
+    new: Piece
+    piece: Piece
+    seam_ms: float
+    stats: RowReport
+    provenance: Mapping[str, Any]
+    notices: tuple[str, ...]
+    ids: Int32Array
+    place: str = ""
+    place_ms: float = 0.0
+    ringing: int = 0
+
+    @property
+    def provenance_text(self) -> str:
+        """The provenance as the text event that ``save`` writes."""
+        return "arietta " + json.dumps(self.provenance, separators=(",", ":"))
+
+    def to_bytes(self, *, only_new: bool = False) -> bytes:
+        """A standard MIDI file with the provenance in a text event."""
+        from arietta.midi.writer import write_midi
+
+        piece = self.new if only_new else self.piece
+        return write_midi(piece, extra_text=[self.provenance_text])
+
+    def save(
+        self, path: str | PathLike[str], *, only_new: bool = False, force: bool = False
+    ) -> None:
+        """Write a standard MIDI file with the provenance in a text event.
+
+        Args:
+            path: where to.
+            only_new: the continuation alone.
+            force: replace an existing file.
+
+        Raises:
+            OutputError: the file exists, its directory does not, or the disk is full.
+        """
+        from arietta.midi.writer import save_midi
+
+        piece = self.new if only_new else self.piece
+        save_midi(piece, path, force=force, extra_text=[self.provenance_text])
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A prompt ready for the engine.
+
+    Attributes:
+        piece: the prompt, cut.
+        ids: its tokens.
+        zero_tick: the tick that the tokens count time from.
+    """
+
+    piece: Piece
+    ids: Int32Array
+    zero_tick: int
+
+
+def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) -> _Prepared:
+    """Cut and tokenise a prompt.
+
+    Raises:
+        InputError: the prompt has no notes that the model could go on from.
+        TokenError: a style has no prefix token.
+    """
+    if prompt is None:
+        piece = Piece(TempoMap.constant(), empty_notes())
+        prefix = tokenizer.vocabulary.ids_of_prefix(("piano", *request.style))
+        return _Prepared(piece, np.array([*prefix, tokenizer.bos], np.int32), 0)
+    if not len(prompt):
+        raise InputError(
+            f"{prompt.source or 'prompt'}: no notes to go on from;"
+            " leave the prompt out to start from scratch"
+        )
+    # Cut after the channels are chosen: seconds count from the first note the model will hear.
+    heard = select_voices(prompt, tokenizer.vocabulary).piece
+    cut = prompt_piece(heard, request.prompt_seconds)
+    zero = int(cut.notes.onset_tick[0])
+    if tokenizer.vocabulary.pedal:
+        pedals = cut.pedals.take(cut.pedals.channel != DRUM_CHANNEL)
+        if len(pedals):
+            zero = min(zero, int(pedals.tick[0]))
+    ids = tokenizer.encode(cut, eos=False)
+    if request.style:
+        known = set(ids[: int(np.flatnonzero(ids == tokenizer.bos)[0])].tolist())
+        style = tokenizer.vocabulary.ids_of_prefix(request.style)
+        more = sorted(set(style) - known)
+        ids = np.concatenate((np.array(more, np.int32), ids))
+    kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
+    return _Prepared(kept, ids, zero)
+
+
+def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
+    """The prompt up to where the model stops hearing, channels it cannot hear included."""
+    start_ms = prompt.tempo.ms_at(heard.notes.onset_tick[0])
+    end_tick = int(prompt.tempo.tick_at(start_ms + seconds * 1000))
+    last = max(end_tick, int(heard.notes.onset_tick[-1]))
+    compat = None if prompt.origin is None else prompt.origin.compat
+    data = join_bytes(prompt.tempo.division, cut_tracks(tracks_of(prompt), last))
+    piece = read_bytes(data, source=prompt.source, compat=compat)
+    return replace(piece, metadata=prompt.metadata, notices=prompt.notices)
+
+
+def bar_seconds(piece: Piece, tick: int, bars: float) -> float:
+    """How long some bars last from a tick on, by the piece's own metre and tempo.
+
+    Without a metrical division, or for a metre that makes no sense, 4/4 at 120 is taken.
+    """
+    division = piece.tempo.division
+    if division <= 0:
+        return bars * 2.0
+    at, left = float(tick), bars
+    while left > 0:
+        above, below = metre_at(piece, int(at))
+        step = min(left, 1.0)
+        at += step * division * 4 * above / below
+        left -= step
+    return float(piece.tempo.distance_ms(tick, round(at))) / 1000
+
+
+class ContinuationStream:
+    """Continuations in the making: iterate for notes, then ask for ``results``.
+
+    ``cancel`` may be called from another thread; ``results`` then holds what was decided so far.
+
+    Args:
+        engine: of the model.
+        prompt: what to go on from; None starts from scratch.
+        request, settings: what is asked for, how tokens are drawn.
+        guidance: for conditioned models.
+        provenance: gives what else the results should say of their origin, as JSON values.
+
+    Raises:
+        InputError: the prompt has no notes that the model could go on from.
+        UsageError: the request contradicts itself.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Piece | None,
+        request: Request,
+        settings: SamplingSettings,
+        *,
+        guidance: Guidance | None = None,
+        provenance: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self.request = request
+        self._tokenizer = tokenizer = engine.tokenizer
+        self._prepared = prepared = prepare(tokenizer, prompt, request)
+        self._zero_ms = float(prepared.piece.tempo.ms_at(prepared.zero_tick))
+        seed = secrets.randbits(63) if request.seed is None else request.seed
+        seconds = request.seconds
+        self._place: SeamPlace = seam_place(prepared.piece, request.seam)
+        self._shifts: dict[int, float] = {}
+        if request.bars is not None:
+            # A bar more than asked for: the new notes may have to wait for the next line.
+            last = int(prepared.piece.notes.onset_tick.max(initial=0))
+            seconds = bar_seconds(prepared.piece, last, request.bars + 1)
+        if seconds is None and request.notes is None and request.tokens is None:
+            seconds = DEFAULT_SECONDS
+        ending: Ending = "asked" if request.end else "never"
+        self._stream: Stream = engine.stream(
+            prepared.ids,
+            settings=settings,
+            stop=Stop(seconds, request.notes, request.tokens),
+            ending=ending,
+            variations=request.variations,
+            first_variation=request.first_variation,
+            seed=seed,
+            guidance=guidance,
+        )
+        self.notices: tuple[str, ...] = ()
+        if self._stream.dropped_segments:
+            lost = self._stream.dropped_segments * SEGMENT_MS // 1000
+            self.notices = (
+                f"the prompt is longer than the model's context: its first {lost} s are not heard",
+            )
+        # Asked for with the results: hashing a big model must not delay the first note.
+        self._origin = provenance
+        self._provenance: dict[str, Any] = {
+            "settings": settings.to_dict(),
+            "request": request.to_dict(),
+            "seed": seed,
+        }
+        if guidance is not None:
+            self._provenance["guidance"] = guidance.strength
+
+    def __iter__(self) -> Iterator[StreamedNote]:
+        """Notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``."""
+        for note in self._stream:
+            shift = self._shifts.get(note.variation)
+            if shift is None:
+                first = note.onset_ms + self._zero_ms
+                shift = self._zero_ms + shift_ms(self._prepared.piece, self._place, first)
+                self._shifts[note.variation] = shift
+            yield note._replace(onset_ms=round(note.onset_ms + shift))
+
+    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
+        """Go on until every variation is done; ``report`` is told after every step."""
+        while not self._stream.done:
+            self._stream.step()
+            if report is not None:
+                report(self._stream.progress())
+        return self.results()
+
+    @property
+    def done(self) -> bool:
+        """Whether every variation is done."""
+        return self._stream.done
+
+    def cancel(self) -> None:
+        """Stop as soon as possible."""
+        self._stream.cancel()
+
+    def progress(self) -> GenerationProgress:
+        """How it stands."""
+        return self._stream.progress()
+
+    def results(self) -> list[Continuation]:
+        """What has been decided so far, one continuation for each variation."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        reports = self._stream.progress().rows
+        return [
+            self._result(row, report)
+            for row, report in zip(self._stream.rows, reports, strict=True)
+        ]
+
+    def _result(self, row: Row, report: RowReport) -> Continuation:
+        prompt = self._prepared.piece
+        joined = join(prompt, self._zero_ms, row.notes, row.pedals, self.request.join_options)
+        ids = np.asarray(row.ids, np.int32)
+        notices = self.notices + joined.notices
+        if self.request.end and report.reason == "seconds":
+            notices += (
+                f"variation {row.variation + 1} found no ending within {ENDING_GRACE_S:g} s of the"
+                " asked length and was cut there; another seed may",
+            )
+        return Continuation(
+            prompt,
+            joined.alone,
+            joined.piece,
+            joined.seam_ms,
+            report,
+            {**self._provenance, "variation": row.variation, "stopped": report.reason},
+            notices,
+            ids[: self._tokenizer.complete_length(ids)],
+            joined.place,
+            joined.place_ms,
+            joined.ringing,
+        )

@@ -1,0 +1,794 @@
+"""The engine: a model that has heard a prompt goes on from it, in several variations at once.
+
+It knows ids and the clock they tell; it prints nothing, opens no file and takes its model as an
+argument. Front ends (files, studio, duet) differ in what they do with the notes a ``Stream`` gives.
+
+Prefill runs the prompt once; every variation is a row that forks from it. A row's notes depend on
+the prompt, the settings, the seed and the row's number, not on how many rows run beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from arietta.arrays import Float32Array, Int32Array
+from arietta.errors import UsageError
+from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules
+from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
+from arietta.generation.sampling import Choices, RowRandom, Sampler, SamplingSettings, pick
+from arietta.generation.speculative import Draft, Drafter, Proposal, accept
+from arietta.models.aria.protocol import Backend, Session
+from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.decoding import NoteEvent, PedalEvent
+from arietta.tokenizers.encoding import DIM_FROM_END
+from arietta.tokenizers.vocabulary import EOS, Kind
+
+KEEP_PROMPT = 0.75
+"""Share of the context that a prompt too long for it keeps."""
+
+KEEP_SLIDING = 0.5
+"""Share of the context kept when a row has filled it: one token of prefill for each new one."""
+
+ENDING_GRACE_S = 20.0
+"""Music allowed beyond the asked length for coming to an end."""
+
+GUIDANCE_WARMUP = 250
+"""Tokens over which guidance sets in (E.4)."""
+
+_USUAL_TOKENS_PER_SECOND = 30.0
+_TRUST_RATE_AFTER_MS = 5_000
+
+
+class StreamedNote(NamedTuple):
+    """A note that has been decided; times in ms from the first event of the prompt.
+
+    Attributes:
+        variation: which row it belongs to.
+        onset_ms, duration_ms, pitch, velocity, program, channel: as in ``NoteEvent``.
+    """
+
+    variation: int
+    onset_ms: int
+    duration_ms: int
+    pitch: int
+    velocity: int
+    program: int
+    channel: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a row is done; whichever comes first.
+
+    Attributes:
+        seconds: of new music, counted from the first new note; notes that start later are left
+            out, one that started earlier keeps its length.
+        notes: new notes.
+        tokens: new tokens.
+    """
+
+    seconds: float | None = None
+    notes: int | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (
+            ("--seconds", self.seconds),
+            ("--notes", self.notes),
+            ("--tokens", self.tokens),
+        ):
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{flag} must be above 0, not {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """Classifier-free guidance by an embedding (E.4), for conditioned models.
+
+    Attributes:
+        vector: (E,) embedding of the music to resemble.
+        strength: 0..10; 0 ignores the vector, 1 follows it, more exaggerates it. It sets in
+            linearly over the first tokens.
+    """
+
+    vector: Float32Array
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= 10.0:
+            raise UsageError(f"--guidance must lie between 0 and 10, not {self.strength}")
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """How a row stands.
+
+    Attributes:
+        variation: its number.
+        notes, tokens: decided so far.
+        music_seconds: from the first new note to the latest end of one.
+        reason: why it is done: ``end``, ``seconds``, ``notes``, ``tokens``, ``cancelled``; None
+            while it goes on.
+    """
+
+    variation: int
+    notes: int
+    tokens: int
+    music_seconds: float
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class GenerationProgress:
+    """How a stream stands.
+
+    Attributes:
+        notes, tokens: of all rows.
+        music_seconds: of the row that is furthest behind among those that go on, else the longest.
+        total_music_seconds: of all rows together.
+        prefill_seconds: wall clock spent on the prompt.
+        first_note_seconds: wall clock from the start, prompt included, to the first note.
+        wall_seconds: wall clock from the start, prompt included.
+        realtime_factor: total_music_seconds per wall second of generating.
+        acceptance: share of drafted tokens that were kept; None without a draft.
+        rows: one report each.
+    """
+
+    notes: int
+    tokens: int
+    music_seconds: float
+    total_music_seconds: float
+    prefill_seconds: float
+    first_note_seconds: float | None
+    wall_seconds: float
+    realtime_factor: float
+    acceptance: float | None
+    rows: tuple[RowReport, ...]
+
+    @property
+    def notes_per_second(self) -> float:
+        """Notes of all rows per wall second of generating."""
+        return self.notes / max(self.wall_seconds - self.prefill_seconds, 1e-9)
+
+
+class Engine:
+    """A model ready to play. One stream runs at a time.
+
+    Args:
+        backend: runs the model.
+        tokenizer: its vocabulary.
+        draft: a small model to draft for it, or None.
+
+    Raises:
+        UsageError: the tokenizer is not the model's, or a model has no language-model head.
+    """
+
+    def __init__(
+        self, backend: Backend, tokenizer: AriaTokenizer, *, draft: Draft | None = None
+    ) -> None:
+        pairs = [(backend, tokenizer)]
+        if draft is not None:
+            pairs.append((draft.backend, draft.tokenizer))
+        for model, vocabulary in pairs:
+            if model.vocab_size != vocabulary.vocab_size:
+                raise UsageError(
+                    f"a model of {model.vocab_size} ids cannot use the vocabulary"
+                    f" {vocabulary.name} of {vocabulary.vocab_size}"
+                )
+            if model.config.head != "lm_head":
+                raise UsageError(f"a model with the head {model.config.head} cannot generate")
+        self.backend = backend
+        self.tokenizer = tokenizer
+        self.draft = draft
+        self._session: Session | None = None
+        self._heard: list[int] = []
+        self._hidden: Float32Array | None = None
+        self._stream: Stream | None = None
+
+    @property
+    def heard(self) -> tuple[int, ...]:
+        """The ids in the cache that a stream would go on from."""
+        return tuple(self._heard)
+
+    def prefill(
+        self,
+        ids: Sequence[int] | npt.NDArray[np.integer],
+        *,
+        reuse: bool = False,
+    ) -> int:
+        """Hear a prompt, or bring what was heard up to date with it.
+
+        Args:
+            ids: prefix, <S>, events; no longer than the context.
+            reuse: keep the part of the cache that begins with the same ids, for playing live. Off,
+                everything is computed anew, so that a seed gives the same music whatever was
+                heard before.
+
+        Returns:
+            How many ids had to be run.
+
+        Raises:
+            UsageError: there are none, or more than the context holds.
+        """
+        self._release()
+        prompt = [int(i) for i in ids]
+        if not prompt:
+            raise UsageError("a prompt needs at least a prefix and <S>")
+        if len(prompt) >= self.backend.max_seq_len:
+            raise UsageError(
+                f"a prompt of {len(prompt)} tokens leaves no room in a context of"
+                f" {self.backend.max_seq_len}"
+            )
+        common = 0
+        if reuse and self._session is not None and self._hidden is not None:
+            common = _common_prefix(self._heard, prompt)
+            if common == len(prompt) == len(self._heard):
+                return 0
+            common = min(common, len(prompt) - 1)
+        if common == 0:
+            self._session = self.backend.new_session(1)
+        else:
+            assert self._session is not None
+            self._session.rewind(np.array([common]))
+        assert self._session is not None
+        self._heard = prompt
+        self._hidden = forward(self._session, [prompt[common:]])
+        return len(prompt) - common
+
+    def stream(
+        self,
+        ids: Sequence[int] | npt.NDArray[np.integer],
+        *,
+        settings: SamplingSettings | None = None,
+        stop: Stop | None = None,
+        ending: Ending = "never",
+        variations: int = 1,
+        first_variation: int = 0,
+        seed: int = 0,
+        guidance: Guidance | None = None,
+        reuse: bool = False,
+    ) -> Stream:
+        """Go on from a prompt.
+
+        Args:
+            ids: the whole prompt, of any length; what does not fit the context is cut from the
+                left, see ``Stream.dropped_segments``.
+            settings: how tokens are drawn.
+            stop: when a row is done; without any limit a row is done when its music ends.
+            ending: whether rows may end by themselves, or are asked to.
+            variations: rows.
+            first_variation: number of the first row, to make a later one alone.
+            seed: 0..2^64-1.
+            guidance: needs a conditioned model; works without a draft only.
+            reuse: see ``prefill``.
+
+        Raises:
+            UsageError: the request contradicts itself.
+        """
+        if variations < 1:
+            raise UsageError(f"--variations must be at least 1, not {variations}")
+        stop = stop or Stop()
+        if stop == Stop() and ending == "never":
+            raise UsageError("without a length (--seconds, --notes, --tokens) an end must be free")
+        if guidance is not None:
+            if not self.backend.config.conditioned:
+                raise UsageError("--guidance needs a conditioned model such as aria-medium-demo")
+            if self.draft is not None:
+                raise UsageError("--guidance and --draft cannot be combined")
+        started = time.monotonic()
+        whole = [int(i) for i in ids]
+        base = 0 if guidance is None else 1
+        limit = self.backend.max_seq_len - base
+        dropped = 0
+        context = whole
+        if len(whole) + 4 > limit:
+            context, dropped = cut_left(self.tokenizer, whole, int(limit * KEEP_PROMPT))
+        if guidance is None:
+            self.prefill(context, reuse=reuse)
+        else:
+            self._prefill_guided(context, guidance)
+        assert self._session is not None and self._hidden is not None
+        stream = Stream(
+            self,
+            self._session,
+            self._hidden,
+            _Request(
+                settings or SamplingSettings(),
+                stop,
+                ending,
+                variations,
+                first_variation,
+                seed,
+                guidance,
+            ),
+            whole,
+            context,
+            dropped,
+            started,
+        )
+        self._stream = stream
+        return stream
+
+    def _prefill_guided(self, ids: list[int], guidance: Guidance) -> None:
+        """Hear a prompt twice: behind the condition, and with the condition masked out."""
+        self._release()
+        self._session = self.backend.new_session(2)
+        self._session.condition(guidance.vector, np.array([True, False]))
+        self._hidden = forward(self._session, [ids, ids])
+        self._heard = []
+
+    def _release(self) -> None:
+        """Take the session back from the stream that used it, cut back to the prompt."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        stream.cancel()
+        if stream.reusable and self._session is not None:
+            self._session.fork(np.zeros(1, np.int64))
+            self._session.rewind(np.array([len(self._heard)]))
+        else:
+            self._session = self._hidden = None
+            self._heard = []
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    n = min(len(a), len(b))
+    same = np.asarray(a[:n]) == np.asarray(b[:n])
+    return n if same.all() else int(np.argmin(same))
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    settings: SamplingSettings
+    stop: Stop
+    ending: Ending
+    variations: int
+    first_variation: int
+    seed: int
+    guidance: Guidance | None
+
+
+@dataclass(eq=False)
+class Row:
+    """One variation.
+
+    Attributes:
+        variation: its number.
+        ids: new ids, the half-said event at the end included while the row goes on.
+        notes: new notes, times as in ``StreamedNote``.
+        pedals: new pedal movements.
+        start_ms: onset of the first new note, None before it.
+        reason: why it is done, None while it goes on.
+    """
+
+    variation: int
+    rules: Rules
+    random: RowRandom
+    context: list[int]
+    pending: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    notes: list[NoteEvent] = field(default_factory=list)
+    pedals: list[PedalEvent] = field(default_factory=list)
+    start_ms: int | None = None
+    end_ms: int = 0
+    reason: str | None = None
+
+    @property
+    def music_seconds(self) -> float:
+        """From the first new note to the latest end of one."""
+        return 0.0 if self.start_ms is None else (self.end_ms - self.start_ms) / 1000
+
+
+class Stream:
+    """Variations in the making. Iterate over it for notes, or call ``step``.
+
+    Made by ``Engine.stream``. ``cancel`` may be called from another thread; what was decided until
+    then stays in ``rows``.
+
+    Attributes:
+        rows: one per variation, in order.
+        prompt_ids: the whole prompt.
+        dropped_segments: five-second segments of the prompt that the context had no room for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        hidden: Float32Array,
+        request: _Request,
+        prompt: list[int],
+        context: list[int],
+        dropped: int,
+        started: float,
+    ) -> None:
+        self._engine = engine
+        self._session = session
+        self._request = request
+        self._tokenizer = tokenizer = engine.tokenizer
+        self._kinds = tokenizer.vocabulary.kinds.tobytes()
+        self._sampler = Sampler(request.settings, tokenizer.vocabulary)
+        self.prompt_ids = np.asarray(prompt, np.int32)
+        self.dropped_segments = dropped
+        # With guidance each row is a pair of session rows: with and without the condition.
+        self._per_row = 1 if request.guidance is None else 2
+        self._base = self._per_row - 1
+        self._prompt_rate = _tokens_per_second(tokenizer, self.prompt_ids)
+        heard = tokenizer.decoder()
+        heard.extend(self.prompt_ids)
+        rules = Rules(
+            tokenizer,
+            self.prompt_ids,
+            grammar=request.settings.grammar,
+            ending=request.ending,
+            ban_dim=request.guidance is not None,
+        )
+        self.rows = [
+            Row(
+                request.first_variation + i,
+                rules.copy(),
+                RowRandom(request.seed, request.first_variation + i),
+                list(context),
+            )
+            for i in range(request.variations)
+        ]
+        self._decoders = {}
+        for row in self.rows:
+            decoder = copy.copy(heard)
+            decoder.pedals = row.pedals
+            self._decoders[row.variation] = decoder
+        self._live = list(self.rows)
+        pairs = np.tile(np.arange(self._per_row), request.variations)
+        session.fork(pairs)
+        self._hidden = hidden[pairs]
+        self._drafter: Drafter | None = None
+        if engine.draft is not None:
+            self._drafter = Drafter(
+                engine.draft,
+                tokenizer,
+                engine.backend.config.parameter_count(),
+                self._sampler,
+                prompt,
+                request.variations,
+            )
+        for row in self.rows:
+            self._ask_for_ending(row)
+        self._drafted = self._kept = 0
+        self._cancel = threading.Event()
+        self.reusable = self._per_row == 1
+        self._started = started
+        self._ready = time.monotonic()
+        self._first_note: float | None = None
+        self._finished: float | None = None
+
+    # What front ends use
+
+    @property
+    def done(self) -> bool:
+        """Whether every row is done."""
+        return not self._live
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; rows that go on end with the reason ``cancelled``."""
+        self._cancel.set()
+
+    def __iter__(self) -> Iterator[StreamedNote]:
+        while self._live:
+            yield from self.step()
+
+    def run(self) -> list[Row]:
+        """Go on until every row is done."""
+        while self._live:
+            self.step()
+        return self.rows
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every row that goes on; with a draft, the next few.
+
+        Returns:
+            The notes that were completed.
+        """
+        if not self._live:
+            return []
+        try:
+            if self._cancel.is_set():
+                raise Cancelled
+            notes = self._step_drafted() if self._drafter is not None else self._step_plain()
+        except Cancelled:
+            for row in self._live:
+                row.reason = "cancelled"
+            notes = []
+        if notes and self._first_note is None:
+            self._first_note = time.monotonic()
+        self._drop_finished()
+        return notes
+
+    def progress(self) -> GenerationProgress:
+        """How it stands; cheap."""
+        now = self._finished or time.monotonic()
+        music = [row.music_seconds for row in self.rows]
+        going = [row.music_seconds for row in self._live]
+        total = sum(music)
+        return GenerationProgress(
+            notes=sum(len(row.notes) for row in self.rows),
+            tokens=sum(len(row.ids) for row in self.rows),
+            music_seconds=min(going) if going else max(music),
+            total_music_seconds=total,
+            prefill_seconds=self._ready - self._started,
+            first_note_seconds=(
+                None if self._first_note is None else self._first_note - self._started
+            ),
+            wall_seconds=now - self._started,
+            realtime_factor=total / max(now - self._ready, 1e-9),
+            acceptance=self._kept / self._drafted if self._drafted else None,
+            rows=tuple(
+                RowReport(
+                    row.variation, len(row.notes), len(row.ids), row.music_seconds, row.reason
+                )
+                for row in self.rows
+            ),
+        )
+
+    # Steps
+
+    def _step_plain(self) -> list[StreamedNote]:
+        if self._live[0].pending:
+            self._make_room(1)
+            self._hidden = self._feed([row.pending for row in self._live])
+            for row in self._live:
+                row.context += row.pending
+                row.pending = []
+        choices = [self._sampler.choices(row.rules.allowed()) for row in self._live]
+        notes: list[StreamedNote] = []
+        for row, choice, logits in zip(
+            self._live, choices, self._logits(self._hidden, choices), strict=True
+        ):
+            p = row.rules.shape(choice, self._sampler.probabilities(choice, logits))
+            # Greedy needs no random number, so that it is the same for every seed.
+            token = int(choice.ids[pick(p, row.random.uniform())])
+            notes += self._decide(row, token)
+        return notes
+
+    def _step_drafted(self) -> list[StreamedNote]:
+        drafter = self._drafter
+        assert drafter is not None
+        live = self._live
+        room = [self._tokens_left(row) - 1 for row in live]
+        depths = drafter.depths(room)
+        proposals = drafter.propose(
+            [row.rules for row in live], [row.random for row in live], depths
+        )
+        hidden, places = self._verify(proposals)
+        flat = [proposals[b].choices[i] for b, i in places]
+        found: list[list[npt.NDArray[np.floating]]] = [[] for _ in live]
+        for (b, _), logits in zip(places, self._logits(hidden, flat), strict=True):
+            found[b].append(logits)
+        notes: list[StreamedNote] = []
+        kept: list[int] = []
+        decided: list[list[int]] = []
+        lengths = self._session.lengths
+        for b, row in enumerate(live):
+            row.context += row.pending
+            known, tokens = self._judge(row, proposals[b], found[b], notes)
+            kept.append(known)
+            decided.append(tokens)
+            # The last token decided is pending; what the cache holds from its place on is wrong.
+            row.context += tokens[:-1]
+            lengths[b] -= len(proposals[b].ids) - (len(tokens) - 1)
+        self._session.rewind(lengths)
+        drafter.commit(proposals, kept, decided)
+        return notes
+
+    def _verify(self, proposals: Sequence[Proposal]) -> tuple[Float32Array, list[tuple[int, int]]]:
+        """Run pending and drafted tokens: hidden states (N, D) of N places (row, draft step)."""
+        live = self._live
+        places = [(b, i) for b, p in enumerate(proposals) for i in range(len(p.ids) + 1)]
+        if not live[0].pending:
+            # The very first round: the prompt's last hidden state decides the first token.
+            fed = [p.ids for p in proposals]
+            before = self._hidden
+        else:
+            self._make_room(1 + max(len(p.ids) for p in proposals))
+            fed = [[*row.pending, *p.ids] for row, p in zip(live, proposals, strict=True)]
+            before = None
+        longest = max(len(ids) for ids in fed)
+        if longest == 0:
+            assert before is not None
+            return before, places
+        ids = np.zeros((len(fed), longest), np.int32)
+        counts = np.array([len(row) for row in fed])
+        for b, row_ids in enumerate(fed):
+            ids[b, : len(row_ids)] = row_ids
+        hidden = self._session.append(ids, counts=counts)
+        if before is not None:
+            hidden = np.concatenate((before[:, None], hidden), axis=1)
+        return hidden[tuple(np.array(places).T)], places
+
+    def _judge(
+        self,
+        row: Row,
+        proposal: Proposal,
+        logits: Sequence[npt.NDArray[np.floating]],
+        notes: list[StreamedNote],
+    ) -> tuple[int, list[int]]:
+        """Accept drafted tokens until one is refused; the number kept and all tokens decided."""
+        decided: list[int] = []
+        kept = 0
+        for i, choice in enumerate(proposal.choices):
+            # An ending asked for since the draft was made changes what may come.
+            stale = (
+                row.rules.forcing != proposal.forcing[i]
+                or self._sampler.choices(row.rules.allowed()) is not choice
+            )
+            if row.reason is not None or (stale and decided):
+                break
+            p = row.rules.shape(choice, self._sampler.probabilities(choice, logits[i]))
+            if i < len(proposal.ids):
+                drafted = choice.index(proposal.ids[i])
+                index, good = accept(p, proposal.drafted_from[i], drafted, row.random)
+            else:
+                index, good = pick(p, row.random.uniform()), False
+            notes += self._decide(row, int(choice.ids[index]))
+            # Without the grammar a forced <D> takes the place of what was drawn.
+            decided.append(row.ids[-1])
+            good = good and row.ids[-1] == proposal.ids[i]
+            self._drafted += i < len(proposal.ids)
+            self._kept += good
+            kept += good
+            if not good:
+                break
+        return kept, decided
+
+    def _feed(self, rows: Sequence[Sequence[int]]) -> Float32Array:
+        """Append tokens to live rows, to both halves of a pair."""
+        return forward(
+            self._session,
+            [row for row in rows for _ in range(self._per_row)],
+            cancelled=self._cancel.is_set,
+        )
+
+    def _logits(
+        self, hidden: Float32Array, choices: Sequence[Choices]
+    ) -> list[npt.NDArray[np.floating]]:
+        """Logits of the possible tokens, guidance applied."""
+        guidance = self._request.guidance
+        if guidance is None:
+            return logits_for(self._session, hidden, choices)
+        both = logits_for(self._session, hidden, [c for c in choices for _ in range(2)])
+        step = len(self._live[0].ids) + 1
+        tokens = self._request.stop.tokens
+        warmup = GUIDANCE_WARMUP if tokens is None else min(GUIDANCE_WARMUP, tokens)
+        g = np.float32(min(guidance.strength, guidance.strength * step / warmup))
+        pairs = zip(both[::2], both[1::2], strict=True)
+        return [g * with_it + (1 - g) * without for with_it, without in pairs]
+
+    def _make_room(self, tokens: int) -> None:
+        """Slide rows whose context is full: drop their oldest segments, run the rest again."""
+        limit = self._engine.backend.max_seq_len - self._base
+        full = [b for b, row in enumerate(self._live) if len(row.context) + tokens > limit]
+        if not full:
+            return
+        self.reusable = False
+        rows: list[list[int]] = [[] for _ in self._live]
+        lengths = self._session.lengths
+        for b in full:
+            row = self._live[b]
+            row.context, _ = cut_left(self._tokenizer, row.context, int(limit * KEEP_SLIDING))
+            rows[b] = row.context
+            for k in range(self._per_row):
+                lengths[b * self._per_row + k] = self._base
+        self._session.rewind(lengths)
+        self._feed(rows)
+
+    def _drop_finished(self) -> None:
+        """Take rows that are done out of the session."""
+        going = [b for b, row in enumerate(self._live) if row.reason is None]
+        if len(going) == len(self._live):
+            return
+        for row in self._live:
+            if row.reason is not None:
+                self._trim(row)
+        self._live = [self._live[b] for b in going]
+        if not going:
+            self._finished = time.monotonic()
+            return
+        index = np.array([b * self._per_row + k for b in going for k in range(self._per_row)])
+        self._session.fork(index)
+        if self._drafter is not None:
+            self._drafter.fork(going)
+
+    def _trim(self, row: Row) -> None:
+        """Drop the half-said event at the end of a row that is done."""
+        if not self._request.settings.grammar:
+            return
+        whole = self._tokenizer.complete_length(np.asarray(row.ids, np.int64))
+        del row.ids[whole:]
+
+    # One decided token
+
+    def _tokens_left(self, row: Row) -> int:
+        tokens = self._request.stop.tokens
+        return 1 << 30 if tokens is None else tokens - len(row.ids)
+
+    def _decide(self, row: Row, drawn: int) -> list[StreamedNote]:
+        """Take a drawn token into a row: rules, notes, limits."""
+        token = row.rules.override(drawn)
+        row.rules.advance(token)
+        row.ids.append(token)
+        row.pending = [token]
+        if token == EOS:
+            row.reason = "end"
+            return []
+        decoder = self._decoders[row.variation]
+        kind = self._kinds[token]
+        if kind == Kind.ONSET and self._is_late(row, decoder.clock_ms + self._onset_ms(token)):
+            row.reason = "seconds"
+            return []
+        found = decoder.push(token)
+        if kind == Kind.TIME and self._is_late(row, decoder.clock_ms):
+            row.reason = "seconds"
+        stop = self._request.stop
+        for note in found:
+            row.notes.append(note)
+            if row.start_ms is None:
+                row.start_ms = note.onset_ms
+            row.end_ms = max(row.end_ms, note.onset_ms + note.duration_ms)
+        if found and stop.notes is not None and len(row.notes) >= stop.notes:
+            row.reason = "notes"
+        if row.reason is None and self._tokens_left(row) <= 0:
+            row.reason = "tokens"
+        if row.reason is None:
+            self._ask_for_ending(row)
+        return [StreamedNote(row.variation, *note) for note in found]
+
+    def _onset_ms(self, token: int) -> int:
+        return int(self._tokenizer.tables.ms[token])
+
+    def _is_late(self, row: Row, time_ms: int) -> bool:
+        """Whether an event at that time lies beyond the length that was asked for."""
+        seconds = self._request.stop.seconds
+        if seconds is None or row.start_ms is None:
+            return False
+        if self._request.ending == "asked":
+            seconds += ENDING_GRACE_S
+        return time_ms - row.start_ms >= seconds * 1000
+
+    def _ask_for_ending(self, row: Row) -> None:
+        """Ask for <D> when about as much is left as music takes from there to its end."""
+        if self._request.ending != "asked" or row.rules.has_dim:
+            return
+        stop = self._request.stop
+        if stop.tokens is not None:
+            # The public sampler counts from the step about to be taken.
+            near = stop.tokens - len(row.ids) <= ENDING_TOKENS
+        elif stop.notes is not None:
+            near = 3 * (stop.notes - len(row.notes)) <= DIM_FROM_END
+        elif stop.seconds is not None:
+            now_ms = self._decoders[row.variation].clock_ms
+            if row.notes:
+                now_ms = max(now_ms, row.notes[-1].onset_ms)
+            passed_ms = 0 if row.start_ms is None else now_ms - row.start_ms
+            rate = self._prompt_rate
+            if passed_ms >= _TRUST_RATE_AFTER_MS:
+                rate = len(row.ids) / passed_ms * 1000
+            near = (stop.seconds - passed_ms / 1000) * rate <= DIM_FROM_END
+        else:
+            near = True
+        if near:
+            row.rules.ask()
+
+
+def _tokens_per_second(tokenizer: AriaTokenizer, ids: Int32Array) -> float:
+    """How fast a prompt uses up tokens; the usual rate for one too short to tell."""
+    length_ms = tokenizer.length_ms(ids)
+    if length_ms < _TRUST_RATE_AFTER_MS:
+        return _USUAL_TOKENS_PER_SECOND
+    return len(ids) / length_ms * 1000

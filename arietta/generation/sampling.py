@@ -1,0 +1,328 @@
+"""From logits to the next id: temperature, min-p, top-p, greedy, density.
+
+Two forms share one code path:
+
+*Flat*, the public reference's (specification E.3): softmax over all tokens that are possible, then
+min-p or top-p over them.
+
+*By kind*, ours, used with the grammar: where several kinds of token are possible (a note, <T>,
+<E>, a pedal), first the kind is drawn from the kinds' total probabilities, then a token of that
+kind, with min-p and top-p among that kind alone. The reason: at the start of an event the chance of
+"a note" is spread over up to 1,536 tokens (pitch times velocity) while the chance of "next segment"
+sits on the single token <T>. Measured against that one peak, min-p cuts notes that are together
+the likelier choice, and low temperatures do the same, so chords starve. With one kind possible, as
+for an onset or a duration, the two forms are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from arietta.arrays import AnyFloatArray, FloatArray, IntArray
+from arietta.errors import UsageError
+from arietta.tokenizers.vocabulary import SPECIALS, Kind, Vocabulary
+
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open id ranges, ascending."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How a token is drawn.
+
+    Attributes:
+        temperature: 0 is greedy; up to 2. Above 1 flattens, below 1 sharpens.
+        min_p: keep tokens with at least this share of the likeliest token's probability; 0..1 or
+            None.
+        top_p: keep the likeliest tokens until their probabilities exceed this; (0, 1] or None.
+            With both, min_p is applied first.
+        density: multiplies the odds of another note against <T>, the step to the next five
+            seconds; 1 is the model's own taste. Needs the grammar.
+        grammar: only tokens that make a valid piece, drawn by kind. Off is the public reference's
+            sampler.
+    """
+
+    temperature: float = 0.98
+    min_p: float | None = 0.035
+    top_p: float | None = None
+    density: float = 1.0
+    grammar: bool = True
+
+    def __post_init__(self) -> None:
+        _check("--temperature", self.temperature, 0.0, 2.0)
+        if self.min_p is not None:
+            _check("--min-p", self.min_p, 0.0, 1.0)
+        if self.top_p is not None:
+            _check("--top-p", self.top_p, 0.0, 1.0)
+            if self.top_p == 0:
+                raise UsageError("--top-p must be above 0; for greedy use --temperature 0")
+        _check("--density", self.density, 0.1, 10.0)
+        if self.density != 1.0 and not self.grammar:
+            raise UsageError("--density needs the grammar; do not switch the grammar off with it")
+
+    def to_dict(self) -> dict[str, float | bool | None]:
+        """Plain values for provenance."""
+        return {
+            "temperature": self.temperature,
+            "min_p": self.min_p,
+            "top_p": self.top_p,
+            "density": self.density,
+            "grammar": self.grammar,
+        }
+
+
+def _check(flag: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UsageError(f"{flag} must lie between {low:g} and {high:g}, not {value}")
+
+
+PRESETS: dict[str, SamplingSettings] = {
+    "faithful": SamplingSettings(temperature=0.94, min_p=0.0),
+    "balanced": SamplingSettings(temperature=1.0, min_p=0.0),
+    "adventurous": SamplingSettings(temperature=1.05, min_p=0.0),
+}
+"""Chosen for the shipped model on prompts of the valid split (``benchmarks/continuations.py``).
+
+Onsets and durations are flat distributions over 500 values, so min-p cuts them first and leaves the
+short ones: at the public command line's 0.98 and 0.035 the shipped model plays twice as many notes
+as people do. ``balanced``, the model's own distribution, comes closest to them.
+"""
+
+DEFAULT_PRESET = "balanced"
+
+
+def settings_from(
+    preset: str = DEFAULT_PRESET,
+    *,
+    temperature: float | None = None,
+    min_p: float | None = None,
+    top_p: float | None = None,
+    density: float | None = None,
+    grammar: bool | None = None,
+) -> SamplingSettings:
+    """A preset with some numbers replaced; None keeps the preset's.
+
+    Asking for top-p alone switches the preset's min-p off: the public command line leaves it on,
+    where it wins and ``--top-p`` does nothing.
+
+    Raises:
+        UsageError: there is no such preset, or a number is out of range.
+    """
+    base = PRESETS.get(preset)
+    if base is None:
+        raise UsageError(f"--preset {preset!r} is unknown; choose {', '.join(PRESETS)}")
+    changes: dict[str, Any] = {
+        "temperature": temperature,
+        "min_p": min_p,
+        "top_p": top_p,
+        "density": density,
+        "grammar": grammar,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if top_p is not None and min_p is None:
+        changes["min_p"] = None
+    return replace(base, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The tokens that are possible at one place.
+
+    Attributes:
+        ids: (n,) int64, grouped by kind.
+        groups: (kind, first, end) of each stretch of ``ids`` of one kind.
+        head: the id ranges to ask the model's head for; few distinct ones occur.
+        columns: (n,) where each of ``ids`` stands in what the head gives for ``head``.
+    """
+
+    ids: IntArray
+    groups: tuple[tuple[int, int, int], ...]
+    head: Ranges
+    columns: IntArray | slice
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self, token: int) -> int:
+        """Position of a token among ``ids``, -1 when it is not possible."""
+        found = np.flatnonzero(self.ids == token)
+        return int(found[0]) if len(found) else -1
+
+
+class Sampler:
+    """Draws tokens; built once from settings and a vocabulary's kinds.
+
+    Args:
+        settings: see ``SamplingSettings``.
+        vocabulary: of the model.
+    """
+
+    def __init__(self, settings: SamplingSettings, vocabulary: Vocabulary) -> None:
+        self.settings = settings
+        kinds = vocabulary.kinds
+        # Drums start an event as notes do: one kind.
+        self._kinds = np.where(kinds == Kind.DRUM, np.uint8(Kind.NOTE), kinds)
+        edges = (
+            0,
+            len(SPECIALS),
+            *(vocabulary.class_range(i)[0] for i in range(len(vocabulary.classes))),
+            vocabulary.drum_start,
+            vocabulary.dur_start,
+            vocabulary.onset_start,
+            vocabulary.pedal_start,
+            vocabulary.size,
+        )
+        blocks = edges if settings.grammar else (edges[0], edges[-1])
+        self._blocks = tuple((a, b) for a, b in pairwise(blocks) if a < b)
+        self._cache: dict[Ranges, Choices] = {}
+
+    def choices(self, allowed: Sequence[tuple[int, int]]) -> Choices:
+        """The tokens of some id ranges, grouped; made once for each set of ranges."""
+        key = tuple(allowed)
+        found = self._cache.get(key)
+        if found is None:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            found = self._cache[key] = self._make_choices(key)
+        return found
+
+    def _make_choices(self, allowed: Ranges) -> Choices:
+        ids = np.concatenate([np.arange(lo, hi) for lo, hi in allowed])
+        # Onset ranges shrink as a segment goes on; asking for whole blocks keeps the sets of rows
+        # that a head is built for few.
+        head = tuple(
+            (first, end)
+            for first, end in self._blocks
+            if any(lo < end and first < hi for lo, hi in allowed)
+        )
+        offered = np.concatenate([np.arange(lo, hi) for lo, hi in head])
+        groups: list[tuple[int, int, int]] = []
+        if self.settings.grammar:
+            kind_of = self._kinds[ids]
+            order = np.argsort(kind_of, kind="stable")
+            ids, kind_of = ids[order], kind_of[order]
+            edges = [0, *(np.flatnonzero(np.diff(kind_of)) + 1).tolist(), len(ids)]
+            for first, end in pairwise(edges):
+                groups.append((int(kind_of[first]), first, end))
+        else:
+            groups.append((Kind.NOTE, 0, len(ids)))
+        where = np.searchsorted(offered, ids)
+        start = int(where[0])
+        run = np.array_equal(where, np.arange(start, start + len(ids)))
+        columns = slice(start, start + len(ids)) if run else where  # a slice is a view
+        return Choices(ids, tuple(groups), head, columns)
+
+    def probabilities(self, choices: Choices, logits: AnyFloatArray) -> FloatArray:
+        """The distribution that a token is drawn from.
+
+        Args:
+            choices: what is possible.
+            logits: (n,) of ``choices.ids``.
+
+        Returns:
+            (n,) float64 that add up to 1; one-hot when greedy.
+        """
+        z = np.asarray(logits, np.float64)
+        if len(choices.groups) == 1:
+            return self._within(z)
+        shares = self._shares(z, choices)
+        out = np.zeros(len(z))
+        for share, (_, first, end) in zip(shares, choices.groups, strict=True):
+            if share > 0:
+                out[first:end] = share * self._within(z[first:end])
+        return out
+
+    def _shares(self, z: FloatArray, choices: Choices) -> list[float]:
+        """Probability of each kind: total masses, density, then temperature."""
+        top = z.max()
+        logs = []
+        for kind, first, end in choices.groups:
+            mass = math.log(max(float(np.exp(z[first:end] - top).sum()), 1e-300))
+            # Odds of a note against <T> times density, the share of all other kinds kept.
+            logs.append((kind, mass))
+        if self.settings.density != 1.0:
+            logs = _tilt(logs, math.log(self.settings.density))
+        values = [mass for _, mass in logs]
+        temperature = self.settings.temperature
+        best = max(values)
+        if temperature == 0:
+            winner = values.index(best)
+            return [float(i == winner) for i in range(len(values))]
+        weights = [math.exp((value - best) / temperature) for value in values]
+        total = sum(weights)
+        return [weight / total for weight in weights]
+
+    def _within(self, z: FloatArray) -> FloatArray:
+        """Distribution among tokens of one kind."""
+        settings = self.settings
+        if settings.temperature == 0:
+            out = np.zeros(len(z))
+            out[int(np.argmax(z))] = 1.0
+            return out
+        weight = np.exp((z - z.max()) / settings.temperature)
+        if settings.min_p:
+            weight[weight < settings.min_p] = 0.0
+        if settings.top_p is not None and settings.top_p < 1.0:
+            order = np.argsort(-weight, kind="stable")
+            mass = weight[order] / weight.sum()
+            before = np.cumsum(mass) - mass
+            weight[order[before > settings.top_p]] = 0.0
+        return np.asarray(weight / weight.sum(), np.float64)
+
+
+_MAX_CACHED = 4096
+"""A row meets a few hundred sets of ranges; more only where keys struck at once are told apart."""
+
+
+def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
+    """Add ``amount`` to the log odds of NOTE against TIME; their common mass stays."""
+    masses = dict(logs)
+    if Kind.NOTE not in masses or Kind.TIME not in masses:
+        return logs
+    note, time = masses[Kind.NOTE], masses[Kind.TIME]
+    both = float(np.logaddexp(note, time))
+    shift = both - float(np.logaddexp(note + amount, time))
+    masses[Kind.NOTE], masses[Kind.TIME] = note + amount + shift, time + shift
+    return [(kind, masses[kind]) for kind, _ in logs]
+
+
+def pick(probabilities: FloatArray, uniform: float) -> int:
+    """Index drawn by inverting the running sum; never one of probability 0.
+
+    Args:
+        probabilities: (n,) >= 0, not all 0.
+        uniform: in [0, 1).
+    """
+    edges = np.cumsum(probabilities)
+    index = int(np.searchsorted(edges, uniform * edges[-1], side="right"))
+    # Rounding may put the target on the last edge.
+    return index if index < len(edges) else int(np.flatnonzero(probabilities)[-1])
+
+
+MAX_SEED = 2**64 - 1
+
+
+class RowRandom:
+    """The random numbers of one variation, the same however many others run beside it.
+
+    A counter-based generator (Philox) keyed by seed and variation.
+
+    Raises:
+        UsageError: the seed is negative or wider than 64 bits.
+    """
+
+    def __init__(self, seed: int, variation: int) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"--seed must be a whole number from 0 to 2^64-1, not {seed}")
+        key = np.array([seed, variation], np.uint64)
+        self._generator = np.random.Generator(np.random.Philox(key=key))
+
+    def uniform(self) -> float:
+        """The next number in [0, 1)."""
+        return float(self._generator.random())

@@ -1,1 +1,0 @@
-"""The decoder as an OpenVINO graph, built from checkpoint tensors; no torch anywhere."""

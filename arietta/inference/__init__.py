@@ -1,1 +1,0 @@
-"""A loaded model -> music: backends, engine, sampling, continuation."""

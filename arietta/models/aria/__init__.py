@@ -1,0 +1,1 @@
+"""The Aria decoder: settings, weights, torch module, graph, executors."""

@@ -1,0 +1,1 @@
+"""The small rendering model: settings, weights, torch module, graph."""

@@ -1,0 +1,1 @@
+"""Pianist Transformer: settings, weights, torch module, graphs, executors."""

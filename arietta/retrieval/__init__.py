@@ -1,1 +1,0 @@
-"""Collections of music as vectors: kept on disk, searched, drawn as a map."""

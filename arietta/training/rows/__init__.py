@@ -1,0 +1,1 @@
+"""A dataset -> rows that a model trains on."""

@@ -1,0 +1,274 @@
+"""Training rows with a part taken out and written last, and rows that tell what follows.
+
+A row with a gap, all on one time grid whose zero is the start of the window:
+
+    prefix <GAPS> <S> kept notes <FILL> end <FILL> start [low high] <MID> [controls]
+    missing notes <E>
+
+``end`` and ``start`` of the span that the missing notes begin in are onsets, each behind as many
+<T> as segments lie before it; ``low`` and ``high`` are the lowest and the highest missing key, as
+notes of the lowest velocity, where only a part of the keys is to be filled. The missing notes go on
+from the segment of ``start``. So what is written last is written in time order, and its clock goes
+on from the beginning of the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arietta.arrays import BoolArray, Int32Array
+from arietta.data.token_grid import NoteColumns
+from arietta.tokenizers.controls import (
+    control_id,
+    density_level,
+    loudness_level,
+    register_level,
+)
+from arietta.tokenizers.encoding import duration_ids, lay_out, note_ids, onset_ids
+from arietta.tokenizers.quantise import SEGMENT_MS, STEP
+from arietta.tokenizers.vocabulary import BOS, EOS, N_PITCHES, TIME, Kind, Vocabulary
+
+SHORTEST_GAP_S, LONGEST_GAP_S = 0.5, 20.0
+LARGEST_SHARE = 0.4
+"""Share of the window that a gap in time may take."""
+_KINDS = ("span", "part of a span", "part", "scattered", "opening")
+_CHANCES = (0.40, 0.20, 0.15, 0.15, 0.10)
+_FEWEST_TOLD = 16
+_SHORTEST_TOLD_S = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """What is missing of a window.
+
+    Attributes:
+        missing: (n,) which notes.
+        start_ms, end_ms: of the span that they begin in, from the start of the window; whole
+            steps of 10 ms.
+        keys: lowest and highest key to be filled, where it is a part of the keys.
+    """
+
+    missing: BoolArray
+    start_ms: int
+    end_ms: int
+    keys: tuple[int, int] | None = None
+
+
+def draw_gap(notes: NoteColumns, rng: np.random.Generator) -> Gap:
+    """Draw what is taken out of a window of notes whose first onset is at 0."""
+    kind = _KINDS[int(rng.choice(len(_KINDS), p=_CHANCES))]
+    onset = np.asarray(notes.onset_ms)
+    length_ms = int(onset[-1]) + STEP
+    start_ms, end_ms = 0, length_ms
+    if kind in ("span", "part of a span", "opening"):
+        longest_s = max(SHORTEST_GAP_S, min(LONGEST_GAP_S, LARGEST_SHARE * length_ms / 1000))
+        gap_s = float(np.exp(rng.uniform(np.log(SHORTEST_GAP_S), np.log(longest_s))))
+        gap_ms = int(gap_s * 1000) // STEP * STEP
+        if kind != "opening":
+            start_ms = int(rng.integers(0, max(1, length_ms - gap_ms))) // STEP * STEP
+        end_ms = start_ms + gap_ms
+    inside = (onset >= start_ms) & (onset < end_ms)
+    if kind in ("span", "opening"):
+        return Gap(inside, start_ms, end_ms)
+    if kind == "scattered":
+        return Gap(inside & (rng.random(len(onset)) < rng.uniform(0.1, 0.9)), start_ms, end_ms)
+    missing = inside & _part(notes, rng)
+    if not missing.any():
+        missing = inside
+    pitch = np.asarray(notes.pitch)[missing]
+    keys = (int(pitch.min()), int(pitch.max())) if len(pitch) else None
+    return Gap(missing, start_ms, end_ms, keys)
+
+
+def _part(notes: NoteColumns, rng: np.random.Generator) -> BoolArray:
+    """All but the top line, one side of a split, or a range of keys."""
+    pitch, onset = np.asarray(notes.pitch), np.asarray(notes.onset_ms)
+    draw = rng.random()
+    if draw < 0.25:
+        # The top line: the highest note of those that begin within 30 ms.
+        order = np.lexsort((pitch, onset // 30))
+        top = np.zeros(len(pitch), bool)
+        top[order[np.append(np.diff(onset[order] // 30) > 0, True)]] = True
+        return ~top if rng.random() < 0.7 else top
+    if draw < 0.75:
+        split = int(np.quantile(pitch, rng.uniform(0.3, 0.7)))
+        below: BoolArray = pitch < split
+        return below if rng.random() < 0.6 else ~below
+    low, high = np.sort(rng.integers(int(pitch.min()), int(pitch.max()) + 1, 2))
+    inside: BoolArray = (pitch >= low) & (pitch <= high)
+    return inside
+
+
+def gap_row(
+    notes: NoteColumns,
+    gap: Gap,
+    prefix: Sequence[int],
+    vocab: Vocabulary,
+    controls: Sequence[int] = (),
+) -> Int32Array:
+    """Return the ids of a window with a gap; see the module.
+
+    Args:
+        notes: of the window, in token order; its time counts from the start of the window.
+        gap: what is missing.
+        prefix: ids before <GAPS>.
+        vocab: with ``filling``.
+        controls: ids that describe the missing notes.
+    """
+    gaps, fill, mid = range(vocab.fill_start, vocab.fill_start + 3)
+    kept = _events(notes, ~gap.missing, vocab, [*prefix, gaps, BOS], 0)
+    header = [
+        fill,
+        *_place(gap.end_ms, vocab),
+        fill,
+        *_place(gap.start_ms, vocab),
+        *(vocab.note_start + key * vocab.velocities for key in gap.keys or ()),
+        mid,
+        *controls,
+    ]
+    missing = _events(notes, gap.missing, vocab, header, gap.start_ms // SEGMENT_MS)
+    return np.concatenate((kept, missing, np.array([EOS], np.int32)))
+
+
+def _place(ms: int, vocab: Vocabulary) -> list[int]:
+    segment, onset = onset_ids(vocab, np.array([ms]))
+    return [TIME] * int(segment[0]) + [int(onset[0])]
+
+
+def _events(
+    notes: NoteColumns, chosen: BoolArray, vocab: Vocabulary, head: Sequence[int], segment: int
+) -> Int32Array:
+    """Head and the chosen notes, counted from a segment."""
+    if not chosen.any():
+        return np.array(head, np.int32)
+    part = NoteColumns(*(np.asarray(column)[chosen] for column in notes))
+    segments, onset = onset_ids(vocab, part.onset_ms)
+    return lay_out(
+        segments - segment,
+        note_ids(vocab, part.pitch, part.velocity),
+        onset,
+        duration_ids(vocab, part.duration_ms),
+        None,
+        head,
+        (),
+    )
+
+
+def gap_rows(
+    notes: NoteColumns,
+    prefixes: Iterator[Sequence[int]],
+    vocab: Vocabulary,
+    length: int,
+    tell_share: float,
+    rng: np.random.Generator,
+) -> Iterator[Int32Array]:
+    """Yield rows of at most ``length`` ids that cover a piece window by window.
+
+    Args:
+        notes: of the piece.
+        prefixes: the prefix of each row.
+        vocab: with ``filling``.
+        length: ids of a row.
+        tell_share: chance of each control to be told.
+        rng: everything random.
+    """
+    at, total = 0, len(notes.onset_ms)
+    onset = np.asarray(notes.onset_ms)
+    # Two thirds of the rows are full, the others shorter, so that short contexts are learned too.
+    while at < total:
+        room = length if rng.random() < 0.67 else int(rng.integers(length // 4, length))
+        count = min(total - at, max(4, (room - 12) // 3))
+        prefix = next(prefixes)
+        state = rng.bit_generator.state
+        for _ in range(8):
+            rng.bit_generator.state = state
+            window = NoteColumns(*(np.asarray(c)[at : at + count] for c in notes))
+            window = window._replace(onset_ms=onset[at : at + count] - onset[at])
+            gap = draw_gap(window, rng)
+            told = _told(window, gap, vocab, tell_share, rng)
+            ids = gap_row(window, gap, prefix, vocab, told)
+            if len(ids) <= room or count <= 4:
+                break
+            count = max(4, count - (len(ids) - room + 2) // 3)
+        if len(ids) <= length:
+            yield ids
+        at += count
+
+
+def _told(
+    notes: NoteColumns, gap: Gap, vocab: Vocabulary, share: float, rng: np.random.Generator
+) -> list[int]:
+    """Controls that describe the missing notes, each with a chance."""
+    shown = rng.random(3) < share
+    if not gap.missing.any():
+        return []
+    return described(
+        int(gap.missing.sum()) / ((gap.end_ms - gap.start_ms) / 1000),
+        float(np.asarray(notes.pitch)[gap.missing].mean()),
+        float(np.asarray(notes.velocity)[gap.missing].mean()),
+        vocab,
+        shown,
+    )
+
+
+def described(
+    notes_per_second: float,
+    mean_pitch: float,
+    mean_velocity: float,
+    vocab: Vocabulary,
+    shown: BoolArray,
+) -> list[int]:
+    """Return the controls of what follows, those that are shown, in the order of ``CONTROLS``."""
+    levels = (
+        ("density", density_level(notes_per_second)),
+        ("register", register_level(mean_pitch)),
+        ("loudness", loudness_level(mean_velocity)),
+    )
+    return [
+        control_id(vocab, name, level)
+        for (name, level), show in zip(levels, shown.tolist(), strict=True)
+        if show
+    ]
+
+
+def with_controls(
+    ids: Int32Array, vocab: Vocabulary, tell_share: float, rng: np.random.Generator
+) -> Int32Array:
+    """Return a row of one piece with controls at a random event, as long as before.
+
+    They describe the rest of the row. Half of the rows have none, and a rest that is too short is
+    not described.
+
+    Args:
+        ids: (n,) prefix, <S>, events.
+        vocab: with ``filling``.
+        tell_share: chance of each control.
+        rng: everything random.
+    """
+    kinds = vocab.kinds[ids]
+    at_start = rng.random() < 0.25
+    shown, place, tell = rng.random(3) < tell_share, rng.random(), rng.random() < 0.5
+    notes = np.flatnonzero(kinds == Kind.NOTE)
+    if not tell or not shown.any() or len(notes) <= _FEWEST_TOLD:
+        return ids
+    at = int(notes[0 if at_start else int(place * (len(notes) - _FEWEST_TOLD))])
+    rest = ids[at:]
+    note = kinds[at:] == Kind.NOTE
+    key, loud = np.divmod(rest[note] - vocab.note_start, vocab.velocities)
+    onset = kinds[at:] == Kind.ONSET
+    time_ms = (rest - vocab.onset_start) * STEP + SEGMENT_MS * np.cumsum(rest == TIME)
+    seconds = float(np.ptp(time_ms[onset])) / 1000 if onset.any() else 0.0
+    if seconds < _SHORTEST_TOLD_S:
+        return ids
+    told = described(
+        int(note.sum()) / seconds,
+        float((key % N_PITCHES).mean()),
+        float((loud + vocab.first_step).mean() * STEP),
+        vocab,
+        shown,
+    )
+    # The last ids give way; an event that is broken off is not learned.
+    return np.concatenate((ids[:at], np.array(told, ids.dtype), rest))[: len(ids)]

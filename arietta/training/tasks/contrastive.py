@@ -1,0 +1,160 @@
+"""Contrastive training: views of one piece near each other, of others apart (paper section 3.3).
+
+N pieces a step give 2N embeddings. With gradient caching the step's rows pass the model in small
+batches: first for the embeddings alone, then, once the loss over all of them (and those of other
+processes) has said where each should go, a second time for the gradients. The number of negatives
+so does not hang on memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arietta.models.aria.config import AriaConfig
+from arietta.models.aria.torch_module import AriaDecoder
+from arietta.tokenizers.vocabulary import EOS, PAD
+from arietta.training.config import Contrastive
+from arietta.training.distributed import Processes
+from arietta.training.rows.slices import SlicePairSettings, SlicePairStream
+from arietta.training.tasks.decoder import DecoderTask
+from arietta.vectors.embedding import CHUNK_NOTES
+
+_CROP = 128
+"""Rows are cropped to the longest of a batch, in steps of this many tokens."""
+
+
+def nt_xent(embeddings: Tensor, temperature: float, negatives: str = "all") -> Tensor:
+    """The contrastive loss of N pairs, a scalar in nats.
+
+    Args:
+        embeddings: (N, 2, E); N >= 2.
+        temperature: cosine similarities are divided by it.
+        negatives: ``all``: the 2N - 2 other items of both views, so 2N - 1 terms in each
+            denominator (the paper's equation). ``cross-view``: the N - 1 others of the other view,
+            the mean of both directions (its code).
+    """
+    unit = F.normalize(embeddings.float(), dim=-1)
+    n = len(unit)
+    target = torch.arange(n, device=unit.device)
+    if negatives == "cross-view":
+        similar = unit[:, 0] @ unit[:, 1].T / temperature  # (N, N)
+        return (F.cross_entropy(similar, target) + F.cross_entropy(similar.T, target)) / 2
+    flat = torch.cat((unit[:, 0], unit[:, 1]))  # (2N, E)
+    similar = flat @ flat.T / temperature
+    similar = similar.masked_fill(
+        torch.eye(2 * n, dtype=torch.bool, device=unit.device), -torch.inf
+    )
+    return F.cross_entropy(similar, torch.cat((target + n, target)))
+
+
+def at_end(hidden: Tensor, ids: Tensor) -> Tensor:
+    """Hidden states (B, D) at the first <E> of each row, of states (B, T, D) and ids (B, T)."""
+    at = (ids == EOS).int().argmax(dim=1)
+    return hidden[torch.arange(len(ids), device=ids.device), at]
+
+
+class EndEmbedding(nn.Module):
+    """Embeddings of views, read where they end.
+
+    Args:
+        decoder: with an embedding head.
+        settings: of the loss.
+        precision: ``bf16`` for autocast, ``f32`` for none.
+    """
+
+    def __init__(self, decoder: AriaDecoder, settings: Contrastive, precision: str) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.settings = settings
+        self.autocast = precision == "bf16"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(N, 2, E) embeddings of views (N, 2, T), float32."""
+        flat = rows.flatten(0, 1)
+        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            hidden, _ = self.decoder.model(flat)
+            found = self.decoder.head(at_end(hidden, flat))
+        return found.float().view(*rows.shape[:2], -1)
+
+
+class ContrastiveTask(DecoderTask):
+    """An embedding head on a decoder, pretrained or fresh."""
+
+    measures = ("nats_per_view",)
+    stream_kind = SlicePairStream
+    starts_from = ("lm", "embedding")
+
+    def _head(self, config: AriaConfig) -> AriaConfig:
+        return replace(config, embedding_size=self._options.embedding_size)
+
+    @property
+    def _options(self) -> Contrastive:
+        options = self.recipe.contrastive
+        assert options is not None
+        return options
+
+    def _module(self) -> nn.Module:
+        return EndEmbedding(self.decoder, self._options, self.recipe.precision)
+
+    def settings(self, stage_index: int) -> SlicePairSettings:
+        """Settings of the views of one stage."""
+        options = self._options
+        return SlicePairSettings(
+            **self._row_settings(stage_index),
+            min_notes=options.min_notes,
+            max_notes=options.max_notes,
+        )
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Notes of a chunk: no more than it was trained on."""
+        return {"chunk_notes": min(CHUNK_NOTES, self._options.max_notes)}
+
+    def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
+        """Gradients of one optimiser step over the pairs of all streams and processes."""
+        if len(micro) == 1 and processes.world == 1:
+            loss = self._loss(module(cropped(micro[0])))
+            processes.backward(loss)
+            return loss.detach()
+        states: list[Tensor] = []
+        parts: list[Tensor] = []
+        with torch.no_grad():
+            for rows in micro:
+                # Dropout has to drop the same the second time.
+                states.append(torch.get_rng_state())
+                parts.append(module(cropped(rows)))
+        mine = torch.cat(parts)
+        everyone = processes.gather(mine).requires_grad_()
+        loss = self._loss(everyone)
+        (slope,) = torch.autograd.grad(loss, everyone)
+        # Gradients are averaged over processes afterwards; here they are to be summed.
+        slope = slope[processes.rank * len(mine) :][: len(mine)] * processes.world
+        slopes = torch.split(slope, [len(part) for part in parts])
+        for i, (rows, part) in enumerate(zip(micro, slopes, strict=True)):
+            torch.set_rng_state(states[i])
+            if i + 1 < len(micro):
+                with processes.unsynchronised(module):
+                    processes.backward((module(cropped(rows)) * part).sum())
+            else:
+                processes.backward((module(cropped(rows)) * part).sum())
+        return loss.detach()
+
+    def _loss(self, embeddings: Tensor) -> Tensor:
+        return nt_xent(embeddings, self._options.temperature, self._options.negatives)
+
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """The loss over all validation pairs at once."""
+        parts = torch.split(rows, self.recipe.stages[-1].rows)
+        found = [module(cropped(part.to(processes.device))) for part in parts]
+        return [float(self._loss(torch.cat(found)))]
+
+
+def cropped(rows: Tensor) -> Tensor:
+    """Rows (..., T) without the padding that all of them end in."""
+    longest = int((rows != PAD).flatten(0, -2).any(dim=0).sum())
+    return rows[..., : min(-(-longest // _CROP) * _CROP, rows.shape[-1])]

@@ -1,0 +1,293 @@
+"""What a run learns. A task brings the rows, a module whose forward pass is the loss, and what is
+left at the end; the loop does the rest, the same for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from arietta.data.shards import open_dataset
+from arietta.errors import UsageError
+from arietta.models.aria.checkpoint import LoadedCheckpoint
+from arietta.models.aria.checkpoint import load as load_checkpoint
+from arietta.models.aria.config import AriaConfig
+from arietta.models.aria.torch_module import AriaDecoder, initialise
+from arietta.tokenizers.open import tokenizer_named
+from arietta.tokenizers.vocabulary import PAD
+from arietta.training.config import Recipe
+from arietta.training.distributed import Processes
+from arietta.training.dry_run import epoch_tokens
+from arietta.training.export import export_model
+from arietta.training.hardware import training_flops_per_token
+from arietta.training.lora import add_adapters, merged_state
+from arietta.training.loss import NextToken
+from arietta.training.rows.stream import LoaderSettings, RowStream, validation_rows
+from arietta.training.structured import folded, share_features
+
+
+class Rows(Protocol):
+    """An endless stream of rows whose place can be saved; see ``training.rows.stream``."""
+
+    names: tuple[str, ...]
+
+    def __next__(self) -> npt.NDArray[Any]:
+        """The next row; all rows of a stage have one shape."""
+
+    def position(self) -> dict[str, Any]:
+        """The place before the next row, as plain JSON values."""
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Go to a saved place."""
+
+
+class Task(ABC):
+    """What a run learns.
+
+    Attributes:
+        measures: what ``validate`` measures, for the logs; the first is the training loss.
+        recipe: the run.
+        module: ``forward(rows)`` gives what ``step`` makes a loss of; by default the mean loss, a
+            float32 scalar.
+        plays: whether what it trains continues music, so that samples can be written.
+    """
+
+    plays: bool = False
+    measures: tuple[str, ...]
+    recipe: Recipe
+    module: nn.Module
+
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Before the first step of a new run, not of one that goes on; may change the weights.
+
+        Args:
+            say: told what a person should know, a line at a time.
+        """
+        del say
+
+    @abstractmethod
+    def epoch_tokens(self) -> int:
+        """Tokens of one pass over what it learns from, padding included."""
+
+    @abstractmethod
+    def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> Rows:
+        """One of the endless streams of rows of a stage."""
+
+    @abstractmethod
+    def validation(self) -> Tensor | None:
+        """Fixed rows to validate on, the same in every process; None where there are none."""
+
+    @abstractmethod
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """The measures over validation rows."""
+
+    @abstractmethod
+    def flops_per_token(self, seq_len: int) -> float:
+        """Arithmetic of training on one token."""
+
+    @abstractmethod
+    def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Leave trained weights as a model folder."""
+
+    def merit(self, measured: list[float]) -> list[float]:
+        """Measures as something of which the largest is the best, compared in order."""
+        return [-measured[0]]
+
+    def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
+        """Gradients of one optimiser step; the mean loss of this process."""
+        total = torch.zeros((), device=processes.device)
+        for i, rows in enumerate(micro):
+            if i + 1 < len(micro):
+                with processes.unsynchronised(module):
+                    loss = module(rows) / len(micro)
+                    processes.backward(loss)
+            else:
+                loss = module(rows) / len(micro)
+                processes.backward(loss)
+            total += loss.detach()
+        return total
+
+
+class DecoderTask(Task):
+    """Next-token prediction (specification F, pretraining and generative finetuning), and what all
+    tasks of the Aria decoder share.
+
+    Attributes:
+        config: architecture of what is left at the end.
+
+    Args:
+        recipe: the run.
+        data: folder of the dataset.
+
+    Raises:
+        InputError: there is no dataset.
+        UsageError: the model it starts from and the recipe do not fit together.
+    """
+
+    plays = True
+    measures: tuple[str, ...] = ("nats_per_token",)
+    stream_kind: Callable[..., RowStream] = RowStream
+    starts_from: tuple[str, ...] = ("lm",)
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self.recipe, self.dataset = recipe, open_dataset(data)
+        self.decoder = self._decoder()
+        self.config: AriaConfig = self.decoder.config
+        self.decoder.model.grad_checkpoint = recipe.grad_checkpoint
+        self.module = self._module()
+        if recipe.lora is not None:
+            add_adapters(self.decoder, recipe.lora)
+
+    def epoch_tokens(self) -> int:
+        """Tokens of one pass over the train split, padding included."""
+        return epoch_tokens(self.dataset, self.recipe)
+
+    # What it is made of
+
+    def _module(self) -> nn.Module:
+        return NextToken(self.decoder, PAD, self.recipe.precision)
+
+    def _head(self, config: AriaConfig) -> AriaConfig:
+        """The architecture with the head that the task trains."""
+        return config
+
+    def _decoder(self) -> AriaDecoder:
+        """Fresh or pretrained weights; the tokenizer has to fit."""
+        recipe = self.recipe
+        config = recipe.model
+        checkpoint = None
+        if recipe.init is not None:
+            checkpoint = load_checkpoint(recipe.init)
+            checkpoint.require(*self.starts_from)
+            if checkpoint.tokenizer != recipe.tokenizer:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} reads tokens of {checkpoint.tokenizer!r}, the"
+                    f" recipe makes {recipe.tokenizer!r}"
+                )
+            if config is not None and config != checkpoint.config:
+                raise UsageError(
+                    f"{recipe.name}: {recipe.init} has another architecture than the recipe's model"
+                )
+            config = checkpoint.config
+            longest = max(s.seq_len for s in recipe.stages)
+            if longest > config.max_seq_len:
+                raise UsageError(
+                    f"{recipe.name}: seq_len {longest} exceeds the {config.max_seq_len} tokens of"
+                    f" {recipe.init}"
+                )
+        assert isinstance(config, AriaConfig)
+        if recipe.resid_dropout is not None:
+            config = replace(config, resid_dropout=recipe.resid_dropout)
+        size = tokenizer_named(recipe.tokenizer).vocab_size
+        if size != config.vocab_size:
+            raise UsageError(
+                f"{recipe.name}: tokenizer {recipe.tokenizer} has {size} ids, the model"
+                f" {config.vocab_size}"
+            )
+        decoder = AriaDecoder(self._head(config))
+        initialise(decoder, recipe.seed)
+        if checkpoint is not None:
+            self._take_over(decoder, checkpoint)
+        if recipe.structured:
+            share_features(decoder, recipe.tokenizer, fresh=checkpoint is None)
+        return decoder
+
+    def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
+        """Pretrained weights wherever both have a tensor; a head of another kind stays fresh."""
+        found = {n: checkpoint.tensors[n] for n in checkpoint.tensors if self._keeps(n, checkpoint)}
+        mine = decoder.state_dict()
+        shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
+        added = ("_head.weight", "embedding_adapter.weight")
+        fresh = [n for n in mine if n not in found and not n.endswith(added)]
+        assert not fresh, fresh
+        decoder.load_state_dict(shared, strict=False)
+
+    def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
+        """Whether a tensor of the model it starts from is of use."""
+        del name, checkpoint
+        return True
+
+    # Data
+
+    def settings(self, stage_index: int) -> LoaderSettings:
+        """Settings of the rows of one stage."""
+        return LoaderSettings(**self._row_settings(stage_index))
+
+    def _row_settings(self, stage_index: int) -> dict[str, Any]:
+        recipe, data = self.recipe, self.recipe.data
+        return {
+            "tokenizer": recipe.tokenizer,
+            "seq_len": recipe.stages[stage_index].seq_len,
+            "mode": data.mode,
+            "tag_share": data.tag_share,
+            "augment": data.augment,
+            "jitter_ms": data.jitter_ms,
+            "gap_share": data.gap_share,
+            "tell_share": data.tell_share,
+            "share": data.share,
+            "block_pieces": data.block_pieces,
+            # Another order in every stage.
+            "seed": recipe.seed * 1000 + stage_index,
+        }
+
+    def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> RowStream:
+        """One of the endless streams of rows of a stage."""
+        settings = self.settings(stage_index)
+        return self.stream_kind(self.dataset, split, settings, stream, n_streams)
+
+    def validation(self) -> Tensor | None:
+        """Fixed rows of the split ``valid``, if there is one."""
+        if "valid" not in self.dataset.splits:
+            return None
+        settings = self.settings(len(self.recipe.stages) - 1)
+        count = self.recipe.data.valid_rows
+        rows = validation_rows(self.dataset, "valid", settings, count, self.stream_kind)
+        return torch.from_numpy(np.asarray(rows)).long()
+
+    def flops_per_token(self, seq_len: int) -> float:
+        """Arithmetic of training on one token."""
+        return training_flops_per_token(self.config, seq_len)
+
+    def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
+        """The measures over validation rows, which the processes share."""
+        return [self._mean_loss(module, rows, processes)]
+
+    def _mean_loss(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
+        """The mean over all tokens of rows (B, 1 + T or more) of what the module gives by row."""
+        sums = torch.zeros(2, dtype=torch.float64)
+        mine = rows[processes.rank :: processes.world]
+        for batch in torch.split(mine, self.recipe.stages[-1].rows):
+            count = self._predicted(batch)
+            loss = float(module(batch.to(processes.device)))
+            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        if processes.world > 1:
+            sums = processes.total(sums.to(processes.device)).cpu()
+        return float(sums[0] / sums[1])
+
+    def _predicted(self, rows: Tensor) -> int:
+        """How many tokens of rows (B, 1 + T or more) the module's mean is over."""
+        return int((rows[:, 1 : 1 + self.recipe.stages[-1].seq_len] != PAD).sum())
+
+    def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Leave trained weights as a model folder."""
+        weights = {
+            k.removeprefix("decoder."): v for k, v in weights.items() if k.startswith("decoder.")
+        }
+        if self.recipe.structured:
+            weights = folded(self.decoder, weights)
+        if self.recipe.lora is not None:
+            weights = merged_state(weights, self.recipe.lora)
+        export_model(folder, self.config, weights, self.recipe, info | self.info)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the ``config.json`` of the model says besides."""
+        return {}

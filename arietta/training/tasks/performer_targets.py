@@ -1,0 +1,211 @@
+"""What pianists do with the notes of a score: targets of the small rendering model.
+
+Of each take the velocity, the local tempo and the articulation are taken as deviations from its own
+mean in units of its own spread, so that a loud and a soft pianist, a fast and a slow one agree
+where they shape a phrase alike. The targets of a score are the mean over its takes: squared errors
+against the mean have the gradient of squared errors against every take, and one pass over the
+scores costs a fraction of one over the takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arietta.arrays import Float32Array, FloatArray
+from arietta.data.pairs import Pair
+from arietta.data.token_grid import GridNotes
+from arietta.evaluation.rendering import MIN_GAP_MS
+from arietta.midi.merged import merge_tracks
+from arietta.midi.piece import Piece
+from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
+from arietta.notation.features import FEATURES, score_features, summary
+from arietta.notation.score_notes import ScoreNotes
+
+_FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
+_MIN_ROWS = 32
+_QUARTER_MS = 500.0  # of a performance that is taken as its own score
+_CHORD_MS = 30  # keys that go down within this time are one chord
+_HEARD = (
+    "gap before",
+    "gap behind",
+    "gap behind the next",
+    "gap behind to before",
+    "chord size",
+    "top",
+    "bottom",
+    "below top",
+    "above bottom",
+    "pitch",
+    "top came from",
+    "top goes to",
+    "bottom came from",
+    "gap behind in time",
+    "density",
+    "place in piece",
+)
+"""What can be heard of a performance without its score; all else of ``FEATURES`` is notation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One take of a score in the terms of the model.
+
+    Attributes:
+        outputs: (n, len(OUTPUTS)) float64, NaN where the take says nothing.
+        level: mean and standard deviation of velocity, of log ms per quarter, and of log
+            articulation.
+    """
+
+    outputs: FloatArray
+    level: FloatArray
+
+
+def reading_of(pair: Pair) -> Reading | None:
+    """A take in the terms of the model; None where it plays too little of the score."""
+    score, played = pair.score, pair.played()
+    here = np.isfinite(played.onset_ms)
+    if here.sum() < _MIN_ROWS:
+        return None
+    chord, k = score.chord, len(score.chord_tick)
+    count = np.bincount(chord[here], minlength=k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        onset = np.bincount(chord[here], played.onset_ms[here], k) / count
+        gap = np.append(np.diff(onset), np.nan)
+        gap[~(gap > MIN_GAP_MS)] = np.nan
+        quarters = np.append(np.diff(score.chord_tick) / score.division, np.nan)
+        tempo = np.log(gap / quarters)
+        articulation = np.log(np.maximum(played.duration_ms, 1.0) / gap[chord])
+    columns = np.full((len(score), len(OUTPUTS)), np.nan)
+    level = []
+    for i, values in enumerate((played.velocity, tempo, articulation)):
+        # Each chord counts once for the tempo.
+        mean, spread = np.nanmean(values), np.nanstd(values)
+        if not spread > 0:
+            return None
+        scaled = np.clip((values - mean) / spread, -_FARTHEST, _FARTHEST)
+        columns[:, i] = scaled[chord] if len(values) == k and i == 1 else scaled
+        level += [mean, spread]
+    columns[:, 3] = np.clip((played.onset_ms - onset[chord]) / SPREAD_MS, -3, 3)
+    columns[count[chord] < 2, 3] = np.nan
+    pedal = merge_tracks(pair.take)
+    if len(pedal.pedal_ms):
+        for i, place in enumerate(PEDAL_PLACES):
+            at = np.searchsorted(pedal.pedal_ms, onset + place * np.nan_to_num(gap), "right") - 1
+            down = np.where(at >= 0, pedal.pedal_value[np.maximum(at, 0)] >= 64, False)
+            columns[:, 4 + i] = np.where(np.isfinite(gap), down, np.nan)[chord]
+    return Reading(columns, np.array(level))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTargets:
+    """A score with the mean of its takes.
+
+    Attributes:
+        name: of the score.
+        score: its notes.
+        features: (n, F) float32, see ``notation.features``.
+        outputs: (n, len(OUTPUTS)) float32, the mean of the takes; 0 where none says anything.
+        takes: (n, len(OUTPUTS)) float32, how many takes that mean is of.
+        levels: (takes, 6) see ``Reading``.
+    """
+
+    name: str
+    score: ScoreNotes
+    features: Float32Array
+    outputs: Float32Array
+    takes: Float32Array
+    levels: FloatArray
+
+
+def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
+    """The scores of pairs that lie side by side, as ``arietta data pairs`` writes them."""
+    found: list[ScoreTargets] = []
+    score: ScoreNotes | None = None
+    name = ""
+    readings: list[Reading] = []
+
+    def flush() -> None:
+        if score is None or not readings:
+            return
+        stacked = np.stack([reading.outputs for reading in readings])
+        there = np.isfinite(stacked)
+        takes = there.sum(axis=0)
+        total = np.where(there, stacked, 0.0).sum(axis=0)
+        found.append(
+            ScoreTargets(
+                name,
+                score,
+                score_features(score),
+                (total / np.maximum(takes, 1)).astype(np.float32),
+                takes.astype(np.float32),
+                np.stack([reading.level for reading in readings]),
+            )
+        )
+
+    for pair in pairs:
+        if score is None or not _same(score, pair.score):
+            flush()
+            score, name, readings = pair.score, pair.id, []
+        reading = reading_of(pair)
+        if reading is not None:
+            readings.append(reading)
+    flush()
+    return found
+
+
+def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
+    """A performance without a score: how loud its notes are, as something to learn from first.
+
+    Keys that go down together are taken as chords written at that time, at 120 quarters a minute;
+    features of notation and all outputs but velocity are left empty. None where there is too little
+    to learn from.
+    """
+    onset_ms = notes.columns().onset_ms
+    first = np.concatenate(([True], np.diff(onset_ms) > _CHORD_MS))
+    start = onset_ms[np.maximum.accumulate(np.where(first, np.arange(len(onset_ms)), 0))]
+    columns = notes.columns()
+    piece = Piece.from_ms(start, columns.duration_ms, columns.pitch, columns.velocity)
+    score = ScoreNotes.from_piece(piece)
+    velocity = score.velocity.astype(np.float64)
+    spread = velocity.std()
+    if len(score) < _MIN_ROWS or not spread > 0:
+        return None
+    features = score_features(score)
+    features[:, [i for i, column in enumerate(FEATURES) if column not in _HEARD]] = 0
+    outputs = np.zeros((len(score), len(OUTPUTS)), np.float32)
+    outputs[:, 0] = np.clip((velocity - velocity.mean()) / spread, -_FARTHEST, _FARTHEST)
+    takes = np.zeros_like(outputs)
+    takes[:, 0] = 1
+    level = np.array([[velocity.mean(), spread, np.log(_QUARTER_MS), 0.0, 0.0, 0.0]])
+    return ScoreTargets(name, score, features, outputs, takes, level)
+
+
+def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> FloatArray:
+    """How loud, fast and long scores are played, from their summaries, by ridge regression.
+
+    Args:
+        scores: to learn from; each counts once, by the mean of its takes.
+        ridge: how strongly the usual is preferred, in scores.
+
+    Returns:
+        (summary, 6): a summary times this gives a ``Reading.level``.
+    """
+    x = np.stack([summary(score.features) for score in scores])
+    y = np.stack([score.levels.mean(axis=0) for score in scores])
+    mean, spread = x[:, :-1].mean(axis=0), np.maximum(x[:, :-1].std(axis=0), 1e-3)
+    scaled = (x[:, :-1] - mean) / spread
+    usual = y.mean(axis=0)
+    inner = scaled.T @ scaled + ridge * np.eye(scaled.shape[1])
+    slope = np.linalg.solve(inner, scaled.T @ (y - usual)) / spread[:, None]
+    return np.vstack((slope, usual - mean @ slope))
+
+
+def _same(a: ScoreNotes, b: ScoreNotes) -> bool:
+    return (
+        len(a) == len(b)
+        and np.array_equal(a.onset_tick, b.onset_tick)
+        and np.array_equal(a.pitch, b.pitch)
+    )
