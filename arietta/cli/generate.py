@@ -366,7 +366,7 @@ def generate(
         "prefill_seconds": round(facts.prefill_seconds, 3),
         "first_note_seconds": _rounded(facts.first_note_seconds, load_seconds),
         "wall_seconds": round(facts.wall_seconds, 3),
-        "notes": facts.notes,
+        "notes": sum(len(result.new) for result in made),
         "tokens": facts.tokens,
         "music_seconds": round(facts.total_music_seconds, 3),
         "notes_per_second": round(facts.notes_per_second, 1),

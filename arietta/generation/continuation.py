@@ -35,6 +35,7 @@ from arietta.generation.joining import (
     Groove,
     JoinOptions,
     SeamPlace,
+    is_playable,
     join,
     seam_place,
     shift_ms,
@@ -328,8 +329,14 @@ class ContinuationStream:
             self._provenance["guidance"] = guidance.strength
 
     def __iter__(self) -> Iterator[StreamedNote]:
-        """Notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``."""
+        """Notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
+
+        Keys that no piano has are left out; what depends on later notes is mended in the results:
+        strokes on a key that is down, the groove, whole bars.
+        """
         for note in self._stream:
+            if not is_playable(note.channel, note.program, note.pitch):
+                continue
             shift = self._shifts.get(note.variation)
             if shift is None:
                 first = note.onset_ms + self._zero_ms

@@ -166,6 +166,12 @@ class SeamPlace(NamedTuple):
     tick: int
 
 
+def is_playable(channel: int, program: int, pitch: int) -> bool:
+    """Whether there is a key for a note; only pianos have ends."""
+    is_piano = channel != DRUM_CHANNEL and program // 8 == 0
+    return not is_piano or LOWEST_KEY <= pitch < LOWEST_KEY + KEYS
+
+
 def seam_place(prompt: Piece, mode: SeamMode | None = None) -> SeamPlace:
     """Return where new notes may begin behind a prompt."""
     chosen = mode or seam_mode(prompt)
@@ -219,6 +225,7 @@ def join(
     """
     tracks = tracks_of(prompt)
     into = None if options.into is None else _track_number(prompt, tracks, options.into)
+    notes = [note for note in notes if is_playable(note.channel, note.program, note.pitch)]
     if not notes:
         return _closed(prompt, tracks)
     notices: list[str] = []
@@ -336,7 +343,7 @@ def _track_number(prompt: Piece, tracks: Sequence[Track], wanted: str) -> int:
 def _parts(
     prompt: Piece, notes: Sequence[NoteEvent], pedals: Sequence[PedalEvent], shift: float
 ) -> list[_Part]:
-    """The notes by channel, in ms from tick 0 of the piece; those off the piano's keys left out."""
+    """The notes by channel, in ms from tick 0 of the piece."""
     voices: dict[tuple[int, int], list[NoteEvent]] = {}
     for note in notes:
         voices.setdefault((note.channel, note.program), []).append(note)
@@ -345,11 +352,7 @@ def _parts(
     for (channel, program), rows in voices.items():
         chosen, written = _channel_for(prompt, classes, channel, program)
         is_piano = channel != DRUM_CHANNEL and program // 8 == 0
-        if is_piano:
-            rows = [row for row in rows if LOWEST_KEY <= row.pitch < LOWEST_KEY + KEYS]
         rows.sort(key=lambda row: row.onset_ms)
-        if not rows:
-            continue
         onset = np.array([row.onset_ms for row in rows], np.float64) + shift
         label = "drums" if channel == DRUM_CHANNEL else CLASSES[program // 8]
         mine = pedals if is_piano else ()
@@ -605,7 +608,9 @@ def _scaled_tempo(tempo: TempoMap, factor: int) -> TempoMap:
 
 def _start_of_alone(prompt: Piece, seam: int) -> tuple[int, str]:
     """The tick that a file of the new part alone begins at, and its place in words."""
-    if len(prompt) and prompt.tempo.division > 0 and has_metre(prompt):
+    if not len(prompt):
+        return seam, ""
+    if prompt.tempo.division > 0 and has_metre(prompt):
         bar = bar_at(prompt, seam)
         return bar.start, f"bar {bar.number}"
     seconds = float(prompt.tempo.ms_at(seam)) / 1000

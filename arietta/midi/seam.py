@@ -198,11 +198,18 @@ class ChannelState:
     heard: dict[int, list[int]] = field(default_factory=dict)
 
     def music_had(self, number: int) -> int | None:
-        """Return the value that a controller had at most of the notes; None if never set."""
+        """Return the value that a controller had while music was played; None if never set.
+
+        Of volume and expression the upper quartile at the notes, which a fade does not reach; of
+        others the median.
+        """
         if number not in self.values:
             return None
         seen = self.heard.get(number, [])
-        return int(np.median(seen)) if seen else _DEFAULT.get(number)
+        if not seen:
+            return _DEFAULT.get(number)
+        share = 0.75 if number in (VOLUME, EXPRESSION) else 0.5
+        return int(np.quantile(seen, share, method="higher"))
 
 
 def channel_states(tracks: Sequence[Track], seam: int) -> dict[int, ChannelState]:
