@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arietta.errors import UsageError
+
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
 
@@ -81,6 +83,25 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
+
+
+def seconds_of(text: str, flag: str) -> float:
+    """Return the seconds that 80, 80.5, 1:20 or 1:02:03 stand for.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    parts = text.strip().split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or not all(0 <= n < 1e6 for n in numbers):
+        raise UsageError(f"{flag} is a time such as 80, 1:20 or 1:02:03, not {text}")
+    total = 0.0
+    for number in numbers:
+        total = total * 60 + number
+    return total
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:

@@ -153,6 +153,13 @@ class Continuation:
     ringing: int = 0
 
     @property
+    def music_seconds(self) -> float:
+        """From the first new note to the last new release."""
+        if not len(self.new):
+            return 0.0
+        return (self.place_ms + self.new.end_ms - self.seam_ms) / 1000
+
+    @property
     def provenance_text(self) -> str:
         """The provenance as the text event that ``save`` writes."""
         return "arietta " + json.dumps(self.provenance, separators=(",", ":"))
