@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arietta.errors import AriettaError
     from arietta.generation.continuation import Continuation
     from arietta.generation.sampling import SamplingSettings
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
     from arietta.midi.reader import read
 
 
@@ -29,7 +29,7 @@ _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),
     "Continuation": ("arietta.generation.continuation", "Continuation"),
     "Model": ("arietta.api", "Model"),
-    "Piece": ("arietta.midi.notes", "Piece"),
+    "Piece": ("arietta.midi.piece", "Piece"),
     "Renderer": ("arietta.api", "Renderer"),
     "SamplingSettings": ("arietta.generation.sampling", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),

@@ -24,7 +24,7 @@ from arietta.api import GenerateOptions
 from arietta.evaluation.continuations import Description, compare, describe
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.generation.sampling import PRESETS
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from benchmarks.common import file_result
 
 PROMPT_MS, FOLLOW_MS = 15_000, 20_000

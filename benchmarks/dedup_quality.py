@@ -36,7 +36,7 @@ from arietta.arrays import FloatArray, IntArray, Uint8Array
 from arietta.data import dedup
 from arietta.data.dedup import Fingerprint, FingerprintTable, Groups
 from arietta.midi import reader
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from benchmarks.common import file_result
 
 Row = dict[str, str]

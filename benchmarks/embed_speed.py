@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from arietta.evaluation.decode_speed import _RandomTensors
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.models.aria.checkpoint import load
 from arietta.models.aria.config import PRESETS

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Float32Array, Int32Array
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.executors import pianist_cpu_backend
 from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
 from arietta.models.pianist.openvino import PianistOpenVino

@@ -27,7 +27,7 @@ from arietta.arrays import BoolArray, Float32Array
 from arietta.data.sources import find_sources, read_source
 from arietta.data.splits import hashed
 from arietta.errors import InputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.models.aria.checkpoint import load
 from arietta.vectors.embedding import Embedder, Passages, default_model, keys_struck

@@ -32,7 +32,7 @@ from arietta.data.token_grid import grid_of
 from arietta.evaluation.continuations import Description, describe
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import surprise
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
 from benchmarks.continuations import FOLLOW_MS, draw_excerpts

@@ -21,7 +21,7 @@ from arietta.arrays import Float32Array
 from arietta.generation.continuation import Continuation, ContinuationStream, Request, prepare
 from arietta.generation.engine import Engine
 from arietta.generation.sampling import SamplingSettings
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.models.aria.config import AriaConfig
 from arietta.models.executors import cpu_backend

@@ -95,7 +95,7 @@ def classify(
       arietta classify my-classes --model my-classifier/model --labels folders --report report.md
     """
     from arietta.evaluation.labels import label_finder
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
     from arietta.models.aria.checkpoint import load
     from arietta.output import check_output, whole_file
     from arietta.vectors.classification import SHIPPED, Classifier

@@ -15,7 +15,7 @@ from arietta.cli.options import AnyProgramFlag
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 

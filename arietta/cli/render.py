@@ -18,6 +18,7 @@ from arietta.cli.console import (
     note,
     print_pairs,
     say,
+    told,
 )
 from arietta.cli.generate import Target, name_targets, stopped_by_ctrl_c
 from arietta.cli.options import (
@@ -168,7 +169,7 @@ def render(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    rows = ScoreNotes.from_piece(read_score(score))
+    rows = ScoreNotes.from_piece(told(read_score(score)))
     for remark in rows.remarks:
         note(f"{score}: {remark}")
     player = open_player(

@@ -22,11 +22,12 @@ from arietta.cli.console import (
     note,
     print_table,
     say,
+    told,
 )
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -110,7 +111,7 @@ def score(
             _need_plot()
     checkpoint = load(model)
     checkpoint.require("lm", "conditioned")
-    piece = read(file)
+    piece = told(read(file))
     notes = grid_of(piece).columns()
     # The same notes in the same order, as the keys went down and up.
     keys = select_voices(piece, vocabulary("piano")).piece

@@ -41,7 +41,7 @@ from arietta.data.sources import Item, find_sources, read_source
 from arietta.data.tables import Form, PieceRecord, arrow, table_grid, table_pieces
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, OutputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
 WORK = ".build"

@@ -36,7 +36,7 @@ from arietta.arrays import (
     Uint64Array,
 )
 from arietta.midi.instruments import DRUMS, channel_classes
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 SEQUENCE = 8
 """Pitches in a sequence."""

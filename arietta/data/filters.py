@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from arietta.arrays import AnyIntArray, FloatArray, IntArray
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 
 Value = float | tuple[float, ...]

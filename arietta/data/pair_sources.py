@@ -26,7 +26,7 @@ from arietta.data.pairs import Pair
 from arietta.data.sources import MIDI_SUFFIXES, read_members
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_note_ons
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import ScoreNotes
 
 ALIGNMENTS = "asap-pairs.tar.zst"

@@ -20,7 +20,7 @@ from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
 from arietta.errors import InputError
 from arietta.midi.merged import merge_tracks
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import ScoreNotes
 from arietta.output import whole_file
 

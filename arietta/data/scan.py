@@ -23,7 +23,8 @@ from arietta.data.tables import PieceRecord, arrow, rows_table
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError
 from arietta.midi.instruments import remove_ignored
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.output import whole_file
 from arietta.tokenizers.quantise import SEGMENT_MS
@@ -226,7 +227,7 @@ def _read(item: Item) -> Piece:
         return read_bytes(item.data, source=name)
     assert item.file is not None
     try:
-        return replace(read(item.file), source=name)
+        return replace(read(item.file, strict=True), source=name)
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{item.file}: ")) from None
 

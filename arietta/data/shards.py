@@ -31,7 +31,7 @@ from arietta.data.tables import table_grid as table_grid
 from arietta.data.tables import table_pieces as table_pieces
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
 FORMAT_VERSION = 1

@@ -24,7 +24,7 @@ from typing import IO, Any
 from arietta.data.metadata import MetadataTable
 from arietta.data.shards import DESCRIPTION, Dataset, Shard, open_dataset, read_pieces
 from arietta.errors import InputError, MissingExtraError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.zips import open_zip, read_member
 

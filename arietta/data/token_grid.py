@@ -15,8 +15,9 @@ import numpy as np
 
 from arietta.arrays import AnyIntArray, Int32Array, IntArray, Uint8Array, Uint16Array
 from arietta.errors import InputError
-from arietta.midi.notes import KEYS, LOWEST_KEY, Piece
+from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
 from arietta.tokenizers.encoding import MAX_SEGMENT, rounded_ms, select_voices
 from arietta.tokenizers.quantise import (
     DURATION_STEPS,

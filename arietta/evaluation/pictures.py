@@ -13,7 +13,7 @@ import numpy as np
 
 from arietta.arrays import AnyFloatArray, AnyIntArray
 from arietta.errors import MissingExtraError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 _MAX_ROWS = 12
 _ROW_SECONDS = 25.0

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from arietta.arrays import FloatArray, IntArray
 from arietta.data.pairs import Played
 from arietta.midi.merged import MergedNotes
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.tokenizers.pianist import PEDAL, SLOTS, columns_of, ids_of_columns
 

@@ -1,23 +1,19 @@
-"""The one data model: a ``Piece`` is columns of notes and events over a tempo map.
+"""Tables of notes and events, the parts of a ``Piece``.
 
-Ticks are the truth, so that a file can be written back on its own grid; milliseconds are derived.
 Every table is a set of equal-length one-dimensional numpy columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from os import PathLike
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from arietta.arrays import FloatArray, Int32Array, IntArray, Uint8Array
-from arietta.midi.tempo import TempoMap
+from arietta.arrays import Int32Array, IntArray, Uint8Array
 
 DRUM_CHANNEL = 9
 LOWEST_KEY = 21
@@ -85,7 +81,7 @@ class ProgramTable:
         tick: (n,) int64.
         program: (n,) uint8, 0..127.
         channel: (n,) uint8.
-        track: (n,) int32.
+        track: (n,) int32; -1 where no file states the program and it is assumed.
     """
 
     tick: IntArray
@@ -257,131 +253,5 @@ def program_table(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A performance or a score.
-
-    Attributes:
-        tempo: the tempo map, which also holds the tick resolution.
-        notes, pedals, programs, extra: the tables above.
-        text: (tick, text) of text and copyright events.
-        metadata: composer, form, genre and whatever else is known; single strings.
-        source: name of the file it was read from, or None.
-    """
-
-    tempo: TempoMap
-    notes: NoteTable
-    pedals: PedalTable = field(default_factory=lambda: pedal_table([], []))
-    programs: ProgramTable = field(default_factory=lambda: program_table([0], [0]))
-    extra: ExtraTable = field(
-        default_factory=lambda: ExtraTable(np.zeros(0, np.int64), np.zeros(0, np.int32), ())
-    )
-    text: tuple[tuple[int, str], ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    source: str | None = None
-
-    def __len__(self) -> int:
-        """Number of notes."""
-        return len(self.notes)
-
-    @classmethod
-    def from_ms(
-        cls,
-        onset_ms: npt.ArrayLike,
-        duration_ms: npt.ArrayLike,
-        pitch: npt.ArrayLike,
-        velocity: npt.ArrayLike,
-        *,
-        pedal_time_ms: npt.ArrayLike = (),
-        pedal_value: npt.ArrayLike = (),
-        metadata: Mapping[str, str] | None = None,
-    ) -> Piece:
-        """A solo-piano piece on a grid of one tick = one millisecond; rows are sorted by onset."""
-        onset = np.rint(np.asarray(onset_ms, np.float64)).astype(np.int64)
-        duration = np.rint(np.asarray(duration_ms, np.float64)).astype(np.int64)
-        notes = note_table(onset, onset + duration, pitch, velocity)
-        pedal_tick = np.rint(np.asarray(pedal_time_ms, np.float64)).astype(np.int64)
-        pedals = pedal_table(pedal_tick, pedal_value)
-        return cls(
-            TempoMap.constant(),
-            notes.take(np.argsort(onset, kind="stable")),
-            pedals.take(np.argsort(pedal_tick, kind="stable")),
-            metadata=dict(metadata or {}),
-        )
-
-    @cached_property
-    def onset_ms(self) -> FloatArray:
-        """(n,) key-down times from tick 0."""
-        return self.tempo.ms_at(self.notes.onset_tick)
-
-    @cached_property
-    def duration_ms(self) -> FloatArray:
-        """(n,) key-down to key-up, without the pedal."""
-        return self.tempo.distance_ms(self.notes.onset_tick, self.notes.offset_tick)
-
-    @property
-    def end_ms(self) -> float:
-        """Time of the latest key-up from tick 0; 0 without notes."""
-        if not len(self):
-            return 0.0
-        return float(self.tempo.ms_at(self.notes.offset_tick.max()))
-
-    @property
-    def time_signatures(self) -> list[tuple[int, int, int]]:
-        """(tick, numerator, denominator) of every time signature."""
-        return [
-            (tick, data[0], 1 << min(data[1], 16))
-            for tick, _, data in self.extra.meta(0x58)
-            if len(data) >= 2
-        ]
-
-    @property
-    def key_signatures(self) -> list[tuple[int, int, bool]]:
-        """(tick, sharps -7..7, is_minor) of every key signature."""
-        return [
-            (tick, data[0] - 256 if data[0] > 127 else data[0], bool(data[1]))
-            for tick, _, data in self.extra.meta(0x59)
-            if len(data) >= 2
-        ]
-
-    @property
-    def track_names(self) -> dict[int, str]:
-        """Track index -> its first name."""
-        names: dict[int, str] = {}
-        for _, track, data in self.extra.meta(0x03):
-            names.setdefault(track, data.decode("latin-1"))
-        return names
-
-    def with_metadata(self, **items: str) -> Piece:
-        """The same piece with some metadata replaced."""
-        return replace(self, metadata={**self.metadata, **items})
-
-    def to_bytes(self) -> bytes:
-        """The piece as a standard MIDI file."""
-        return _writing[0].to_bytes(self)
-
-    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
-        """Write a standard MIDI file; an existing one is only replaced with ``force``.
-
-        Raises:
-            OutputError: the file exists, or its directory does not, or the disk is full.
-        """
-        _writing[0].save(self, path, force=force)
-
-
-class Writing(Protocol):
-    """What writes pieces; ``writer`` is, which builds on this file."""
-
-    def to_bytes(self, piece: Piece) -> bytes:
-        """A piece as a standard MIDI file."""
-
-    def save(self, piece: Piece, path: str | PathLike[str], *, force: bool) -> None:
-        """Write a standard MIDI file."""
-
-
-_writing: list[Writing] = []
-
-
-def write_with(writing: Writing) -> None:
-    """Let pieces be written by this; the package does so as soon as it is imported."""
-    _writing[:] = [writing]
+PEDAL_DOWN = 64
+"""The lowest controller value that holds the dampers up; half pedal is not modelled."""

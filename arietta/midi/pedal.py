@@ -12,10 +12,9 @@ import numpy as np
 
 from arietta.arrays import BoolArray, IntArray
 from arietta.errors import UsageError
-from arietta.midi.notes import DRUM_CHANNEL, NoteTable, PedalTable, Piece
-
-PEDAL_DOWN = 64
-"""The lowest controller value that holds the dampers up; half pedal is not modelled."""
+from arietta.midi.notes import DRUM_CHANNEL, PEDAL_DOWN, PedalTable
+from arietta.midi.overlaps import neighbours, resolve_overlaps
+from arietta.midi.piece import Piece
 
 
 def pedal_intervals(piece: Piece, channel: int) -> tuple[IntArray, IntArray]:
@@ -71,25 +70,6 @@ def resolve_pedal(piece: Piece) -> Piece:
     return replace(piece, notes=resolve_overlaps(held))
 
 
-def _neighbours(notes: NoteTable, order: IntArray) -> tuple[IntArray, IntArray]:
-    """Row numbers of every note and of the next one of its channel and pitch, in ``order``."""
-    key = notes.channel[order].astype(np.int64) * 128 + notes.pitch[order]
-    same = key[1:] == key[:-1]
-    return order[:-1][same], order[1:][same]
-
-
-def resolve_overlaps(notes: NoteTable) -> NoteTable:
-    """End a note where the next one of its channel and pitch starts; rows keep their order.
-
-    Of two notes with one start the shorter gets zero length.
-    """
-    order = np.lexsort((notes.offset_tick, notes.onset_tick, notes.pitch, notes.channel))
-    before, after = _neighbours(notes, order)
-    offset = notes.offset_tick.copy()
-    offset[before] = np.minimum(offset[before], notes.onset_tick[after])
-    return replace(notes, offset_tick=offset)
-
-
 def enforce_gaps(piece: Piece, min_gap_ms: int, min_length_ms: int = 0) -> Piece:
     """Leave at least ``min_gap_ms`` of silence before a pitch is struck again on its channel.
 
@@ -98,7 +78,7 @@ def enforce_gaps(piece: Piece, min_gap_ms: int, min_length_ms: int = 0) -> Piece
     """
     notes = piece.notes
     order = np.lexsort((notes.onset_tick, notes.pitch, notes.channel))
-    before, after = _neighbours(notes, order)
+    before, after = neighbours(notes, order)
     onset_ms = np.rint(piece.tempo.ms_at(notes.onset_tick))
     offset_ms = np.rint(piece.tempo.ms_at(notes.offset_tick))
     close = onset_ms[after] - offset_ms[before] < min_gap_ms

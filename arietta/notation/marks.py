@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 DYNAMICS = {
     "pppp": 12,

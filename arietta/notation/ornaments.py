@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arietta.midi.notes import NoteTable, Piece
+from arietta.midi.notes import NoteTable
+from arietta.midi.piece import Piece
 
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 _SHORT = 8  # short notes a quarter

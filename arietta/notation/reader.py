@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_note_ons
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES
 from arietta.midi.zips import open_zip
 from arietta.notation.marks import marks_of, with_dynamics, written_id
@@ -44,7 +44,7 @@ def read_score(path: str | PathLike[str]) -> Piece:
     """
     file = Path(path)
     if file.suffix.lower() not in NOTATION:
-        return read_note_ons(file)
+        return read_note_ons(file, strict=False)
     _check_size(file)
     toolkit = _verovio().toolkit()
     if not toolkit.loadFile(str(file)) or not toolkit.getPageCount():

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from arietta.arrays import FloatArray, Int8Array, Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, NoteTable, Piece
+from arietta.midi.notes import DRUM_CHANNEL, NoteTable
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 
 RIGHT, LEFT, NO_HAND = 0, 1, -1

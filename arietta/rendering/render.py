@@ -13,7 +13,7 @@ from typing import Any
 
 from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.kernel.packing import Precision
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.blocks import BlockSettings

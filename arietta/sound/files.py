@@ -12,7 +12,7 @@ import numpy as np
 
 from arietta.arrays import Float32Array
 from arietta.errors import OutputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.output import check_output, whole_file
 from arietta.sound.sampler import SAMPLE_RATE, blocks, gain_for, schedule
 

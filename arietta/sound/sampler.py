@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 from arietta.arrays import Float32Array, FloatArray, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
 from arietta.midi.pedal import pedal_offsets
+from arietta.midi.piece import Piece
 from arietta.paths import assets_dir
 from arietta.sound.bank import PianoBank, Zone
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import IdRange, Token
@@ -119,7 +119,7 @@ class AriaTokenizer:
             InputError: the piece has no note that the vocabulary knows.
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
-        voices = select_voices(piece, self.vocabulary)
+        voices = select_voices(piece, self.vocabulary, compat=compat)
         head = prefix_ids(piece, voices, self.vocabulary, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from arietta.arrays import Int32Array, IntArray, Uint8Array
 from arietta.errors import TokenError
 from arietta.midi.instruments import CLASSES, WRITE_PROGRAM
-from arietta.midi.notes import DRUM_CHANNEL, Piece, note_table, pedal_table, program_table
+from arietta.midi.notes import DRUM_CHANNEL, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat, TempoMap
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import FIRST_DRUM, NO_CLASS, UNK, Kind, Vocabulary, vocabulary

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from arietta.errors import InputError
-from arietta.midi.notes import DRUM_CHANNEL, PedalTable, Piece
-from arietta.midi.pedal import PEDAL_DOWN
+from arietta.midi.notes import DRUM_CHANNEL, PEDAL_DOWN, PedalTable
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.vocabulary import COMPOSERS, FORMS, plain_name
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from arietta.arrays import Int32Array, IntArray
 from arietta.errors import InputError, TokenError
 from arietta.midi.merged import MergedNotes, merge_tracks, read_merged
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.base import IdRange, Token
 from arietta.tokenizers.vocabulary import as_ids
 

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from arietta.arrays import BoolArray, Int32Array, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
 from arietta.midi.pedal import pedal_intervals
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import Compat
 from arietta.tokenizers import vocabulary as v
 from arietta.tokenizers.base import Token
@@ -116,7 +117,7 @@ class RelativeTokenizer:
             TokenError: a prefix name is unknown.
         """
         vocab = self.vocabulary
-        voices = select_voices(piece, vocab)
+        voices = select_voices(piece, vocab, compat=compat)
         kept, notes = voices.piece, voices.piece.notes
         start = notes.onset_tick
         drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)

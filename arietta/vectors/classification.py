@@ -15,7 +15,7 @@ import numpy as np
 
 from arietta.arrays import AnyFloatArray, AnyIntArray, Float32Array, FloatArray
 from arietta.errors import CheckpointError, InputError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.aria.protocol import Backend
 from arietta.vectors.embedding import CHUNK_NOTES, Embedder
 

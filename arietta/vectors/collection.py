@@ -37,7 +37,8 @@ from arietta.data.sources import (
 )
 from arietta.data.token_grid import on_keyboard
 from arietta.errors import InputError
-from arietta.midi.notes import DRUM_CHANNEL, Piece
+from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.piece import Piece
 from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
 from arietta.output import whole_file
 from arietta.vectors.embedding import Embedder, Embedding, Passages, Stretches

@@ -24,7 +24,8 @@ import numpy as np
 
 from arietta.arrays import AnyIntArray, Float32Array, FloatArray, IntArray
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY, Piece, program_table
+from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY, program_table
+from arietta.midi.piece import Piece
 from arietta.models.aria.protocol import Backend, Session
 from arietta.models.executors import cpu_backend
 from arietta.tokenizers.aria import AriaTokenizer

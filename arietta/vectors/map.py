@@ -20,7 +20,7 @@ import numpy as np
 
 from arietta.arrays import BoolArray, FloatArray
 from arietta.errors import MissingExtraError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.paths import assets_dir
 from arietta.vectors.collection import Collection, Entry
 from arietta.vectors.index import Space

@@ -35,7 +35,7 @@ from arietta.data.shards import open_dataset, read_grid, read_pieces
 from arietta.data.sources import find_sources, read_members, read_source
 from arietta.data.stats import dataset_stats, draw_stats, read_manifest
 from arietta.errors import InputError, OutputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 
 ROOT = Path(__file__).resolve().parents[2]

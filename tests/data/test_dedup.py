@@ -26,7 +26,8 @@ from arietta.data.dedup import (
     same_composition,
     same_recording,
 )
-from arietta.midi.notes import Piece, note_table, program_table
+from arietta.midi.notes import note_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 
 

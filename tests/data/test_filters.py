@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from arietta.data import filters
 from arietta.data.filters import CHECKS, OFF, PRESETS, Filters, Measures, check, with_setting
 from arietta.errors import UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from tests.tokenizers.golden import Golden
 

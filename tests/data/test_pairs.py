@@ -19,7 +19,8 @@ from arietta.data.pairs import Pair, label, label_of, read_pairs, write_pairs
 from arietta.errors import InputError
 from arietta.midi.merged import MergedNotes, read_merged
 from arietta.midi.note_ons import read_note_ons
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.notation.reader import NOTATION, read_score
 from arietta.notation.score_notes import ScoreNotes

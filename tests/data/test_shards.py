@@ -26,7 +26,8 @@ from arietta.data.shards import (
 )
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError, MissingExtraError, OutputError, UsageError
-from arietta.midi.notes import ExtraTable, Piece, note_table, pedal_table, program_table
+from arietta.midi.notes import ExtraTable, note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.midi.tempo import TempoMap
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from arietta.data.token_grid import grid_of, prefix_of, tags_of
 from arietta.errors import InputError
-from arietta.midi.notes import Piece, note_table, pedal_table
+from arietta.midi.notes import note_table, pedal_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer

@@ -20,7 +20,8 @@ from arietta.cli.console import ProgressLine
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
 from arietta.generation.continuation import ContinuationStream
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
 from arietta.models.aria import checkpoint as aria_checkpoint

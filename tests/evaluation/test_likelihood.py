@@ -25,7 +25,7 @@ from arietta.evaluation.likelihood import (
     window_ids,
 )
 from arietta.evaluation.recordings import midi_files, recordings
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.open import tokenizer_named
 from arietta.tokenizers.vocabulary import BOS, EOS, TIME
 

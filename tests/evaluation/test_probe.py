@@ -228,7 +228,7 @@ def test_the_floor_counts() -> None:
 
 
 def midi(path: Path, pitch: int) -> bytes:
-    from arietta.midi.notes import Piece
+    from arietta.midi.piece import Piece
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Piece.from_ms([0, 500], [400, 400], [pitch, pitch + 4], [70, 70]).save(path)

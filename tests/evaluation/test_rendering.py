@@ -23,7 +23,8 @@ from arietta.evaluation.rendering import (
 )
 from arietta.evaluation.testsets import load_test_set, of_pairs, rendering_of
 from arietta.midi.merged import MergedNotes, merge_tracks, read_merged
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import ScoreNotes, deadpan
 from arietta.rendering.rules import RuleRenderer

@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from arietta.errors import MidiError
-from arietta.midi.notes import NoteTable, Piece
+from arietta.midi.notes import NoteTable
 from arietta.midi.parse import RawColumns
+from arietta.midi.piece import Piece
 
 
 def outcome(parser: Callable[[bytes], RawColumns], data: bytes) -> Any:
@@ -21,6 +22,7 @@ def outcome(parser: Callable[[bytes], RawColumns], data: bytes) -> Any:
         "division": raw.division,
         "tempo": (raw.tempo_tick.tolist(), raw.tempo_us.tolist()),
         "text": raw.text,
+        "counts": (raw.unended, raw.modes, raw.early_ends),
         "extra": (raw.extra.tick.tolist(), raw.extra.track.tolist(), list(raw.extra.data)),
     }
     for name in ("notes", "pedals", "programs"):

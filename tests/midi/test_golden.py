@@ -12,8 +12,9 @@ import pytest
 
 from arietta.errors import MidiError
 from arietta.midi import pedal, reader
-from arietta.midi.notes import NoteTable, PedalTable, Piece, note_table, pedal_table, program_table
-from arietta.midi.pedal import resolve_overlaps
+from arietta.midi.notes import NoteTable, PedalTable, note_table, pedal_table, program_table
+from arietta.midi.overlaps import resolve_overlaps
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.midi.writer import write_reference
 from tests.midi.columns import note_rows, pedal_rows, program_rows
@@ -84,7 +85,7 @@ def test_parsed_columns(folder: Path) -> None:
                 reader.read_bytes(data)
             assert (caught.value.reason, caught.value.byte_offset) == ERRORS[name]
             continue
-        piece, parse = reader.read_bytes(data), expected["parse"]
+        piece, parse = reader.read_bytes(data, compat="aria"), expected["parse"]
         tempo = [
             list(row)
             for row in zip(
@@ -107,7 +108,7 @@ def test_helper_operations_on_files(folder: Path) -> None:
     checked = 0
     for name, data, expected in golden_files(folder):
         if "resolve_pedal_notes" in expected:
-            piece = reader.read_bytes(data)
+            piece = reader.read_bytes(data, compat="aria")
             resolved = pedal.resolve_pedal(piece)
             assert note_rows(resolved.notes) == expected["resolve_pedal_notes"], name
             quiet = pedal.remove_redundant_pedals(piece)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from arietta.midi.notes import ExtraTable, MessageList, Piece, note_table, pedal_table
+from arietta.midi.notes import ExtraTable, MessageList, note_table, pedal_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece, empty_notes, note_table
+from arietta.midi.notes import empty_notes, note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import LEFT, NO_HAND, RIGHT, ScoreNotes, deadpan

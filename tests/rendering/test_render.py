@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import CheckpointError, InputError, UsageError
-from arietta.midi.notes import Piece, note_table, pedal_table
+from arietta.midi.notes import note_table, pedal_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.midi.tempo import TempoMap
 from arietta.models.pianist import checkpoint as pianist

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from arietta.errors import UsageError
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.rules import RuleRenderer, Strengths

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.evaluation.rendering import match_rendering
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.tempo_map import LIMITS_BPM, Editable, editable

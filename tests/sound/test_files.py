@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from arietta.errors import OutputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.sound import files, player
 from arietta.sound.files import write_audio, write_piece

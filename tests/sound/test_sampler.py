@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from arietta.arrays import Float32Array
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
 from arietta.sound import sampler

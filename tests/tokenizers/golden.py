@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import arietta.midi.reader
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 
 # Times of the reference that are this far off are rounding, not its tempo arithmetic.
 ROUNDING_MS = 0.5
@@ -37,7 +37,7 @@ class Golden:
                 yield entry
 
     def piece(self, name: str) -> Piece:
-        return arietta.midi.reader.read(self.root / "midi" / f"{name}.mid")
+        return arietta.midi.reader.read(self.root / "midi" / f"{name}.mid", compat="aria")
 
     def cases(self) -> Iterator[tuple[dict[str, Any], Piece, Any]]:
         """(expected, piece, compat) for every arithmetic that has to give what is expected."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from arietta.midi.notes import Piece, note_table, pedal_table, program_table
+from arietta.midi.notes import note_table, pedal_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 
 CHANNELS = st.sampled_from([0, 0, 0, 1, 2, 9])

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.grammar import AriaGrammar, merged
 from arietta.tokenizers.relative import RelativeTokenizer

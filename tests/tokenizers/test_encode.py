@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
-from arietta.midi.notes import Piece, empty_notes, note_table, program_table
+from arietta.midi.notes import empty_notes, note_table, program_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.metadata import label

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arietta.errors import InputError, TokenError
 from arietta.midi.merged import MergedNotes, merge_tracks, read_merged, tidy
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.tokenizers.pianist import (
     SLOT_RANGES,
@@ -36,6 +36,7 @@ READ_OTHERWISE = {
     "pedal_on_other_track",
     "tempo_in_second_track",
     "tempo_zero_in_later_track",
+    "unterminated_and_stray",
     "zero_length",
 }
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from arietta.errors import UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.relative import RelativeTokenizer
 from arietta.tokenizers.vocabulary import RELATIVE_NAMES
 from tests.tokenizers.pieces import pieces

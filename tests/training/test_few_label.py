@@ -10,7 +10,8 @@ import torch
 
 from arietta.data.sources import Item
 from arietta.evaluation.labels import Example
-from arietta.midi.notes import Piece, note_table
+from arietta.midi.notes import note_table
+from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig

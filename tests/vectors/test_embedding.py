@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from arietta.errors import CheckpointError, InputError, UsageError
-from arietta.midi.notes import Piece, program_table
+from arietta.midi.notes import program_table
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig

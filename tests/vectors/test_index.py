@@ -16,7 +16,7 @@ import pytest
 from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig

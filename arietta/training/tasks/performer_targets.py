@@ -19,7 +19,7 @@ from arietta.data.pairs import Pair
 from arietta.data.token_grid import GridNotes
 from arietta.evaluation.rendering import MIN_GAP_MS
 from arietta.midi.merged import merge_tracks
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
 from arietta.notation.features import FEATURES, score_features, summary
 from arietta.notation.score_notes import ScoreNotes

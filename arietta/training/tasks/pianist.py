@@ -19,7 +19,7 @@ from arietta.data.shards import open_dataset, read_group
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
 from arietta.midi.merged import MergedNotes, merge_tracks
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.pianist import checkpoint as checkpoints
 from arietta.models.pianist.config import SLOTS, PianistConfig
 from arietta.models.pianist.torch_module import (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arietta.data.token_grid import NoteColumns
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.relative import RelativeTokenizer
 from arietta.tokenizers.vocabulary import VARIANT_NAMES, vocabulary

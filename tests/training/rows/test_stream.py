@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from arietta.data.shards import Dataset, PieceRecord, ShardWriter, open_dataset
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, UsageError
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.tokenizers.open import tokenizer_named
 from arietta.training.rows.augment import Ranges
 from arietta.training.rows.stream import (

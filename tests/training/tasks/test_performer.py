@@ -16,7 +16,7 @@ from arietta.data.pairs import Pair, write_pairs
 from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import CheckpointError, InputError, UsageError
 from arietta.evaluation.rendering import correlation
-from arietta.midi.notes import Piece
+from arietta.midi.piece import Piece
 from arietta.models.performer.checkpoint import (
     LoadedPerformer,
     is_performer,
