@@ -503,6 +503,7 @@ def summary(
         [
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
+            ("seam", _seam_line(first)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -514,6 +515,15 @@ def summary(
             ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
         ]
     )
+
+
+def _seam_line(made: Continuation) -> str:
+    """What was taken as the prompt's end, and where the new notes begin."""
+    if not len(made.prompt) or not len(made.new):
+        return ""
+    last = clock(made.prompt.end_ms / 1000)
+    where = f" in {made.place}" if made.place.startswith("bar") else ""
+    return f"at {clock(made.seam_ms / 1000)}{where}, behind the prompt's last release at {last}"
 
 
 def _rounded(first_note_seconds: float | None, load_seconds: float) -> float | None:

@@ -125,6 +125,11 @@ class Request:
         return found
 
 
+def provenance_text(provenance: Mapping[str, Any]) -> str:
+    """Return what a file says of its origin in a text event."""
+    return "arietta " + json.dumps(provenance, separators=(",", ":"))
+
+
 @dataclass(frozen=True, eq=False)
 class Continuation:
     """One continued piece.
@@ -166,7 +171,7 @@ class Continuation:
     @property
     def provenance_text(self) -> str:
         """The provenance as the text event that ``save`` writes."""
-        return "arietta " + json.dumps(self.provenance, separators=(",", ":"))
+        return provenance_text(self.provenance)
 
     def to_bytes(self, *, only_new: bool = False) -> bytes:
         """A standard MIDI file with the provenance in a text event."""
@@ -426,9 +431,26 @@ class ContinuationStream:
 
     def _result(self, row: Row, report: RowReport) -> Continuation:
         prompt = self._prepared.piece
-        joined = join(prompt, self._zero_ms, row.notes, row.pedals, self.request.join_options)
+        provenance = {
+            **self._provenance,
+            "variation": row.variation,
+            "stopped": report.reason,
+        }
+        joined = join(
+            prompt,
+            self._zero_ms,
+            row.notes,
+            row.pedals,
+            self.request.join_options,
+            text=provenance_text(provenance),
+        )
         ids = np.asarray(row.ids, np.int32)
         notices = self.notices + joined.notices
+        if joined.ringing:
+            notices += (
+                f"{joined.ringing} notes of variation {row.variation + 1} were still sounding at"
+                " the last bar line and end there",
+            )
         if self.request.end and report.reason == "seconds":
             notices += (
                 f"variation {row.variation + 1} found no ending within {ENDING_GRACE_S:g} s of the"
@@ -440,7 +462,7 @@ class ContinuationStream:
             joined.piece,
             joined.seam_ms,
             report,
-            {**self._provenance, "variation": row.variation, "stopped": report.reason},
+            provenance,
             notices,
             ids[: self._tokenizer.complete_length(ids)],
             joined.place,
