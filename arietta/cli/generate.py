@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,15 +48,16 @@ from arietta.generation.settings import (
 
 if TYPE_CHECKING:
     from arietta.api.generation import GenerateResult
+    from arietta.generation.continuation import Continuation
     from arietta.generation.engine import GenerationProgress
 
 app = new_app()
 
 if TYPE_CHECKING:
-    from enum import StrEnum as Preset
+    Preset = StrEnum
 else:
     Preset = choices_of("Preset", PRESETS)
-_DEFAULT = Preset(DEFAULT_PRESET)
+_DEFAULT: Preset = getattr(Preset, DEFAULT_PRESET)
 _WARMTHS = [f"{name} ({one.temperature})" for name, one in PRESETS.items()]
 _PRESET_HELP = (
     f"{_WARMTHS[0].replace('(', '(temperature ')}, {', '.join(_WARMTHS[1:-1])} or {_WARMTHS[-1]},"
@@ -249,6 +251,7 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
         [
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
+            ("seam", _seam_line(first)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -260,3 +263,12 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
             ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
         ]
     )
+
+
+def _seam_line(made: Continuation) -> str:
+    """Return what was taken as the prompt's end, and where the new notes begin."""
+    if not len(made.prompt) or not len(made.new):
+        return ""
+    last = clock(made.prompt.end_ms / 1000)
+    where = f" in {made.place}" if made.place.startswith("bar") else ""
+    return f"at {clock(made.seam_ms / 1000)}{where}, behind the prompt's last release at {last}"

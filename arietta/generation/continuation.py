@@ -32,15 +32,25 @@ from arietta.generation.engine import (
 )
 from arietta.generation.joining import SeamPlace, is_playable, join, seam_place, shift_ms
 from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.midi.seam import cut_tracks, join_bytes, metre_at, tracks_of
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
+from arietta.tokenizers.controls import control_id, density_level
 from arietta.tokenizers.encoding import select_voices
 from arietta.tokenizers.excerpts import prompt_piece
-from arietta.tokenizers.quantise import SEGMENT_MS
+from arietta.tokenizers.quantise import SEGMENT_MS, STEP
+from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
+
+USUAL_NOTES_PER_SECOND = 8.0
+
+
+def provenance_text(provenance: Mapping[str, Any]) -> str:
+    """Return what a file says of its origin in a text event."""
+    return "arietta " + json.dumps(provenance, separators=(",", ":"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +94,7 @@ class Continuation:
     @property
     def provenance_text(self) -> str:
         """The provenance as the text event that ``save`` writes."""
-        return "arietta " + json.dumps(self.provenance, separators=(",", ":"))
+        return provenance_text(self.provenance)
 
     def to_bytes(self, *, only_new: bool = False) -> bytes:
         """A standard MIDI file with the provenance in a text event."""
@@ -158,7 +168,41 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
         more = sorted(set(style) - known)
         ids = np.concatenate((np.array(more, np.int32), ids))
     kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
-    return _Prepared(kept, ids, zero)
+    return _Prepared(kept, marked(tokenizer.vocabulary, ids, kept), zero)
+
+
+def marked(vocabulary: Vocabulary, ids: Int32Array, piece: Piece) -> Int32Array:
+    """Return a prompt's ids with <SCORE> in the prefix, where it is music as written.
+
+    Args:
+        vocabulary: one without <SCORE> leaves the ids as they are.
+        ids: prefix, <S>, events.
+        piece: what they are of.
+    """
+    score = vocabulary.score_id
+    estimate = estimate_kind(piece)
+    if score is None or estimate is None or estimate.kind != "score":
+        return ids
+    return np.insert(ids, 1, score)
+
+
+def with_density(vocabulary: Vocabulary, ids: Int32Array, density: float) -> Int32Array:
+    """Return a prompt's ids with the density asked for behind them.
+
+    Args:
+        vocabulary: with controls.
+        ids: prefix, <S>, events.
+        density: notes a second, as a multiple of the prompt's; without notes, of a usual rate.
+    """
+    kinds = vocabulary.kinds[ids]
+    onset = kinds == Kind.ONSET
+    clock_ms = np.cumsum(ids == TIME) * SEGMENT_MS
+    at_ms = clock_ms[onset] + (ids[onset] - vocabulary.onset_start) * STEP
+    seconds = float(np.ptp(at_ms)) / 1000 if len(at_ms) else 0.0
+    rate = len(at_ms) / seconds if seconds >= 1 else USUAL_NOTES_PER_SECOND
+    return np.append(ids, control_id(vocabulary, "density", density_level(rate * density))).astype(
+        np.int32
+    )
 
 
 def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
@@ -231,9 +275,14 @@ class ContinuationStream:
         if seconds is None and request.notes is None and request.tokens is None:
             seconds = DEFAULT_SECONDS
         ending: Ending = "asked" if request.end else "never"
+        ids, drawn = prepared.ids, settings
+        if tokenizer.vocabulary.filling and settings.density != 1.0:
+            # The model has learned what the number means; the odds need no tilting.
+            ids = with_density(tokenizer.vocabulary, ids, settings.density)
+            drawn = replace(settings, density=1.0)
         self._stream: Stream = engine.stream(
-            prepared.ids,
-            settings=settings,
+            ids,
+            settings=drawn,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
             variations=request.variations,
@@ -305,9 +354,26 @@ class ContinuationStream:
 
     def _result(self, row: Row, report: RowReport) -> Continuation:
         prompt = self._prepared.piece
-        joined = join(prompt, self._zero_ms, row.notes, row.pedals, self.request)
+        provenance = {
+            **self._provenance,
+            "variation": row.variation,
+            "stopped": report.reason,
+        }
+        joined = join(
+            prompt,
+            self._zero_ms,
+            row.notes,
+            row.pedals,
+            self.request,
+            text=provenance_text(provenance),
+        )
         ids = np.asarray(row.ids, np.int32)
         notices = self.notices + joined.notices
+        if joined.ringing:
+            notices += (
+                f"{joined.ringing} notes of variation {row.variation + 1} were still sounding at"
+                " the last bar line and end there",
+            )
         if self.request.end and report.reason == "seconds":
             notices += (
                 f"variation {row.variation + 1} found no ending within {ENDING_GRACE_S:g} s of the"
@@ -319,7 +385,7 @@ class ContinuationStream:
             joined.piece,
             joined.seam_ms,
             report,
-            {**self._provenance, "variation": row.variation, "stopped": report.reason},
+            provenance,
             notices,
             ids[: self._tokenizer.complete_length(ids)],
             joined.place,

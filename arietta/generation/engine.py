@@ -10,6 +10,7 @@ the prompt, the settings, the seed and the row's number, not on how many rows ru
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -389,6 +390,7 @@ class Row:
         pedals: new pedal movements.
         start_ms: onset of the first new note, None before it.
         reason: why it is done, None while it goes on.
+        nats: surprise of the tokens that were drawn, under the distribution they were drawn from.
     """
 
     variation: int
@@ -402,6 +404,7 @@ class Row:
     start_ms: int | None = None
     end_ms: int = 0
     reason: str | None = None
+    nats: float = 0.0
 
     @property
     def music_seconds(self) -> float:
@@ -578,8 +581,9 @@ class Stream:
         ):
             p = row.rules.shape(choice, self._sampler.probabilities(choice, logits))
             # Greedy needs no random number, so that it is the same for every seed.
-            token = int(choice.ids[pick(p, row.random.uniform())])
-            notes += self._decide(row, token)
+            index = pick(p, row.random.uniform())
+            row.nats -= math.log(p[index])
+            notes += self._decide(row, int(choice.ids[index]))
         return notes
 
     def _step_drafted(self) -> list[StreamedNote]:
@@ -661,6 +665,7 @@ class Stream:
                 index, good = accept(p, proposal.drafted_from[i], drafted, row.random)
             else:
                 index, good = pick(p, row.random.uniform()), False
+            row.nats -= math.log(p[index])
             notes += self._decide(row, int(choice.ids[index]))
             # Without the grammar a forced <D> takes the place of what was drawn.
             decided.append(row.ids[-1])

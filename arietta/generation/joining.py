@@ -23,6 +23,7 @@ from arietta.midi.events import (
     META_METRE,
     META_NAME,
     META_TEMPO,
+    META_TEXT,
     Event,
     meta,
 )
@@ -181,6 +182,8 @@ def join(
     notes: Sequence[NoteEvent],
     pedals: Sequence[PedalEvent],
     options: JoinOptions,
+    *,
+    text: str | None = None,
 ) -> Joined:
     """Put new notes behind a prompt.
 
@@ -190,6 +193,7 @@ def join(
         notes: as the model gave them; lengths include the pedal unless ``pedals`` are given.
         pedals: of models that say the pedal themselves.
         options: see there.
+        text: for a text event in the first of the new tracks.
 
     Raises:
         UsageError: there is no track to put them into.
@@ -247,6 +251,8 @@ def join(
     tracks = scaled(tracks, factor)
     new = _new_tracks(finished, tempo, states, round(seam * factor), split=into is None)
     end_tick = int(tempo.tick_at(last_ms)) if np.isfinite(end_ms) else 0
+    if text is not None and into is None:
+        new[0].insert(1, Event(0, meta(META_TEXT, encode_text(text))))
     if into is not None:
         tracks[into] = merged(tracks[into], [event for track in new for event in track])
         if end_tick:

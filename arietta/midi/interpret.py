@@ -20,6 +20,8 @@ ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF = 120, 121, 123
 ENDING_CONTROLLERS = (ALL_SOUND_OFF, *range(ALL_NOTES_OFF, 128))
 """Mode changes (124 to 127) end all notes too (MIDI 1.0)."""
 
+_SEVERAL_AT_ONCE = (b"\0\0", b"\0\1")
+
 Open = tuple[int, int, int, int, int, int]
 """Onset and end tick, pitch, velocity, channel and track of a note without a note-off."""
 
@@ -41,7 +43,7 @@ def interpret(raw: RawColumns, data: bytes) -> RawColumns:
         resets = rows[numbers == RESET_CONTROLLERS]
         if len(resets):
             raw = raw._replace(pedals=_lifted(raw.pedals, raw.extra, resets))
-    if len(raw.tempo_us) and not raw.tempo_us.all():
+    if np.count_nonzero(raw.tempo_us) < len(raw.tempo_us):
         real = raw.tempo_us > 0
         raw = raw._replace(tempo_tick=raw.tempo_tick[real], tempo_us=raw.tempo_us[real])
     return raw
@@ -163,6 +165,8 @@ def unended_notes(data: bytes) -> list[Open]:
 
 def is_sequence(data: bytes) -> bool:
     """Whether a file holds patterns that follow one another: several tracks of format 2."""
+    if data[8:10] in _SEVERAL_AT_ONCE:  # nearly every file, looked at without a walk
+        return False
     return file_format(data) == 2 and len(track_spans(data)[1]) > 1
 
 

@@ -154,7 +154,7 @@ def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
     for events in tracks:
         events.sort(key=lambda event: event[:2])
     return file_bytes(
-        piece.tempo.division, [track_chunk((e[0], e[2]) for e in events) for events in tracks]
+        piece.tempo.division, [track_chunk([(e[0], e[2]) for e in events]) for events in tracks]
     )
 
 

@@ -93,8 +93,9 @@ def test_the_prompts_events_stay_as_they_are(tiny) -> None:
     assert out.piece.time_signatures == [(0, 3, 4)]
     names = out.piece.track_names
     assert names[0] == "Waltz" and {names[2], names[3]} == {"Arietta right", "Arietta left"}
-    # With its provenance nothing but a text is added.
-    assert events_of(out.to_bytes(), seam)[1:] == after[1:]
+    # Its provenance stands in a new track.
+    assert events_of(out.to_bytes(), seam) == after
+    assert any(m.startswith(b"\xff\x01arietta {") for _, m in after[len(before)])
 
 
 def test_new_notes_go_on_with_the_prompts_channel_behind_its_last_release(tiny) -> None:

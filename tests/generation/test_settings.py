@@ -88,7 +88,7 @@ def test_a_sampling_control_has_two_files() -> None:
     expected = {"generation/settings.py", "generation/sampling.py"}
     paths = [*PACKAGE.glob("generation/*.py"), *PACKAGE.glob("api/*.py")]
     paths += [PACKAGE / "cli" / name for name in ("generate.py", "options.py", "flags.py")]
-    for control in ("min_p", "density"):
+    for control in ("min_p", "top_p"):
         naming = set()
         for path in paths:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
