@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError
     from arietta.generation.continuation import Continuation
-    from arietta.generation.sampling import SamplingSettings
+    from arietta.generation.settings import SamplingSettings
     from arietta.midi.piece import Piece
     from arietta.midi.reader import read
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),
     "Continuation": ("arietta.generation.continuation", "Continuation"),
-    "Model": ("arietta.api", "Model"),
+    "Model": ("arietta.api.models", "Model"),
     "Piece": ("arietta.midi.piece", "Piece"),
-    "Renderer": ("arietta.api", "Renderer"),
-    "SamplingSettings": ("arietta.generation.sampling", "SamplingSettings"),
+    "Renderer": ("arietta.api.renderers", "Renderer"),
+    "SamplingSettings": ("arietta.generation.settings", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),
-    "load": ("arietta.api", "load"),
-    "load_renderer": ("arietta.api", "load_renderer"),
+    "load": ("arietta.api.models", "load"),
+    "load_renderer": ("arietta.api.renderers", "load_renderer"),
     "read": ("arietta.midi.reader", "read"),
 }
 

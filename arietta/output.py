@@ -29,7 +29,7 @@ def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
     if not parent.is_dir():
         raise OutputError(f"{target}: there is no directory {parent}; make it first")
     if target.exists() and not force:
-        raise OutputError(f"{target}: exists already; --force (force=True) replaces it")
+        raise OutputError(f"{target}: exists already; `force=True` replaces it")
     if not os.access(parent, os.W_OK):
         raise OutputError(f"{target}: the directory {parent} cannot be written to")
     return target
@@ -76,7 +76,7 @@ def _rename_new(temporary: Path, target: Path) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError as error:
-        raise OutputError(f"{target}: exists already; --force (force=True) replaces it") from error
+        raise OutputError(f"{target}: exists already; `force=True` replaces it") from error
     except OSError as error:
         # Some file systems know no hard links: check, then rename.
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):

@@ -189,8 +189,10 @@ def _work_folder(out: Path, *, force: bool) -> Iterator[Path]:
         raise OutputError(f"{out}: is a file; name a folder for the dataset")
     if not work.is_dir() and out.is_dir() and any(out.iterdir()) and not force:
         if (out / DESCRIPTION).is_file():
-            raise OutputError(f"{out}: holds a dataset already; --force replaces it")
-        raise OutputError(f"{out}: is not empty; name a new folder (--force uses it all the same)")
+            raise OutputError(f"{out}: holds a dataset already; `force=True` replaces it")
+        raise OutputError(
+            f"{out}: is not empty; name a new folder (`force=True` uses it all the same)"
+        )
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = (work / "lock").open("w")

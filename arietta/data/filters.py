@@ -442,18 +442,18 @@ def with_setting(filters: Filters, text: str) -> Filters:
     name, equals, value = text.partition("=")
     name = name.strip()
     if name not in CHECKS or not equals:
-        raise UsageError(f"--filter {text}: write NAME=VALUE; names: {', '.join(CHECKS)}")
+        raise UsageError(f"`filters` {text}: write NAME=VALUE; names: {', '.join(CHECKS)}")
     if value.strip() == "off":
         return replace(filters, **{name: None})
     model = _MEASURED_ONLY[name]
     try:
         rows = [tuple(float(word) for word in row.split(":")) for row in value.split(",")]
     except ValueError:
-        raise UsageError(f"--filter {text}: {value!r} is not off, nor numbers") from None
+        raise UsageError(f"`filters` {text}: {value!r} is not off, nor numbers") from None
     nested = isinstance(model, tuple) and isinstance(model[0], tuple)
     width = len(model[0]) if nested else len(model) if isinstance(model, tuple) else 1
     if any(len(row) != width for row in rows) or (len(rows) > 1 and not nested):
-        raise UsageError(f"--filter {text}: {name} looks like {_written(model)}")
+        raise UsageError(f"`filters` {text}: {name} looks like {_written(model)}")
     plain = [tuple(int(x) if x == int(x) else x for x in row) for row in rows]
     new: Any = tuple(plain) if nested else plain[0] if width > 1 else plain[0][0]
     return replace(filters, **{name: new})

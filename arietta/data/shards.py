@@ -397,7 +397,7 @@ def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[Pi
     if dataset.form != "pieces":
         raise InputError(
             f"{dataset.path}: holds notes on the token grid, not whole pieces; "
-            "build it with --form pieces"
+            "build it with `form` pieces"
         )
     for shard in dataset.of_split(split):
         with open_shard(dataset, shard) as file:

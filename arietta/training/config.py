@@ -554,11 +554,11 @@ def load_recipes(
         for change in changes:
             key, sign, text = change.partition("=")
             if not sign:
-                raise UsageError(f"--set {change}: write key=value, such as optimiser.lr=1e-3")
+                raise UsageError(f"`changes` {change}: write key=value, such as optimiser.lr=1e-3")
             try:
                 _set(merged, key.strip().split("."), _number(yaml.safe_load(text)))
             except yaml.YAMLError:
-                raise UsageError(f"--set {change}: the value is not YAML") from None
+                raise UsageError(f"`changes` {change}: the value is not YAML") from None
         found[str(name)] = recipe_from(merged, source=str(path))
     return found
 
@@ -580,7 +580,7 @@ def _set(values: Any, keys: Sequence[str], value: Any) -> None:
         where = ".".join(keys[: position + 1])
         if isinstance(values, list):
             if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values):
-                raise UsageError(f"--set {where}: give a number up to {len(values) - 1}")
+                raise UsageError(f"`changes` {where}: give a number up to {len(values) - 1}")
             if last:
                 values[int(key)] = value
             else:
@@ -593,4 +593,6 @@ def _set(values: Any, keys: Sequence[str], value: Any) -> None:
                     values[key] = {}
                 values = values[key]
         else:
-            raise UsageError(f"--set {where}: {keys[position - 1]} holds one value, not a table")
+            raise UsageError(
+                f"`changes` {where}: {keys[position - 1]} holds one value, not a table"
+            )

@@ -135,7 +135,7 @@ class _Run:
         if recipe.streams % processes.world:
             raise UsageError(
                 f"{recipe.name}: {recipe.streams} data streams cannot be shared by"
-                f" {processes.world} processes; --set streams={processes.world} or a multiple"
+                f" {processes.world} processes; `changes` streams={processes.world} or a multiple"
             )
         self.recipe, self.run = recipe, run
         self.step = self.tokens = 0

@@ -311,7 +311,7 @@ class Index:
             UsageError: the index or the query lacks the passages or notes that are asked for.
         """
         if by == "passage" and self.passages() is None:
-            raise UsageError(f"{self.where}: keeps no passages; build it with --passages")
+            raise UsageError(f"{self.where}: keeps no passages; build it with `passages`")
         if by == "passage" and not len(query.passages.vectors):
             raise UsageError("the query has no passages; embed it with the index's passages()")
         if sense == "notes" and not len(query.chunks.keys):

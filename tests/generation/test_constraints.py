@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from arietta.generation.constraints import Rules
-from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler
+from arietta.generation.settings import SamplingSettings
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME
 

@@ -31,7 +31,7 @@ def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
     try:
         import torch
     except ImportError:
-        raise MissingExtraError(f"--device {device}", "gpu") from None
+        raise MissingExtraError(f"`device` {device}", "gpu") from None
     from arietta.models.pianist.torch_module import PianistTransformer
 
     there = {
@@ -41,7 +41,7 @@ def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
     }
     if not there.get(device, False):
         have = ", ".join(name for name, here in there.items() if here)
-        raise UsageError(f"--device {device}: not on this machine, which has {have}")
+        raise UsageError(f"`device` {device}: not on this machine, which has {have}")
     model = PianistTransformer(checkpoint.config)
     tensors = checkpoint.tensors
     model.load_state_dict({n: torch.tensor(np.array(tensors[n])) for n in tensors})
