@@ -9,7 +9,7 @@ note 80 to 250 ms off its time, a velocity off by 50. Scores are compared by the
 curve, a mean over performances, with intervals from resampling them, and by how many of the ten are
 among the ten (twenty) highest scores. All other notes count as right, though some are not.
 
-``--fit`` fits the weights of ``arietta/assets/suspicion.json`` on the valid split instead.
+``--fit`` fits the weights of ``arietta/assets/error_detector.json`` on the valid split instead.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def main() -> None:
         fitted = Detector.fit(np.concatenate(known), kinds).to_json()
         fitted["fitted_on"] = f"{len(spoilt)} performances of the valid split"
         fitted["model_sha256"] = checkpoint.sha256
-        with whole_file(assets_dir() / "suspicion.json", force=True) as part:
+        with whole_file(assets_dir() / "error_detector.json", force=True) as part:
             part.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
         return
     scores = {
