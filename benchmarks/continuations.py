@@ -4,9 +4,9 @@
     python -m benchmarks.continuations test DATASET       # the presets on 40 test prompts
     python -m benchmarks.continuations endings DATASET    # how often an ending is found there
 
-Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
-followed. Statistics and their overlap are defined in ``arietta.evaluation.continuations``. As a
-ceiling, the human continuations are also compared with those of 40 other performances.
+Each prompt is a random part of 15 s of a performance; the human continuation is the following 20 s.
+``arietta.evaluation.continuations`` defines the statistics and their overlap. As a ceiling, the
+human continuations are also compared with those of 40 other performances.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ PROMPT_MS, FOLLOW_MS = 15_000, 20_000
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """A prompt and the statistics of what the player played next."""
+    """Hold a prompt and the statistics of the human continuation."""
 
     prompt: Piece
     human: Description
 
 
 def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Excerpt]:
-    """``count`` excerpts, each from another composition group."""
+    """Draw ``count`` excerpts, each from another composition group."""
     pieces = list(recordings_of_dataset(dataset, split))
     rng = np.random.default_rng(seed)
     excerpts: list[Excerpt] = []
@@ -78,11 +78,11 @@ def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Exce
 def continuations(
     model: arietta.Model, excerpts: list[Excerpt], options: Mapping[str, Any]
 ) -> list[Description | None]:
-    """Statistics of one continuation of every prompt."""
+    """Continue every prompt once; return the statistics."""
     found = []
     for seed, excerpt in enumerate(excerpts):
-        asked = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
-        out = model.generate(excerpt.prompt, **asked)
+        with_seed = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
+        out = model.generate(excerpt.prompt, **with_seed)
         new = out.new
         found.append(
             describe(new.onset_ms, new.duration_ms, new.notes.pitch, new.notes.velocity, FOLLOW_MS)
@@ -91,7 +91,7 @@ def continuations(
 
 
 def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
-    """Why continuations stop that are asked to end: ``end`` is an ending, ``seconds`` a cut."""
+    """Count why continuations with an ending stop: ``end`` is an ending, ``seconds`` a cut."""
     reasons: Counter[str] = Counter()
     for seed, excerpt in enumerate(excerpts):
         out = model.generate(excerpt.prompt, seconds=FOLLOW_MS / 1000, end=True, seed=seed)
@@ -100,7 +100,7 @@ def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
 
 
 def grid() -> dict[str, GenerateOptions]:
-    """Settings that are tried; "flat" is the public sampler, without grammar and kinds."""
+    """Return the settings to try; "flat" is the public sampler, without grammar and kinds."""
     found: dict[str, GenerateOptions] = {
         f"T={t} min_p={p}": {"temperature": t, "min_p": p}
         for t in (0.94, 1.0, 1.05)
@@ -117,7 +117,7 @@ def grid() -> dict[str, GenerateOptions]:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("presets", "test", "endings"))
     parser.add_argument("dataset", type=Path)
