@@ -30,7 +30,7 @@ _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),
     "Continuation": ("arietta.generation.continuation", "Continuation"),
     "Model": ("arietta.api", "Model"),
-    "Piece": ("arietta.midi.notes", "Piece"),
+    "Piece": ("arietta.midi.piece", "Piece"),
     "Renderer": ("arietta.api", "Renderer"),
     "SamplingSettings": ("arietta.generation.sampling", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),
