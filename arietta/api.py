@@ -23,8 +23,10 @@ from arietta.models.executors import Device, open_backend
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
     from arietta.generation.engine import Engine, GenerationProgress
+    from arietta.generation.joining import Groove
     from arietta.generation.speculative import Draft
     from arietta.midi.piece import Piece
+    from arietta.midi.seam import SeamMode
     from arietta.models.aria.checkpoint import LoadedCheckpoint
     from arietta.models.aria.protocol import Backend
     from arietta.models.kernel.packing import Precision
@@ -50,6 +52,11 @@ class GenerateOptions(TypedDict, total=False):
         prompt_seconds: how much of the prompt to go on from.
         end: ask for an ending at about that length.
         seed: 0..2^64-1, 0 by default; None draws one.
+        seam: where the new notes begin: ``now``, behind the prompt's last ``release`` or on a
+            ``bar`` line; None chooses by what the prompt is.
+        pedal: make keys and pedal of the lengths (default), or leave them.
+        groove: ``tight``, ``loose`` or ``off``: how far onsets move to a prompt's own sixteenths.
+        into: name or number of the prompt's track that takes the new notes.
         style: prefix names such as ``chopin``, where the vocabulary has them.
         preset: ``faithful``, ``balanced`` or ``adventurous``.
         temperature, min_p, top_p, density, grammar: single numbers of the preset to change.
@@ -65,6 +72,10 @@ class GenerateOptions(TypedDict, total=False):
     prompt_seconds: float | None
     end: bool
     seed: int | None
+    seam: SeamMode | None
+    pedal: bool
+    groove: Groove
+    into: str | None
     style: tuple[str, ...]
     preset: str
     temperature: float | None

@@ -167,7 +167,8 @@ def find(name: str) -> ModelEntry | None:
 def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple[Path, str | None]:
     """File or folder of a checkpoint, and its pinned sha256 where there is one.
 
-    A path that exists wins over a name. What is not on this machine is fetched from the hub.
+    A path that exists wins over a name; of a run's folder the ``model`` folder in it is meant. What
+    is not on this machine is fetched from the hub.
 
     Raises:
         CheckpointError: nothing of that name exists here or can be fetched.
@@ -175,6 +176,9 @@ def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple
     text = str(name_or_path)
     entry = find(text)
     path = Path(name_or_path).expanduser()
+    inner = path / "model"
+    if not (path / "config.json").is_file() and (inner / "config.json").is_file():
+        return inner, None
     # A folder that happens to be called "small" must not hide the shipped model.
     if path.exists() and (entry is None or path.is_file() or (path / "config.json").is_file()):
         return path, None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
@@ -24,6 +24,7 @@ from arietta.cli.console import (
     note,
     print_pairs,
     say,
+    told,
 )
 from arietta.cli.options import (
     Device,
@@ -50,6 +51,22 @@ class Preset(StrEnum):
     adventurous = "adventurous"
 
 
+class Seam(StrEnum):
+    """Choices of ``--seam``."""
+
+    now = "now"
+    release = "release"
+    bar = "bar"
+
+
+class GrooveName(StrEnum):
+    """Choices of ``--groove``."""
+
+    tight = "tight"
+    loose = "loose"
+    off = "off"
+
+
 class RequestOptions(TypedDict):
     """What is asked for, as ``Model.stream`` takes it."""
 
@@ -59,6 +76,10 @@ class RequestOptions(TypedDict):
     end: bool
     seed: int
     style: tuple[str, ...]
+    seam: Literal["now", "release", "bar"] | None
+    pedal: bool
+    groove: Literal["tight", "loose", "off"]
+    into: str | None
 
 
 class SettingOptions(TypedDict):
@@ -94,7 +115,7 @@ def generate(
             "--output",
             metavar="OUT.mid",
             help="MIDI file to write; with several variations OUT-1.mid, OUT-2.mid, ..."
-            " [default: PROMPT-SEED.mid in the current directory]",
+            " [default: PROMPT-continued-1.mid in the current directory, the next free number]",
         ),
     ] = None,
     prompt_seconds: Annotated[
@@ -109,7 +130,9 @@ def generate(
     bars: Annotated[
         float | None,
         typer.Option(
-            metavar="N", help="Length in bars of the prompt's own metre and tempo instead."
+            metavar="N",
+            help="Length in whole bars of the prompt's own metre and tempo instead; ends on a bar"
+            " line.",
         ),
     ] = None,
     variations: Annotated[
@@ -125,8 +148,41 @@ def generate(
         bool, typer.Option("--end", help="Bring the music to an ending at about that length.")
     ] = False,
     only_new: Annotated[
-        bool, typer.Option("--only-new", help="Write the continuation without the prompt.")
+        bool,
+        typer.Option(
+            "--only-new",
+            help="Write the continuation without the prompt, and tell at which bar it belongs.",
+        ),
     ] = False,
+    seam: Annotated[
+        Seam | None,
+        typer.Option(
+            metavar="HOW",
+            help="Where the new notes begin: now (where the model hears them), release (behind the"
+            " prompt's last release) or bar (on the next bar line). [default: bar where the"
+            " prompt's notes stand on a metre, else release]",
+        ),
+    ] = None,
+    no_pedal: Annotated[
+        bool,
+        typer.Option("--no-pedal", help="Long notes in place of shorter keys under a pedal."),
+    ] = False,
+    groove: Annotated[
+        GrooveName,
+        typer.Option(
+            metavar="HOW",
+            help="tight, loose or off: how far new onsets move to the sixteenths of the prompt's"
+            " own tempo, where its notes stand on them.",
+        ),
+    ] = GrooveName.loose,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACK",
+            help="Merge the new notes into this track of the prompt, by name or number."
+            " [default: tracks of their own, right and left hand]",
+        ),
+    ] = None,
     wav: WavFlag = False,
     preset: Annotated[
         Preset,
@@ -227,6 +283,10 @@ def generate(
         "end": end,
         "seed": randbits(31) if seed is None else seed,
         "style": tuple(style or ()),
+        "seam": None if seam is None else seam.value,
+        "pedal": not no_pedal,
+        "groove": groove.value,
+        "into": into,
     }
     settings: SettingOptions = {
         "temperature": temperature,
@@ -239,13 +299,14 @@ def generate(
     settings_from(preset.value, **settings)
     if prompt is None and prompt_seconds is not None:
         raise UsageError("--prompt-seconds needs a PROMPT")
+    if prompt is None and into is not None:
+        raise UsageError("--into names a track of a PROMPT; there is none")
     if prompt is None and bars is not None:
         raise UsageError("--bars counts in the prompt's metre; without one give --seconds")
     if guidance is not None and like is None:
         raise UsageError("--guidance needs --like REF.mid")
     if output is None:
-        stem = prompt.stem if prompt is not None else "arietta"
-        output = Path(f"{stem}-{request['seed']}.mid")
+        output = default_output(prompt, variations, wav=wav, force=force)
     elif output.suffix.lower() not in (".mid", ".midi"):
         raise UsageError(f"{output}: the output is a MIDI file; call it {output.stem}.mid")
     targets = name_targets(output, variations, wav=wav)
@@ -253,8 +314,8 @@ def generate(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    piece = None if prompt is None else read(prompt)
-    reference = None if like is None else read(like)
+    piece = None if prompt is None else told(read(prompt))
+    reference = None if like is None else told(read(like))
 
     from arietta.api import CONDITIONED_MODEL, DEFAULT_GUIDANCE, DEFAULT_MODEL, load
 
@@ -283,6 +344,11 @@ def generate(
         notices = list(dict.fromkeys(line for result in made for line in result.notices))
         for line in notices:
             note(line)
+        if only_new:
+            for line in dict.fromkeys(
+                f"place at {result.place}" for result in made if result.place
+            ):
+                note(line)
         facts = stream.progress()
         if interrupted and not any(len(result.new) for result in made):
             note("stopped before the first note; nothing was written")
@@ -300,9 +366,9 @@ def generate(
         "prefill_seconds": round(facts.prefill_seconds, 3),
         "first_note_seconds": _rounded(facts.first_note_seconds, load_seconds),
         "wall_seconds": round(facts.wall_seconds, 3),
-        "notes": facts.notes,
+        "notes": sum(len(result.new) for result in made),
         "tokens": facts.tokens,
-        "music_seconds": round(facts.total_music_seconds, 3),
+        "music_seconds": round(sum(result.music_seconds for result in made), 3),
         "notes_per_second": round(facts.notes_per_second, 1),
         "realtime_factor": round(facts.realtime_factor, 1),
         "draft_acceptance": facts.acceptance,
@@ -317,6 +383,19 @@ def generate(
     if interrupted:
         note("stopped; what was decided so far is kept")
         raise typer.Exit(130)
+
+
+def default_output(prompt: Path | None, variations: int, *, wav: bool, force: bool) -> Path:
+    """WALTZ-continued-1.mid, or the next number that is free; improvised-1.mid from scratch."""
+    stem = "improvised" if prompt is None else f"{prompt.stem}-continued"
+    number = 1
+    while True:
+        output = Path(f"{stem}-{number}.mid")
+        targets = name_targets(output, variations, wav=wav)
+        taken = any(t.midi.exists() or (t.wav is not None and t.wav.exists()) for t in targets)
+        if force or not taken:
+            return output
+        number += 1
 
 
 def name_targets(output: Path, variations: int, *, wav: bool) -> list[Target]:
@@ -390,10 +469,13 @@ def row_facts(target: Target, result: Continuation) -> dict[str, Any]:
         "midi": str(target.midi),
         "wav": None if target.wav is None else str(target.wav),
         "variation": result.stats.variation,
-        "notes": result.stats.notes,
+        "notes": len(result.new),
         "tokens": result.stats.tokens,
-        "music_seconds": round(result.stats.music_seconds, 3),
+        "music_seconds": round(result.music_seconds, 3),
         "seam_ms": round(result.seam_ms, 3),
+        "place": result.place,
+        "place_ms": round(result.place_ms, 3),
+        "ringing": result.ringing,
         "stopped": result.stats.reason,
     }
 
@@ -421,6 +503,7 @@ def summary(
         [
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
+            ("seam", _seam_line(first)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -432,6 +515,15 @@ def summary(
             ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
         ]
     )
+
+
+def _seam_line(made: Continuation) -> str:
+    """What was taken as the prompt's end, and where the new notes begin."""
+    if not len(made.prompt) or not len(made.new):
+        return ""
+    last = clock(made.prompt.end_ms / 1000)
+    where = f" in {made.place}" if made.place.startswith("bar") else ""
+    return f"at {clock(made.seam_ms / 1000)}{where}, behind the prompt's last release at {last}"
 
 
 def _rounded(first_note_seconds: float | None, load_seconds: float) -> float | None:

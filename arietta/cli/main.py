@@ -127,6 +127,8 @@ def _report(name: str, error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    from arietta.cli.console import printable
+
+    line = printable(" ".join(message.split()))
     sys.stderr.write(f"arietta: error: {line}\n" if code != 130 else f"arietta: {line}\n")
     return code

@@ -18,6 +18,7 @@ from arietta.cli.console import (
     note,
     print_pairs,
     say,
+    told,
 )
 from arietta.cli.generate import Target, name_targets, stopped_by_ctrl_c
 from arietta.cli.options import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from arietta.rendering.render import Rendering
 
 app = new_app()
+
+_SURE = 0.8
 
 
 @app.command()
@@ -138,6 +141,7 @@ def render(
     """
     from secrets import randbits
 
+    from arietta.midi.grid import estimate_kind
     from arietta.notation.reader import read_score
     from arietta.notation.score_notes import ScoreNotes
     from arietta.output import check_output
@@ -168,7 +172,14 @@ def render(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    rows = ScoreNotes.from_piece(read_score(score))
+    piece = told(read_score(score))
+    kind = estimate_kind(piece)
+    if kind is not None and kind.kind == "performance" and kind.confidence >= _SURE:
+        note(
+            f"{score}: looks like a performance, not a score: its notes stand on no grid of its"
+            " tempo; it is played as if every length and loudness were written so"
+        )
+    rows = ScoreNotes.from_piece(piece)
     for remark in rows.remarks:
         note(f"{score}: {remark}")
     player = open_player(

@@ -22,6 +22,7 @@ from arietta.cli.console import (
     note,
     print_table,
     say,
+    told,
 )
 from arietta.errors import UsageError
 
@@ -110,7 +111,7 @@ def score(
             _need_plot()
     checkpoint = load(model)
     checkpoint.require("lm", "conditioned")
-    piece = read(file)
+    piece = told(read(file))
     notes = grid_of(piece).columns()
     # The same notes in the same order, as the keys went down and up.
     keys = select_voices(piece, vocabulary("piano")).piece

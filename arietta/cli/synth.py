@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, say
+from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, say, told
 
 app = new_app()
 
@@ -46,7 +46,7 @@ def synth(
     from arietta.sound.files import write_piece
 
     target = output or file.with_suffix(".wav")
-    piece = read(file)
+    piece = told(read(file))
     began = time.perf_counter()
     with ProgressLine() as progress:
         seconds = write_piece(

@@ -227,7 +227,7 @@ def _read(item: Item) -> Piece:
         return read_bytes(item.data, source=name)
     assert item.file is not None
     try:
-        return replace(read(item.file), source=name)
+        return replace(read(item.file, strict=True), source=name)
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{item.file}: ")) from None
 

@@ -17,7 +17,13 @@ import numpy.typing as npt
 
 from arietta.data.token_grid import GridNotes, grid_of, tags_of
 from arietta.errors import InputError, MissingExtraError, UsageError
-from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, ProgramTable
+from arietta.midi.notes import (
+    ExtraTable,
+    MessageList,
+    NoteTable,
+    PedalTable,
+    ProgramTable,
+)
 from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.encoding import MAX_SEGMENT

@@ -15,6 +15,7 @@
 
 #define MAX_TICK ((int64_t)1 << 40)
 #define SUSTAIN 64
+#define FIRST_MODE 120
 #define KEYS (16 * 128)
 
 enum { META_TEXT = 0x01, META_COPYRIGHT = 0x02, META_END_OF_TRACK = 0x2F, META_TEMPO = 0x51 };
@@ -60,6 +61,9 @@ typedef struct {
     Table notes, pedals, programs, tempos, extra, text;
     Blob blob;
     int64_t ended; /* notes completed so far */
+    int64_t unended; /* note-ons that wait for their note-off */
+    int64_t modes; /* channel mode messages, controllers 120 to 127 */
+    int64_t early_ends; /* ends of track with bytes of their track behind them */
     int64_t too_long_at; /* start of the first track that passes MAX_TICK, or NONE */
     char reason[120];
     int64_t offset;
@@ -228,7 +232,14 @@ static void end_notes(Parse *parse, Pending *key, int64_t tick)
         notes[at].seq = parse->ended++;
         at = next;
     }
-    key->first = parse->ended > ended ? at : NONE;
+    parse->unended -= parse->ended - ended;
+    if (parse->ended > ended) {
+        key->first = at;
+        return;
+    }
+    key->first = NONE;
+    for (; at != NONE; at = notes[at].seq)
+        parse->unended--;
 }
 
 /* The events of one track, which lie in data[start..end). */
@@ -294,6 +305,7 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
                     note->a = bytes[0];
                     note->b = bytes[1];
                     note->c = status & 0x0F;
+                    parse->unended++;
                     if (key->first == NONE)
                         key->first = slot;
                     else
@@ -310,6 +322,7 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
                 row->a = bytes[size - 1];
                 row->c = status & 0x0F;
             } else if (status < 0xF0) {
+                parse->modes += kind == 0xB0 && bytes[0] >= FIRST_MODE;
                 uint8_t head = (uint8_t)status;
                 if (keep(parse, tick, track, &head, 1, bytes, size))
                     return -1;
@@ -338,8 +351,10 @@ static int parse_track(Parse *parse, const uint8_t *data, int64_t start, int64_t
         const uint8_t *bytes = data + at;
         int64_t content = at;
         at += size;
-        if (status == 0xFF && head[1] == META_END_OF_TRACK)
+        if (status == 0xFF && head[1] == META_END_OF_TRACK) {
+            parse->early_ends += at < end;
             continue;
+        }
         if (status == 0xFF && head[1] == META_TEMPO) {
             if (size < 3)
                 return fail(parse, event, "a tempo of fewer than three bytes");
@@ -548,8 +563,12 @@ static PyObject *text_items(const Table *table, const uint8_t *data)
         return NULL;
     for (int64_t i = 0; i < table->count; i++) {
         const Row *row = &table->rows[i];
-        PyObject *text = PyUnicode_DecodeLatin1((const char *)data + row->other,
-                                                (Py_ssize_t)row->seq, NULL);
+        const char *bytes = (const char *)data + row->other;
+        PyObject *text = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)row->seq, NULL);
+        if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+            PyErr_Clear();
+            text = PyUnicode_DecodeLatin1(bytes, (Py_ssize_t)row->seq, NULL);
+        }
         PyObject *item = text == NULL ? NULL : Py_BuildValue("(LN)", (long long)row->tick, text);
         if (item == NULL) {
             Py_DECREF(items);
@@ -572,14 +591,17 @@ static PyObject *result(const Parse *parse, const uint8_t *data)
         }
         return NULL;
     }
-    PyObject *items[8] = {
+    PyObject *items[11] = {
         PyLong_FromLongLong(parse->division), tempo_columns(&parse->tempos),
         note_columns(&parse->notes),          value_columns(&parse->pedals),
         value_columns(&parse->programs),      extra_columns(&parse->extra),
         extra_blob(&parse->extra, &parse->blob), text_items(&parse->text, data),
+        PyLong_FromLongLong(parse->unended),
+        PyLong_FromLongLong(parse->modes),
+        PyLong_FromLongLong(parse->early_ends),
     };
-    PyObject *all = PyTuple_New(8);
-    for (int i = 0; i < 8; i++) {
+    PyObject *all = PyTuple_New(11);
+    for (int i = 0; i < 11; i++) {
         if (items[i] == NULL)
             Py_CLEAR(all);
         if (all != NULL)
@@ -614,7 +636,8 @@ static PyObject *fastread_parse(PyObject *module, PyObject *source)
 
 static PyMethodDef methods[] = {
     {"parse", fastread_parse, METH_O,
-     "parse(data) -> (division, tempos, notes, pedals, programs, extra, messages, text)\n\n"
+     "parse(data) -> (division, tempos, notes, pedals, programs, extra, messages, text, "
+     "unended, modes, early_ends)\n\n"
      "Raises ValueError(reason, byte_offset) for a malformed file."},
     {NULL, NULL, 0, NULL},
 };

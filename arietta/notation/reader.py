@@ -44,7 +44,7 @@ def read_score(path: str | PathLike[str]) -> Piece:
     """
     file = Path(path)
     if file.suffix.lower() not in NOTATION:
-        return read_note_ons(file)
+        return read_note_ons(file, strict=False)
     _check_size(file)
     toolkit = _verovio().toolkit()
     if not toolkit.loadFile(str(file)) or not toolkit.getPageCount():

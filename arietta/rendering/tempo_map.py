@@ -20,7 +20,13 @@ from math import ceil
 import numpy as np
 
 from arietta.arrays import BoolArray, FloatArray, IntArray
-from arietta.midi.notes import ExtraTable, MessageList, note_table, pedal_table, program_table
+from arietta.midi.notes import (
+    ExtraTable,
+    MessageList,
+    note_table,
+    pedal_table,
+    program_table,
+)
 from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, separate

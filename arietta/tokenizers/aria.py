@@ -119,7 +119,7 @@ class AriaTokenizer:
             InputError: the piece has no note that the vocabulary knows.
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
-        voices = select_voices(piece, self.vocabulary)
+        voices = select_voices(piece, self.vocabulary, compat=compat)
         head = prefix_ids(piece, voices, self.vocabulary, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []

@@ -117,7 +117,7 @@ class RelativeTokenizer:
             TokenError: a prefix name is unknown.
         """
         vocab = self.vocabulary
-        voices = select_voices(piece, vocab)
+        voices = select_voices(piece, vocab, compat=compat)
         kept, notes = voices.piece, voices.piece.notes
         start = notes.onset_tick
         drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)

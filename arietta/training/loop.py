@@ -155,7 +155,7 @@ class _Run:
         module = self.task.module
         if recipe.compile and self._can_compile():
             module.compile()
-        optimisers = build_optimisers(module, recipe.optimiser)
+        optimisers = build_optimisers(module, recipe.optimiser, sharded=processes.sharded)
         self.module, self.optimisers = processes.prepare(module, optimisers)
         if self.resuming:
             progress, self.positions = load_state(run, processes)
@@ -289,9 +289,8 @@ class _Run:
                 logs.close()
         if saved_step != self.step or not saved_states(self.run):
             self._save()
-        folder = self.run / "model" if self.best else self._export()
         return Result(
-            folder,
+            self.run / "model",
             self.step,
             self.tokens,
             float(np.mean(recent)) if recent else math.nan,
@@ -348,7 +347,9 @@ class _Run:
     def _look(self, rows: Tensor, logs: _Logs | None) -> None:
         """Measure what the task measures on the rows."""
         self.module.eval()
-        self.measured = self.task.validate(self.module, rows, self.processes)
+        # Uncompiled: it would compile another graph, for rows that are seen now and then.
+        with torch.compiler.set_stance("force_eager"):
+            self.measured = self.task.validate(self.module, rows, self.processes)
         self.module.train()
         if logs:
             logs.valid(self.step, self.tokens, self.measured, self.seconds)
@@ -394,6 +395,8 @@ class _Run:
             self.positions,
             self.recipe.keep,
         )
+        if not self.best:
+            self._export()  # so that a run can be listened to, or cut off, at any time
 
     def _export(self) -> Path:
         """The present weights as a model folder; every process takes part."""
