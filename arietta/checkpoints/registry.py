@@ -147,7 +147,7 @@ def entries() -> list[ModelEntry]:
 
 
 def _on_disk(folder: Path, summary: str, kind: str, licence: str) -> ModelEntry:
-    """The entry of a folder; a list must not fail over one that is bad."""
+    """Return the entry of a folder; a list must not fail over one that is bad."""
     import json
 
     try:
@@ -160,7 +160,7 @@ def _on_disk(folder: Path, summary: str, kind: str, licence: str) -> ModelEntry:
 
 
 def find(name: str) -> ModelEntry | None:
-    """The entry of that name, or None."""
+    """Return the entry of that name, or None."""
     return next((entry for entry in entries() if entry.name == name), None)
 
 
@@ -200,7 +200,7 @@ def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple
 
 
 def _cached(repo: str, filename: str) -> Path | None:
-    """A hub file that was fetched before, or None."""
+    """Return a hub file that was fetched before, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     place = try_to_load_from_cache(repo, filename)
@@ -278,7 +278,7 @@ def pull(name: str, *, offline: bool = False) -> Path:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``arietta models list`` shows: one table row per checkpoint, as JSON values."""
+    """Return what ``arietta models list`` shows: one table row per checkpoint, as JSON values."""
     rows = []
     for entry in entries():
         here = entry.installed()

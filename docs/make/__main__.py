@@ -24,7 +24,7 @@ def pages() -> dict[Path, str]:
 
 
 def stale() -> list[Path]:
-    """The generated files that differ from what they should hold."""
+    """Return the generated files that differ from what they should hold."""
     return [
         path
         for path, text in pages().items()

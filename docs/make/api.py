@@ -40,7 +40,7 @@ MODULES = {
 
 
 def page() -> str:
-    """The whole page."""
+    """Write the whole page."""
     parts = [HEAD, "## `arietta`\n"]
     for name in arietta.__all__:
         value = getattr(arietta, name)

@@ -18,7 +18,7 @@ WIDTH = 100
 
 
 def page() -> str:
-    """The whole page."""
+    """Write the whole page."""
     from arietta.cli.main import COMMANDS
 
     parts = [HEAD]
@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def helps(name: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """A command and, behind it, those inside it: path and help text."""
+    """Yield a command and those inside it: path and help text."""
     from typer.main import get_command
 
     yield from _walk((name,), get_command(import_module(f"arietta.cli.{name}").app), None)

@@ -60,17 +60,17 @@ def _place(entry: ModelEntry) -> str:
 
 
 def with_table(readme: str) -> str:
-    """The README with the present table between its marks."""
+    """Return the README with the present table between its marks."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table(links=True)}\n{END}{after}"
 
 
 def page() -> str:
-    """The page of all models."""
+    """Write the page of all models."""
     return PAGE.format(table=table(), cards="\n".join(f"/models/{name}" for name in shipped()))
 
 
 def card(name: str) -> str:
-    """The page of one shipped model, which includes the card in its folder."""
+    """Write the page of one shipped model, which includes the card in its folder."""
     return f"```{{include}} ../../arietta/assets/{name}/README.md\n```\n"
