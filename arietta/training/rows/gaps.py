@@ -1,15 +1,6 @@
 """Training rows with a part taken out and written last, and rows that tell what follows.
 
-A row with a gap, all on one time grid whose zero is the start of the window:
-
-    prefix <GAPS> <S> kept notes <FILL> end <FILL> start [low high] <MID> [controls]
-    missing notes <E>
-
-``end`` and ``start`` of the span that the missing notes begin in are onsets, each behind as many
-<T> as segments lie before it; ``low`` and ``high`` are the lowest and the highest missing key, as
-notes of the lowest velocity, where only a part of the keys is to be filled. The missing notes go on
-from the segment of ``start``. So what is written last is written in time order, and its clock goes
-on from the beginning of the gap.
+The layout of a row with a gap is told in ``arietta.tokenizers.gaps``.
 """
 
 from __future__ import annotations
@@ -27,9 +18,9 @@ from arietta.tokenizers.controls import (
     loudness_level,
     register_level,
 )
-from arietta.tokenizers.encoding import duration_ids, lay_out, note_ids, onset_ids
+from arietta.tokenizers.gaps import GapPlace, event_ids, gap_header, kept_head
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
-from arietta.tokenizers.vocabulary import BOS, EOS, N_PITCHES, TIME, Kind, Vocabulary
+from arietta.tokenizers.vocabulary import EOS, N_PITCHES, TIME, Kind, Vocabulary
 
 SHORTEST_GAP_S, LONGEST_GAP_S = 0.5, 20.0
 LARGEST_SHARE = 0.4
@@ -109,7 +100,7 @@ def gap_row(
     vocab: Vocabulary,
     controls: Sequence[int] = (),
 ) -> Int32Array:
-    """Return the ids of a window with a gap; see the module.
+    """Return the ids of a window with a gap; see ``arietta.tokenizers.gaps``.
 
     Args:
         notes: of the window, in token order; its time counts from the start of the window.
@@ -118,43 +109,14 @@ def gap_row(
         vocab: with ``filling``.
         controls: ids that describe the missing notes.
     """
-    gaps, fill, mid = range(vocab.fill_start, vocab.fill_start + 3)
-    kept = _events(notes, ~gap.missing, vocab, [*prefix, gaps, BOS], 0)
-    header = [
-        fill,
-        *_place(gap.end_ms, vocab),
-        fill,
-        *_place(gap.start_ms, vocab),
-        *(vocab.note_start + key * vocab.velocities for key in gap.keys or ()),
-        mid,
-        *controls,
-    ]
-    missing = _events(notes, gap.missing, vocab, header, gap.start_ms // SEGMENT_MS)
-    return np.concatenate((kept, missing, np.array([EOS], np.int32)))
-
-
-def _place(ms: int, vocab: Vocabulary) -> list[int]:
-    segment, onset = onset_ids(vocab, np.array([ms]))
-    return [TIME] * int(segment[0]) + [int(onset[0])]
-
-
-def _events(
-    notes: NoteColumns, chosen: BoolArray, vocab: Vocabulary, head: Sequence[int], segment: int
-) -> Int32Array:
-    """Head and the chosen notes, counted from a segment."""
-    if not chosen.any():
-        return np.array(head, np.int32)
-    part = NoteColumns(*(np.asarray(column)[chosen] for column in notes))
-    segments, onset = onset_ids(vocab, part.onset_ms)
-    return lay_out(
-        segments - segment,
-        note_ids(vocab, part.pitch, part.velocity),
-        onset,
-        duration_ids(vocab, part.duration_ms),
-        None,
-        head,
-        (),
+    place = GapPlace(gap.start_ms, gap.end_ms, gap.keys)
+    kept, missing = (
+        [np.asarray(column)[chosen] for column in notes] for chosen in (~gap.missing, gap.missing)
     )
+    head = event_ids(kept, vocab, kept_head(prefix, vocab))
+    head = np.concatenate((head, np.array([*gap_header(place, vocab), *controls], np.int32)))
+    filled = event_ids(missing, vocab, (), place.segment)
+    return np.concatenate((head, filled, np.array([EOS], np.int32)))
 
 
 def gap_rows(
