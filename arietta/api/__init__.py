@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from arietta.api.filling import FillResult, fill
     from arietta.api.generation import GenerateResult, generate
     from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
     from arietta.api.renderers import DEFAULT_RENDERER, Renderer, load_renderer
@@ -19,10 +20,12 @@ _PLACES = {
     "DEFAULT_GUIDANCE": "generation.settings",
     "DEFAULT_MODEL": "api.models",
     "DEFAULT_RENDERER": "api.renderers",
+    "FillResult": "api.filling",
     "GenerateOptions": "generation.settings",
     "GenerateResult": "api.generation",
     "Model": "api.models",
     "Renderer": "api.renderers",
+    "fill": "api.filling",
     "generate": "api.generation",
     "load": "api.models",
     "load_renderer": "api.renderers",
@@ -33,10 +36,12 @@ __all__ = [
     "DEFAULT_GUIDANCE",
     "DEFAULT_MODEL",
     "DEFAULT_RENDERER",
+    "FillResult",
     "GenerateOptions",
     "GenerateResult",
     "Model",
     "Renderer",
+    "fill",
     "generate",
     "load",
     "load_renderer",

@@ -21,7 +21,7 @@ from arietta.arrays import BoolArray
 from arietta.errors import InputError, UsageError
 from arietta.generation.engine import Engine
 from arietta.generation.infill import CONTEXT_MS, Busy, Columns, Fill, fill
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import SamplingSettings
 from arietta.midi.events import END_OF_TRACK, Event, meta
 from arietta.midi.hands import split_hands
 from arietta.midi.instruments import channel_classes, sounding_programs
@@ -99,19 +99,19 @@ class FillRequest:
     def __post_init__(self) -> None:
         seconds = (self.from_seconds, self.to_seconds)
         if (self.bars is None) == (seconds == (None, None)):
-            raise UsageError("give the span either as from_seconds and to_seconds or as bars")
+            raise UsageError("give the span either as `from_seconds` and `to_seconds` or as `bars`")
         if self.bars is None:
             if None in seconds:
-                raise UsageError("give both from_seconds and to_seconds")
+                raise UsageError("give both `from_seconds` and `to_seconds`")
             a, b = float(seconds[0] or 0), float(seconds[1] or 0)
             if not 0 <= a < b < float("inf"):
                 raise UsageError(f"a span from {a:g} to {b:g} s holds nothing")
         elif not 1 <= self.bars[0] <= self.bars[1]:
             raise UsageError(f"bars {self.bars[0]} to {self.bars[1]}: count from 1, ascending")
         if min(self.variations, self.takes) < 1:
-            raise UsageError("variations and takes must be at least 1")
+            raise UsageError("`variations` and `takes` must be at least 1")
         if self.density is not None and not 0.1 <= self.density <= 10:
-            raise UsageError(f"density must lie between 0.1 and 10, not {self.density:g}")
+            raise UsageError(f"`density` must lie between 0.1 and 10, not {self.density:g}")
         kept_keys(self.keep)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def kept_keys(keep: str | None) -> tuple[int, int] | None:
         return None
     low, dash, high = keep.partition("-")
     if not dash or not high:
-        raise UsageError(f"keep is {', '.join(HANDS)} or a range such as C4-C8, not {keep!r}")
+        raise UsageError(f"`keep` is {', '.join(HANDS)} or a range such as C4-C8, not {keep!r}")
     found = key_of(low), key_of(high)
     if found[0] > found[1]:
         raise UsageError(f"the range {keep!r} goes down; write the lower key first")
@@ -213,7 +213,7 @@ def fill_piece(
     controls = []
     if request.density is not None:
         if not vocab.filling:
-            raise UsageError("density is for models that know it; this one has no such control")
+            raise UsageError("`density` is for models that know it; this one has no such control")
         rate = _rate(piece, inside, piano, start_ms, end_ms)
         controls = [control_id(vocab, "density", density_level(rate * request.density))]
     found = fill(

@@ -23,9 +23,10 @@ import numpy as np
 from arietta.arrays import BoolArray, Float32Array, FloatArray, Int32Array, IntArray
 from arietta.errors import UsageError
 from arietta.generation.constraints import Rules
-from arietta.generation.engine import Engine, Row, Stop
+from arietta.generation.engine import Engine, Row
 from arietta.generation.forward_pass import forward
-from arietta.generation.sampling import Choices, Ranges, SamplingSettings
+from arietta.generation.sampling import Choices, Ranges
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.gaps import GapPlace, event_ids, gap_header, kept_head
