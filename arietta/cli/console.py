@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.flags import with_flags
-from arietta.errors import UsageError
+from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
@@ -68,6 +68,11 @@ def with_notices(piece: Piece) -> Piece:
     if piece.notices:
         note(f"{piece.source or 'MIDI data'}: read, though damaged: {'; '.join(piece.notices)}")
     return piece
+
+
+def left_out(*, quiet: bool) -> Callable[[str, InputError], None]:
+    """Return what notes each file that is left out, and why; nothing when quiet."""
+    return lambda _, error: None if quiet else note(f"left out: {error}")
 
 
 told = with_notices  # its former name

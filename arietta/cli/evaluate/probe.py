@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from arietta.api.vectors import open_embedder
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
@@ -20,7 +21,6 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.embed import open_embedder
 from arietta.errors import UsageError
 
 
