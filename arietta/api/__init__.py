@@ -9,41 +9,101 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from arietta.api import data, evaluate
+    from arietta.api.classification import ClassifyResult, classify
+    from arietta.api.data import PairsResult
     from arietta.api.generation import GenerateResult, generate
     from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
     from arietta.api.renderers import DEFAULT_RENDERER, Renderer, load_renderer
+    from arietta.api.scoring import ScoreResult, score
+    from arietta.api.synthesis import SynthResult, synth
+    from arietta.api.tokens import TokenizeResult, tokenize
+    from arietta.api.training import TrainResult, train
+    from arietta.api.vectors import (
+        EmbedResult,
+        IndexResult,
+        MapResult,
+        SearchResult,
+        draw_map,
+        embed,
+        index,
+        search,
+    )
     from arietta.generation.settings import DEFAULT_GUIDANCE, GenerateOptions
 
 _PLACES = {
     "CONDITIONED_MODEL": "api.models",
+    "ClassifyResult": "api.classification",
     "DEFAULT_GUIDANCE": "generation.settings",
     "DEFAULT_MODEL": "api.models",
     "DEFAULT_RENDERER": "api.renderers",
+    "EmbedResult": "api.vectors",
     "GenerateOptions": "generation.settings",
     "GenerateResult": "api.generation",
+    "IndexResult": "api.vectors",
+    "MapResult": "api.vectors",
     "Model": "api.models",
+    "PairsResult": "api.data",
     "Renderer": "api.renderers",
+    "ScoreResult": "api.scoring",
+    "SearchResult": "api.vectors",
+    "SynthResult": "api.synthesis",
+    "TokenizeResult": "api.tokens",
+    "TrainResult": "api.training",
+    "classify": "api.classification",
+    "draw_map": "api.vectors",
+    "embed": "api.vectors",
     "generate": "api.generation",
+    "index": "api.vectors",
     "load": "api.models",
     "load_renderer": "api.renderers",
+    "score": "api.scoring",
+    "search": "api.vectors",
+    "synth": "api.synthesis",
+    "tokenize": "api.tokens",
+    "train": "api.training",
 }
+_MODULES = ("data", "evaluate")
 
 __all__ = [
     "CONDITIONED_MODEL",
     "DEFAULT_GUIDANCE",
     "DEFAULT_MODEL",
     "DEFAULT_RENDERER",
+    "ClassifyResult",
+    "EmbedResult",
     "GenerateOptions",
     "GenerateResult",
+    "IndexResult",
+    "MapResult",
     "Model",
+    "PairsResult",
     "Renderer",
+    "ScoreResult",
+    "SearchResult",
+    "SynthResult",
+    "TokenizeResult",
+    "TrainResult",
+    "classify",
+    "data",
+    "draw_map",
+    "embed",
+    "evaluate",
     "generate",
+    "index",
     "load",
     "load_renderer",
+    "score",
+    "search",
+    "synth",
+    "tokenize",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"arietta.api.{name}")
     try:
         place = _PLACES[name]
     except KeyError:

@@ -193,7 +193,7 @@ def _judge(
 
     if not any(truth.values()):
         raise InputError(
-            f"`labels` {labels}: gives no class for any of the {len(found):,} files; give a table"
+            f"`labels` {labels}: gives the class of none of the {len(found):,} files; give a table"
             " path,label, folders, or a column of their metadata"
         )
     strange = Counter(name for name in truth.values() if name and name not in classes)
