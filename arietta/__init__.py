@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from arietta import display as _display
 from arietta._version import __version__
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ __all__ = [
     "load_renderer",
     "read",
 ]
+
+
+def _mp3(piece: Piece, start_ms: float, seconds: float) -> bytes:
+    """Sound what a notebook shows; the sampler is loaded when the first piece is shown."""
+    from arietta.sound.excerpts import mp3_excerpt
+
+    return mp3_excerpt(piece, start_ms, seconds)
+
+
+_display.sound_maker = _mp3
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from arietta.errors import OutputError
 
 
 def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
-    """The path, if a file could be put there now.
+    """Return the path, if a file could be put there now.
 
     Called before long work, so that nobody waits for a result that has no place.
 
@@ -37,7 +37,7 @@ def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
 
 @contextmanager
 def whole_file(path: str | PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to; it takes the name when the block succeeds.
+    """Open a temporary file beside ``path``; it takes the name when the block succeeds.
 
     It keeps the suffix of ``path``. When the block fails nothing is left behind and what was there
     before is untouched.

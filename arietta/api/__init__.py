@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from arietta.api import data, evaluate
     from arietta.api.classification import ClassifyResult, classify
     from arietta.api.data import PairsResult
+    from arietta.api.filling import FillResult, fill
     from arietta.api.generation import GenerateResult, generate
     from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
     from arietta.api.renderers import DEFAULT_RENDERER, Renderer, load_renderer
@@ -38,6 +39,7 @@ _PLACES = {
     "DEFAULT_MODEL": "api.models",
     "DEFAULT_RENDERER": "api.renderers",
     "EmbedResult": "api.vectors",
+    "FillResult": "api.filling",
     "GenerateOptions": "generation.settings",
     "GenerateResult": "api.generation",
     "IndexResult": "api.vectors",
@@ -53,6 +55,7 @@ _PLACES = {
     "classify": "api.classification",
     "draw_map": "api.vectors",
     "embed": "api.vectors",
+    "fill": "api.filling",
     "generate": "api.generation",
     "index": "api.vectors",
     "load": "api.models",
@@ -72,6 +75,7 @@ __all__ = [
     "DEFAULT_RENDERER",
     "ClassifyResult",
     "EmbedResult",
+    "FillResult",
     "GenerateOptions",
     "GenerateResult",
     "IndexResult",
@@ -89,6 +93,7 @@ __all__ = [
     "draw_map",
     "embed",
     "evaluate",
+    "fill",
     "generate",
     "index",
     "load",

@@ -96,7 +96,7 @@ class Model:
         return Embedder(self.checkpoint, backend=self.backend)
 
     def embed(self, piece: Piece | str | PathLike[str], *, full: bool = False) -> Float32Array:
-        """A vector (D,) that lies near those of similar pieces.
+        """Return a vector (D,) that lies near those of similar pieces.
 
         From the embedding head where the checkpoint has one, else the mean of the last hidden
         states; see ``vectors.embedding``.
@@ -154,7 +154,7 @@ class Model:
         return Classifier(self.checkpoint, backend=self.backend)
 
     def classify(self, piece: Piece | str | PathLike[str]) -> Classification:
-        """The class of a piece, and the share of the votes that each class got.
+        """Return the class of a piece, and the share of the votes that each class got.
 
         Raises:
             CheckpointError: the model is none of a classifier.

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 # In the order a newcomer meets them: name -> what it does.
 COMMANDS = {
     "generate": "continue a piano performance, or improvise from nothing",
+    "fill": "fill a gap: this bar again, another left hand, the missing middle",
     "render": "play a score with expression",
     "play": "hear a MIDI file",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",

@@ -157,12 +157,12 @@ def max_instruments(m: Measures, limit: int) -> tuple[bool, Value]:
 
 
 def total_note_frequency(m: Measures, limits: Range) -> tuple[bool, Value]:
-    """Notes a second, drums included; no time fails."""
+    """Measure notes a second, drums included; no time fails."""
     return m.notes_per_s > 0 and _within(m.notes_per_s, limits), m.notes_per_s
 
 
 def note_frequency_per_instrument(m: Measures, limits: Range) -> tuple[bool, Value]:
-    """The same divided by the number of instrument classes."""
+    """Measure the same, divided by the number of instrument classes."""
     value = m.notes_per_s / max(m.classes, 1)
     return value > 0 and _within(value, limits), value
 
@@ -431,7 +431,7 @@ def check(
 
 
 def with_setting(filters: Filters, text: str) -> Filters:
-    """Filters with one setting replaced, written ``name=value``.
+    """Return filters with one setting replaced, written ``name=value``.
 
     Numbers of one setting are separated by colons, settings of a windowed rule by commas; ``off``
     switches a rule off: ``length=30:7200``, ``unique_pitch_count_in_interval=5:30,8:60``.

@@ -96,7 +96,7 @@ class BuildSettings:
         return self.compositions or self.looks_for("recordings")
 
     def recorded(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
 
@@ -111,7 +111,7 @@ PRESET_SETTINGS: Mapping[str, BuildSettings] = {
 
 
 def preset(name: str, **changes: Any) -> BuildSettings:
-    """A preset with some settings replaced.
+    """Return a preset with some settings replaced.
 
     Raises:
         UsageError: there is no such preset, or a setting is out of range.

@@ -82,7 +82,7 @@ class Dataset:
         return tuple(dict.fromkeys(shard.split for shard in self.shards))
 
     def of_split(self, split: str | None) -> list[Shard]:
-        """The shards of a split, or all of them; every file is there.
+        """Return the shards of a split, or all of them; every file is there.
 
         Raises:
             InputError: there is no such split, or one of its files is missing.

@@ -18,6 +18,7 @@ import numpy as np
 
 from arietta._version import __version__
 from arietta.arrays import Int32Array
+from arietta.display import mimebundle
 from arietta.errors import InputError
 from arietta.generation.constraints import Ending
 from arietta.generation.engine import (
@@ -120,6 +121,10 @@ class Continuation:
 
         piece = self.new if only_new else self.piece
         save_midi(piece, path, force=force, extra_text=[self.provenance_text])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook, new notes in a colour of their own."""
+        return mimebundle(self.piece, "Continuation", seam_ms=self.seam_ms)
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,6 +184,7 @@ class Engine:
         first_variation: int = 0,
         seed: int = 0,
         guidance: Guidance | None = None,
+        rules: Rules | None = None,
     ) -> Stream:
         """Go on from a prompt, in a session of its own.
 
@@ -197,6 +198,7 @@ class Engine:
             first_variation: number of the first row, to make a later one alone.
             seed: 0..2^64-1.
             guidance: needs a conditioned model; works without a draft only.
+            rules: what may be drawn; by default the grammar of a continuation.
 
         Raises:
             UsageError: the request contradicts itself.
@@ -209,6 +211,7 @@ class Engine:
             first_variation,
             seed,
             guidance,
+            rules,
         )
         request.check(self)
         started = time.monotonic()
@@ -351,6 +354,7 @@ class _Request:
     first_variation: int
     seed: int
     guidance: Guidance | None
+    rules: Rules | None = None
 
     def check(self, engine: Engine) -> None:
         """Raise ``UsageError`` where the request contradicts itself or the engine."""
@@ -447,7 +451,7 @@ class Stream:
         self._prompt_rate = _tokens_per_second(tokenizer, self.prompt_ids)
         heard = tokenizer.decoder()
         heard.extend(self.prompt_ids)
-        rules = Rules(
+        rules = request.rules or Rules(
             tokenizer,
             self.prompt_ids,
             grammar=request.settings.grammar,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
-    """The model of a checkpoint on a device.
+    """Return the model of a checkpoint on a device.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -79,7 +79,7 @@ class PianistTorch:
         return EncodedScore(parts, np.arange(notes) < (real if seen is None else seen))
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistTorchSession:
-        """A session of one row for each of ``scores``."""
+        """Return a session of one row for each of ``scores``."""
         return PianistTorchSession(self, scores)
 
 
