@@ -27,7 +27,7 @@ ForceFlag = Annotated[bool, typer.Option("--force", help="Replace files that exi
 
 
 def new_app(**settings: Any) -> typer.Typer:
-    """A typer application in the house's plain style, errors left to ``main``."""
+    """Return a typer application in the house's plain style, errors left to ``main``."""
     return typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -134,7 +134,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """The path, or its first numbered neighbour that does not exist: a.wav, a-2.wav, a-3.wav."""
+    """Return the path, or its first free numbered neighbour: a.wav, a-2.wav, a-3.wav."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1
