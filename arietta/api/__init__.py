@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from arietta.api.generation import GenerateResult, generate
     from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
     from arietta.api.renderers import DEFAULT_RENDERER, Renderer, load_renderer
+    from arietta.api.rendering import RenderResult, render
     from arietta.api.scoring import ScoreResult, score
     from arietta.api.synthesis import SynthResult, synth
     from arietta.api.tokens import TokenizeResult, tokenize
@@ -46,6 +47,7 @@ _PLACES = {
     "MapResult": "api.vectors",
     "Model": "api.models",
     "PairsResult": "api.data",
+    "RenderResult": "api.rendering",
     "Renderer": "api.renderers",
     "ScoreResult": "api.scoring",
     "SearchResult": "api.vectors",
@@ -60,6 +62,7 @@ _PLACES = {
     "index": "api.vectors",
     "load": "api.models",
     "load_renderer": "api.renderers",
+    "render": "api.rendering",
     "score": "api.scoring",
     "search": "api.vectors",
     "synth": "api.synthesis",
@@ -82,6 +85,7 @@ __all__ = [
     "MapResult",
     "Model",
     "PairsResult",
+    "RenderResult",
     "Renderer",
     "ScoreResult",
     "SearchResult",
@@ -98,6 +102,7 @@ __all__ = [
     "index",
     "load",
     "load_renderer",
+    "render",
     "score",
     "search",
     "synth",

@@ -24,7 +24,7 @@ __all__ = ["Evaluation", "continuations", "likelihood", "probe"]
 
 NGRAM_ORDER = 5
 Show = Callable[[str], None]
-"""Called with a line that says how far the work is."""
+"""Called with a line on the progress of the work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        figures: JSON values; each function says which.
+        figures: JSON values; each function lists them.
         refused: files that were left out, each with its reason.
     """
 
@@ -387,8 +387,8 @@ def continuations(
         SHUFFLED: evaluate([shuffled(e.human, i) for i, e in enumerate(excerpts)], excerpts),
     }
     for name, options in systems.items():
-        asked = {key: value for key, value in options.items() if key != "model"}
-        played = _continued(name, models[name], excerpts, asked, show)
+        keywords = {key: value for key, value in options.items() if key != "model"}
+        played = _continued(name, models[name], excerpts, keywords, show)
         found[name] = {
             "model": models[name].name,
             "model_sha256": models[name].checkpoint.sha256,
@@ -415,8 +415,8 @@ def _continued(
     left = _Remaining()
     found = []
     for number, excerpt in enumerate(excerpts):
-        asked: dict[str, Any] = {**options, "seconds": FOLLOW_MS / 1000, "seed": number}
-        found.append(notes_of(model.generate(excerpt.prompt, **asked).new))
+        keywords: dict[str, Any] = {**options, "seconds": FOLLOW_MS / 1000, "seed": number}
+        found.append(notes_of(model.generate(excerpt.prompt, **keywords).new))
         done = number + 1
         show(
             f"{name}: {done:,} of {len(excerpts):,} prompts, {left.text(done, len(excerpts))} left"

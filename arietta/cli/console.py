@@ -64,7 +64,7 @@ def note(text: str) -> None:
 
 
 def with_notices(piece: Piece) -> Piece:
-    """Return a piece that was read, after one line that says what was mended in reading it."""
+    """Return a piece that was read, after one line on what was repaired in reading it."""
     if piece.notices:
         note(f"{piece.source or 'MIDI data'}: read, though damaged: {'; '.join(piece.notices)}")
     return piece
@@ -98,7 +98,7 @@ def seconds_of(text: str, flag: str) -> float:
     """Return the seconds that 80, 80.5, 1:20 or 1:02:03 stand for.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it has another form.
     """
     parts = text.strip().split(":")
     try:

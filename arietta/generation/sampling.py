@@ -179,7 +179,7 @@ class Sampler:
 
 
 _MAX_CACHED = 4096
-"""A row meets a few hundred sets of ranges; more only where keys struck at once are told apart."""
+"""A row meets a few hundred sets of ranges; more only where keys struck at once differ."""
 
 
 def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
