@@ -4,9 +4,10 @@
     python -m benchmarks.continuations test DATASET       # the presets on 40 test prompts
     python -m benchmarks.continuations endings DATASET    # how often an ending is found there
 
-Each prompt is a random part of 15 s of a performance; the human continuation is the following 20 s.
-``arietta.evaluation.continuations`` defines the statistics and their overlap. As a ceiling, the
-human continuations are also compared with those of 40 other performances.
+Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
+followed. ``arietta evaluate continuations`` measures the same; figures are defined in
+``arietta.evaluation.continuations`` and ``musicality``. As a ceiling, the human continuations are
+also compared with those of 40 other performances.
 """
 
 from __future__ import annotations
@@ -14,80 +15,14 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import arietta
-from arietta.api import GenerateOptions
-from arietta.evaluation.continuations import Description, compare, describe
-from arietta.evaluation.recordings import recordings_of_dataset
+from arietta.api import GenerateOptions, evaluate
+from arietta.evaluation.excerpts import FOLLOW_MS, Excerpt, draw_excerpts
 from arietta.generation.settings import PRESETS
-from arietta.midi.piece import Piece
 from benchmarks.common import file_result
-
-PROMPT_MS, FOLLOW_MS = 15_000, 20_000
-
-
-@dataclass(frozen=True, eq=False)
-class Excerpt:
-    """Hold a prompt and the statistics of the human continuation."""
-
-    prompt: Piece
-    human: Description
-
-
-def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Excerpt]:
-    """Draw ``count`` excerpts, each from another composition group."""
-    pieces = list(recordings_of_dataset(dataset, split))
-    rng = np.random.default_rng(seed)
-    excerpts: list[Excerpt] = []
-    used: set[str] = set()
-    for i in rng.permutation(len(pieces)):
-        if pieces[i].group in used:
-            continue
-        onset, duration, pitch, velocity = pieces[i].notes
-        room = onset[-1] - PROMPT_MS - FOLLOW_MS
-        if room < 0:
-            continue
-        start = onset[np.searchsorted(onset, rng.uniform(0, room))]
-        inside = (onset >= start) & (onset < start + PROMPT_MS)
-        after = (onset >= start + PROMPT_MS) & (onset < start + PROMPT_MS + FOLLOW_MS)
-        if inside.sum() < 10 or after.sum() < 10:
-            continue
-        human = describe(
-            (onset[after] - start - PROMPT_MS).astype(float),
-            duration[after].astype(float),
-            pitch[after],
-            velocity[after],
-            FOLLOW_MS,
-        )
-        assert human is not None
-        prompt = Piece.from_ms(
-            onset[inside] - start, duration[inside], pitch[inside], velocity[inside]
-        )
-        excerpts.append(Excerpt(prompt, human))
-        used.add(pieces[i].group)
-        if len(excerpts) == count:
-            return excerpts
-    raise SystemExit(f"only {len(excerpts)} of {count} excerpts found in {dataset}")
-
-
-def continuations(
-    model: arietta.Model, excerpts: list[Excerpt], options: Mapping[str, Any]
-) -> list[Description | None]:
-    """Continue every prompt once; return the statistics."""
-    found = []
-    for seed, excerpt in enumerate(excerpts):
-        with_seed = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
-        out = model.generate(excerpt.prompt, **with_seed)
-        new = out.new
-        found.append(
-            describe(new.onset_ms, new.duration_ms, new.notes.pitch, new.notes.velocity, FOLLOW_MS)
-        )
-    return found
 
 
 def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
@@ -134,25 +69,30 @@ def main() -> None:
         figures |= {"model_sha256": model.checkpoint.sha256, "stopped": stopped}
         file_result("endings", {"prompts": len(excerpts), **figures})
         return
-    others = draw_excerpts(arguments.dataset, split, arguments.prompts, seed=2)
-    human = [e.human for e in excerpts]
-    ceiling = compare([e.human for e in others], human)
+    tried: Mapping[str, Mapping[str, Any]] = grid()
+    if arguments.what == "test":
+        tried = {name: {"preset": name} for name in PRESETS}
+    found = evaluate.continuations(
+        arguments.dataset,
+        systems={name: {**one, "model": arguments.model} for name, one in tried.items()},
+        split=split,
+        prompts=arguments.prompts,
+        show=lambda line: print(line, flush=True),
+    )
+    systems = found.figures["systems"]
     figures = {
         "model_sha256": model.checkpoint.sha256,
         "split": split,
         "prompts": len(excerpts),
-        "other_humans": ceiling,
+        "other_humans": systems[evaluate.OTHERS],
+        "people": systems[evaluate.PEOPLE],
+        "people_shuffled": systems[evaluate.SHUFFLED],
     }
-    print(f"{'other humans':36} overlap {ceiling['mean_overlap']}", flush=True)
-    tried: Mapping[str, Mapping[str, Any]] = grid()
-    if arguments.what == "test":
-        tried = {name: {"preset": name} for name in PRESETS}
-    for name, options in tried.items():
-        found = compare(continuations(model, excerpts, options), human)
-        figures[name] = found
-        row = found["statistics"]
+    for name in tried:
+        figures[name] = systems[name]
+        row = systems[name]["statistics"]
         print(
-            f"{name:36} overlap {found['mean_overlap']}  silent {found['silent']}  "
+            f"{name:36} overlap {systems[name]['mean_overlap']}  silent {systems[name]['silent']}  "
             + "  ".join(
                 f"{k} {row[k]['generated'][1]} ({row[k]['human'][1]})"
                 for k in (

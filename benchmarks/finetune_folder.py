@@ -25,7 +25,7 @@ from typing import Any
 
 import zstandard
 
-from arietta.cli.main import run as arietta
+from arietta.api import train
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -124,11 +124,7 @@ def main() -> None:
             )
             began = time.monotonic()
             changes = [f"init={arguments.model}", *arguments.set]
-            words = [word for change in changes for word in ("--set", change)]
-            code = arietta(
-                ["train", "finetune-folder", str(train_folder), "-o", str(folder / "run"), *words]
-            )
-            assert code == 0
+            train("finetune-folder", train_folder, folder / "run", changes=changes, say=print)
             tuned[f"tuned on {artist}"] = str(folder / "run" / "model")
             figures[artist] = {
                 "recordings_heard": len(list(train_folder.iterdir())),

@@ -32,12 +32,12 @@ import arietta
 from arietta.arrays import FloatArray
 from arietta.data.token_grid import grid_of
 from arietta.evaluation.continuations import Description, describe
+from arietta.evaluation.excerpts import FOLLOW_MS, draw_excerpts
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import surprise
 from arietta.midi.piece import Piece
 from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
-from benchmarks.continuations import FOLLOW_MS, draw_excerpts
 
 STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
 
