@@ -21,7 +21,8 @@ import numpy as np
 from arietta.arrays import BoolArray, FloatArray
 from arietta.evaluation.likelihood import Stretch, draw_stretches, window_ids
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler
+from arietta.generation.settings import SamplingSettings
 from arietta.models.aria.checkpoint import load
 from arietta.models.aria.protocol import Backend
 from arietta.models.executors import cpu_backend

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import arietta
 from arietta.api import GenerateOptions
 from arietta.evaluation.continuations import Description, compare, describe
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.generation.sampling import PRESETS
+from arietta.generation.settings import PRESETS
 from arietta.midi.piece import Piece
 from benchmarks.common import file_result
 
@@ -75,12 +76,12 @@ def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Exce
 
 
 def continuations(
-    model: arietta.Model, excerpts: list[Excerpt], options: GenerateOptions
+    model: arietta.Model, excerpts: list[Excerpt], options: Mapping[str, Any]
 ) -> list[Description | None]:
     """Statistics of one continuation of every prompt."""
     found = []
     for seed, excerpt in enumerate(excerpts):
-        asked: GenerateOptions = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
+        asked = {**options, "seconds": FOLLOW_MS / 1000, "seed": seed}
         out = model.generate(excerpt.prompt, **asked)
         new = out.new
         found.append(
@@ -143,7 +144,7 @@ def main() -> None:
         "other_humans": ceiling,
     }
     print(f"{'other humans':36} overlap {ceiling['mean_overlap']}", flush=True)
-    tried = grid()
+    tried: Mapping[str, Mapping[str, Any]] = grid()
     if arguments.what == "test":
         tried = {name: {"preset": name} for name in PRESETS}
     for name, options in tried.items():

@@ -23,7 +23,8 @@ from typing import Any
 
 import zstandard
 
-from arietta.generation.joining import JoinOptions, join
+from arietta.generation.joining import join
+from arietta.generation.settings import JoinOptions
 from arietta.midi.reader import read_bytes
 from arietta.tokenizers.decoding import NoteEvent
 from benchmarks.common import file_result

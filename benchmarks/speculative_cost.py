@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Float32Array
-from arietta.generation.engine import Engine, Stop, Stream
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.engine import Engine, Stream
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft
 from arietta.models.aria.config import PRESETS, AriaConfig
 from arietta.models.aria.protocol import Backend, Session

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.common import file_result
 
 ORDER = (
-    *("errors", "paths", "output", "_version", "arrays"),
+    *("errors", "paths", "output", "_version", "arrays", "settings", "display"),
     *("midi", "notation", "tokenizers", "checkpoints", "models"),
     *("data", "generation", "vectors", "rendering", "sound"),
     *("evaluation", "training", "realtime", "api", "server", "cli", "__main__"),

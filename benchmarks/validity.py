@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Float32Array
-from arietta.generation.continuation import Continuation, ContinuationStream, Request, prepare
+from arietta.generation.continuation import Continuation, ContinuationStream, prepare
 from arietta.generation.engine import Engine
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import Request, SamplingSettings
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.models.aria.config import AriaConfig
@@ -30,7 +30,7 @@ from benchmarks.common import file_result
 
 VOCABULARIES = ("piano", "full", "piano-demo", "full-pedal-delimiter")
 SETTINGS = (
-    SamplingSettings(),
+    SamplingSettings(0.98, 0.035),
     SamplingSettings(temperature=1.5, min_p=None),
     SamplingSettings(temperature=1.0, min_p=None, top_p=0.7, density=4.0),
     SamplingSettings(temperature=2.0, min_p=None, density=0.2),

@@ -92,13 +92,13 @@ def test_a_draft(model, prompt, tmp_path: Path) -> None:
 
 
 def test_options_are_checked(model, prompt) -> None:
-    with pytest.raises(UsageError, match="--temperature"):
+    with pytest.raises(UsageError, match="`temperature`"):
         model.generate(prompt, temperature=-1)
-    with pytest.raises(UsageError, match="--preset"):
+    with pytest.raises(UsageError, match="`preset`"):
         model.generate(prompt, preset="wild")
     with pytest.raises(UsageError, match="colour"):
         model.generate(prompt, colour="blue")
-    with pytest.raises(UsageError, match="--seed"):
+    with pytest.raises(UsageError, match="`seed`"):
         model.generate(prompt, seed=-3, notes=1)
 
 
@@ -119,7 +119,7 @@ def test_every_kind_does_what_it_can(model, prompt, prompts_dir: Path, tmp_path:
         embeds.classify(prompt)
     with pytest.raises(CheckpointError, match="did you mean"):
         arietta.load("smal")
-    with pytest.raises(UsageError, match="--device"):
+    with pytest.raises(UsageError, match="`device`"):
         arietta.load("small", device="toaster")  # type: ignore[arg-type]
     assert issubclass(UsageError, AriettaError)
 
@@ -150,7 +150,7 @@ def test_steering_by_example(tmp_path: Path, prompts_dir: Path) -> None:
     assert len(model.likeness.embed(arietta.read(other)).chunks.vectors) > 1
     by_hand = model.generate(one, guidance_vector=vector, guidance=4.0, **asked)
     assert np.array_equal(by_hand.ids, steered.ids)
-    with pytest.raises(UsageError, match="one of like and guidance_vector"):
+    with pytest.raises(UsageError, match="one of `like` and `guidance_vector`"):
         model.generate(one, like=other, guidance_vector=vector, **asked)
     with pytest.raises(UsageError, match="between 0 and 10"):
         model.generate(one, like=other, guidance=11.0, **asked)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arietta.cli.flags import with_flags
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,15 +59,18 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """One line beside the result, on stderr."""
-    print(f"arietta: {printable(text)}", file=sys.stderr)
+    """Print one line beside the result, on stderr; names of arguments become flags."""
+    print(f"arietta: {printable(with_flags(text))}", file=sys.stderr)
 
 
-def told(piece: Piece) -> Piece:
+def with_notices(piece: Piece) -> Piece:
     """Return a piece that was read, after one line that says what was mended in reading it."""
     if piece.notices:
         note(f"{piece.source or 'MIDI data'}: read, though damaged: {'; '.join(piece.notices)}")
     return piece
+
+
+told = with_notices  # its former name
 
 
 def emit(value: Any) -> None:

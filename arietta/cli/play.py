@@ -19,7 +19,7 @@ from arietta.cli.console import (
     note,
     say,
     seconds_of,
-    told,
+    with_notices,
 )
 from arietta.errors import UsageError
 
@@ -66,7 +66,7 @@ def play(
     if output is not None:
         check_output(check_audio(output), force=force)
     begin_s = 0.0 if start is None else seconds_of(start, "--from")
-    piece = told(read(file))
+    piece = with_notices(read(file))
     if begin_s * 1000 >= max(piece.end_ms, 1.0):
         raise UsageError(f"--from {start}: {file} ends at {clock(piece.end_ms / 1000)}")
     piece = piece_from(piece, begin_s * 1000)

@@ -22,7 +22,7 @@ from arietta.cli.console import (
     note,
     print_table,
     say,
-    told,
+    with_notices,
 )
 from arietta.errors import UsageError
 
@@ -111,7 +111,7 @@ def score(
             _need_plot()
     checkpoint = load(model)
     checkpoint.require("lm", "conditioned")
-    piece = told(read(file))
+    piece = with_notices(read(file))
     notes = grid_of(piece).columns()
     # The same notes in the same order, as the keys went down and up.
     keys = select_voices(piece, vocabulary("piano")).piece

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, say, told
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    ProgressLine,
+    clock,
+    emit,
+    new_app,
+    say,
+    with_notices,
+)
 
 app = new_app()
 
@@ -46,7 +55,7 @@ def synth(
     from arietta.sound.files import write_piece
 
     target = output or file.with_suffix(".wav")
-    piece = told(read(file))
+    piece = with_notices(read(file))
     began = time.perf_counter()
     with ProgressLine() as progress:
         seconds = write_piece(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from arietta.cli.console import JsonFlag, emit, new_app, note, say, told
+from arietta.cli.console import JsonFlag, emit, new_app, note, say, with_notices
 from arietta.errors import UsageError
 
 app = new_app()
@@ -99,7 +99,7 @@ def tokenize(
 
     if compat and tokenizer.value.startswith("aria") != (compat == Compat.aria):
         raise UsageError(f"--compat {compat.value} does not go with --tokenizer {tokenizer.value}")
-    piece = told(read(file, compat="aria" if compat == Compat.aria else None))
+    piece = with_notices(read(file, compat="aria" if compat == Compat.aria else None))
     vocabulary: AriaTokenizer | PianistTokenizer
     if tokenizer.value == PIANIST:
         if keep_silence or prefix:

@@ -152,9 +152,9 @@ def draw_stretches(
         UsageError: ``length`` or ``count`` is too small.
     """
     if length < MIN_WINDOW:
-        raise UsageError(f"--length must be at least {MIN_WINDOW} tokens, not {length}")
+        raise UsageError(f"`length` must be at least {MIN_WINDOW} tokens, not {length}")
     if count is not None and count < 1:
-        raise UsageError(f"--windows must be at least 1, not {count}")
+        raise UsageError(f"`windows` must be at least 1, not {count}")
     kept: list[tuple[float, int, Stretch]] = []  # a heap: the one to give up first on top
     seen = 0
     for recording in recordings:

@@ -402,7 +402,7 @@ def evaluate(
         UsageError: fewer than one split.
     """
     if splits < 1:
-        raise UsageError(f"--splits must be at least 1, not {splits}")
+        raise UsageError(f"`splits` must be at least 1, not {splits}")
     names = sorted({example.label for example in examples})
     if len(names) < 2:
         raise InputError("a probe needs files of at least two classes")

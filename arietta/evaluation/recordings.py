@@ -91,5 +91,5 @@ def recordings(
     if any(datasets):
         raise UsageError("give either datasets or MIDI files and folders, not both")
     if split is not None:
-        raise UsageError("--split is for datasets; MIDI files have none")
+        raise UsageError("`split` is for datasets; MIDI files have none")
     return recordings_of_files(paths, refused)

@@ -19,7 +19,8 @@ import numpy as np
 
 from arietta._version import __version__
 from arietta.arrays import Int32Array
-from arietta.errors import InputError, UsageError
+from arietta.display import mimebundle
+from arietta.errors import InputError
 from arietta.generation.constraints import Ending, Start
 from arietta.generation.engine import (
     ENDING_GRACE_S,
@@ -28,14 +29,11 @@ from arietta.generation.engine import (
     Guidance,
     Row,
     RowReport,
-    Stop,
     Stream,
     StreamedNote,
 )
 from arietta.generation.joining import (
     LAST_BEFORE_END_MS,
-    Groove,
-    JoinOptions,
     SeamPlace,
     end_of_bars,
     held_keys,
@@ -44,12 +42,12 @@ from arietta.generation.joining import (
     seam_place,
     shift_ms,
 )
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
-from arietta.midi.seam import SeamMode, cut_tracks, join_bytes, metre_at, tracks_of
+from arietta.midi.seam import cut_tracks, join_bytes, metre_at, tracks_of
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.controls import control_id, density_level
@@ -59,75 +57,7 @@ from arietta.tokenizers.excerpts import prompt_piece
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
-DEFAULT_SECONDS = 30.0
 USUAL_NOTES_PER_SECOND = 8.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for; checked on construction.
-
-    Attributes:
-        seconds: length of the new music; 30 when no length is given.
-        bars: length in bars of the prompt's own metre and tempo, instead of seconds.
-        notes, tokens: further limits, each alone or beside a length.
-        prompt_seconds: how much of the prompt to go on from, counted from its first note; all of
-            it by default.
-        end: ask the model for an ending at about that length.
-        variations: how many continuations.
-        first_variation: number of the first one, to make a later one alone.
-        seed: 0..2^64-1; None draws one, which the provenance then names.
-        style: names for the prefix such as ``chopin`` or ``nocturne``, where the vocabulary has
-            them; for a start from scratch.
-        seam, pedal, groove, into: how the new notes join the prompt; see ``JoinOptions``.
-    """
-
-    seconds: float | None = None
-    bars: float | None = None
-    notes: int | None = None
-    tokens: int | None = None
-    prompt_seconds: float | None = None
-    end: bool = False
-    variations: int = 1
-    first_variation: int = 0
-    seed: int | None = 0
-    style: tuple[str, ...] = ()
-    seam: SeamMode | None = None
-    pedal: bool = True
-    groove: Groove = "loose"
-    into: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and self.bars is not None:
-            raise UsageError("--seconds and --bars both set the length; give one of them")
-        for flag, value in (("--bars", self.bars), ("--prompt-seconds", self.prompt_seconds)):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{flag} must be above 0, not {value}")
-        if self.variations < 1:
-            raise UsageError(f"--variations must be at least 1, not {self.variations}")
-        Stop(self.seconds, self.notes, self.tokens)
-        assert self.join_options  # checks the rest
-
-    @property
-    def join_options(self) -> JoinOptions:
-        """How the new notes join the prompt.
-
-        Raises:
-            UsageError: a value is unknown.
-        """
-        return JoinOptions(self.seam, self.pedal, self.groove, self.into, self.bars)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The values that were set, for provenance."""
-        names = ("seconds", "bars", "notes", "tokens", "prompt_seconds")
-        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.end:
-            found["end"] = True
-        default = JoinOptions()
-        for name in ("seam", "pedal", "groove", "into"):
-            if getattr(self, name) != getattr(default, name):
-                found[name] = getattr(self, name)
-        return found
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -202,6 +132,10 @@ class Continuation:
 
         piece = self.new if only_new else self.piece
         save_midi(piece, path, force=force, extra_text=[self.provenance_text])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook, new notes in a colour of their own."""
+        return mimebundle(self.piece, "Continuation", seam_ms=self.seam_ms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -493,7 +427,7 @@ class ContinuationStream:
             self._zero_ms,
             row.notes,
             row.pedals,
-            self.request.join_options,
+            self.request,
             shift=self._shift,
             text=provenance_text(provenance),
         )

@@ -24,7 +24,8 @@ from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
 from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, RowRandom, Sampler, SamplingSettings, pick
+from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
 from arietta.models.aria.protocol import Backend, Session
 from arietta.tokenizers.aria import AriaTokenizer
@@ -65,31 +66,6 @@ class StreamedNote(NamedTuple):
     channel: int
 
 
-@dataclass(frozen=True)
-class Stop:
-    """When a row is done; whichever comes first.
-
-    Attributes:
-        seconds: of new music, counted from the first new note; notes that start later are left
-            out, one that started earlier keeps its length.
-        notes: new notes.
-        tokens: new tokens.
-    """
-
-    seconds: float | None = None
-    notes: int | None = None
-    tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        for flag, value in (
-            ("--seconds", self.seconds),
-            ("--notes", self.notes),
-            ("--tokens", self.tokens),
-        ):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{flag} must be above 0, not {value}")
-
-
 @dataclass(frozen=True, eq=False)
 class Guidance:
     """Classifier-free guidance by an embedding (E.4), for conditioned models.
@@ -105,7 +81,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 10.0:
-            raise UsageError(f"--guidance must lie between 0 and 10, not {self.strength}")
+            raise UsageError(f"`guidance` must lie between 0 and 10, not {self.strength}")
 
 
 @dataclass(frozen=True)
@@ -209,6 +185,7 @@ class Engine:
         seed: int = 0,
         guidance: Guidance | None = None,
         start: Start | None = None,
+        rules: Rules | None = None,
     ) -> Stream:
         """Go on from a prompt, in a session of its own.
 
@@ -223,6 +200,7 @@ class Engine:
             seed: 0..2^64-1.
             guidance: needs a conditioned model; works without a draft only.
             start: where new events begin; needs the grammar.
+            rules: what may be drawn; by default the grammar of a continuation.
 
         Raises:
             UsageError: the request contradicts itself.
@@ -236,6 +214,7 @@ class Engine:
             seed,
             guidance,
             start,
+            rules,
         )
         request.check(self)
         started = time.monotonic()
@@ -379,19 +358,20 @@ class _Request:
     seed: int
     guidance: Guidance | None
     start: Start | None = None
+    rules: Rules | None = None
 
     def check(self, engine: Engine) -> None:
         """Raise ``UsageError`` where the request contradicts itself or the engine."""
         if self.variations < 1:
-            raise UsageError(f"--variations must be at least 1, not {self.variations}")
+            raise UsageError(f"`variations` must be at least 1, not {self.variations}")
         fixed = self.start is not None and self.start.end_of is not None
         if self.stop == Stop() and self.ending == "never" and not fixed:
-            raise UsageError("without a length (--seconds, --notes, --tokens) an end must be free")
+            raise UsageError("without a length (`seconds`, `notes`, `tokens`) an end must be free")
         if self.guidance is not None:
             if not engine.backend.config.conditioned:
-                raise UsageError("--guidance needs a conditioned model such as aria-medium-demo")
+                raise UsageError("`guidance` needs a conditioned model such as aria-medium-demo")
             if engine.draft is not None:
-                raise UsageError("--guidance and --draft cannot be combined")
+                raise UsageError("`guidance` and `draft` cannot be combined")
 
 
 class _Prompt(NamedTuple):
@@ -476,7 +456,7 @@ class Stream:
         self._prompt_rate = _tokens_per_second(tokenizer, self.prompt_ids)
         heard = tokenizer.decoder()
         heard.extend(self.prompt_ids)
-        rules = Rules(
+        rules = request.rules or Rules(
             tokenizer,
             self.prompt_ids,
             grammar=request.settings.grammar,

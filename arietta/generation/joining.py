@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.arrays import FloatArray, IntArray
 from arietta.errors import UsageError
+from arietta.generation.settings import JoinOptions
 from arietta.midi.events import (
     END_OF_TRACK,
     META_KEY,
@@ -61,7 +62,6 @@ from arietta.midi.seam import (
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.decoding import NoteEvent, PedalEvent
 
-Groove = Literal["tight", "loose", "off"]
 _GROOVE_SHARE = {"tight": 1.0, "loose": 0.5, "off": 0.0}
 _SHORTEST_MS = 20.0
 _SAFE_RESTRIKE_MS = RESTRIKE_MS + 4.0
@@ -71,35 +71,6 @@ LAST_BEFORE_END_MS = 5.0
 """No new note begins this close to the last bar line."""
 _CHORD_MS = 35.0
 RIGHT, LEFT = "Arietta right", "Arietta left"
-
-
-@dataclass(frozen=True)
-class JoinOptions:
-    """How new notes join a prompt.
-
-    Attributes:
-        seam: where they begin: ``now`` where the model put them, ``release`` behind the prompt's
-            last release, ``bar`` on a bar line behind it; None chooses by what the file is.
-        pedal: make keys and pedal of the lengths; else the lengths are the keys'.
-        groove: how far onsets move to the sixteenths of a prompt that stands on them.
-        into: name or number of the prompt's track that takes the new notes.
-        bars: end on the bar line that many whole bars behind the seam's.
-    """
-
-    seam: SeamMode | None = None
-    pedal: bool = True
-    groove: Groove = "loose"
-    into: str | None = None
-    bars: float | None = None
-
-    def __post_init__(self) -> None:
-        for flag, value, known in (
-            ("--seam", self.seam, (None, "now", "release", "bar")),
-            ("--groove", self.groove, tuple(_GROOVE_SHARE)),
-        ):
-            if value not in known:
-                names = ", ".join(name for name in known if name)
-                raise UsageError(f"{flag} is one of {names}, not {value}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +339,7 @@ def _track_number(prompt: Piece, tracks: Sequence[Track], wanted: str) -> int:
         if name.casefold() == wanted.casefold():
             return number
     known = ", ".join(f"{i} ({names[i]})" if i in names else str(i) for i in range(len(tracks)))
-    raise UsageError(f"--into {wanted}: the prompt has no such track; it has {known or 'none'}")
+    raise UsageError(f"`into` {wanted}: the prompt has no such track; it has {known or 'none'}")
 
 
 # ---- voices ------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         if self.depth is not None and not 0 <= self.depth <= MAX_DEPTH:
-            raise UsageError(f"--draft-depth must lie between 0 and {MAX_DEPTH}, not {self.depth}")
+            raise UsageError(f"`depth` must lie between 0 and {MAX_DEPTH}, not {self.depth}")
 
 
 @dataclass(eq=False)

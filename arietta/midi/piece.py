@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.arrays import FloatArray
+from arietta.display import mimebundle
 from arietta.midi.notes import (
     ExtraTable,
     NoteTable,
@@ -148,3 +151,8 @@ class Piece:
             OutputError: the file exists, or its directory does not, or the disk is full.
         """
         save_midi(self, path, force=force)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook."""
+        name = f"Piece {Path(self.source).name}" if self.source else "Piece"
+        return mimebundle(self, name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from arietta.display import mimebundle
 from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom
 from arietta.midi.piece import Piece
@@ -109,6 +110,10 @@ class Rendering:
         from arietta.midi.writer import save_midi
 
         save_midi(self.piece(editable=editable), path, force=force, extra_text=[self._text])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook."""
+        return mimebundle(self.piece(), "Rendering")
 
     @property
     def _text(self) -> str:

@@ -24,7 +24,7 @@ _WINDOWS = "import sys, winsound; winsound.PlaySound(sys.argv[1], winsound.SND_F
 
 
 def find_player() -> list[str] | None:
-    """The command that plays a WAV file here, or None where no sound can come out.
+    """Return the command that plays a WAV file here, or None where no sound can come out.
 
     ``ARIETTA_PLAYER`` names another command. Linux without a sound device counts as silent even
     when a player is installed, unless a sound server is reachable.

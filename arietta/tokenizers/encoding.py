@@ -68,7 +68,7 @@ def drums_with_token(notes: NoteTable) -> BoolArray:
 
 
 def select_voices(piece: Piece, vocabulary: Vocabulary, *, compat: Compat | None = None) -> Voices:
-    """What of a piece the vocabulary can express.
+    """Return what of a piece the vocabulary can express.
 
     A vocabulary that merges takes every channel but drums as piano; the others need a prefix for
     each class among the channels that have notes or a program change. Programs count where notes
@@ -124,7 +124,7 @@ def prefix_ids(
     prefix: str | Sequence[str],
     rng: np.random.Generator | None,
 ) -> list[int]:
-    """The ids before <S>: ``"auto"`` or names; see ``AriaTokenizer.encode``.
+    """Return the ids before <S>: ``"auto"`` or names; see ``AriaTokenizer.encode``.
 
     Raises:
         TokenError: a name has no prefix token.
@@ -145,7 +145,7 @@ def drawn_dim_offset(rng: np.random.Generator | None) -> int:
 
 
 def insert_dim(ids: Int32Array, vocabulary: Vocabulary, offset: int) -> Int32Array:
-    """The sequence with <D> at an event boundary near its end; unchanged when it is short.
+    """Return the sequence with <D> at an event boundary near its end; unchanged when it is short.
 
     The body begins after the first <S>. The public reference adds <E> later, so it does not count.
     """

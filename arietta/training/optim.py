@@ -1,4 +1,4 @@
-"""Optimisers of a recipe."""
+"""Build the optimisers of a recipe."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class StackedMuon(torch.optim.Optimizer):
-    """Muon as ``torch.optim.Muon`` computes it (Nesterov, match_rms_adamw), shape by shape.
+    """Step like ``torch.optim.Muon`` (Nesterov, match_rms_adamw), all matrices of a shape at once.
 
-    All matrices of one shape are orthogonalised together, so a step is a few large products instead
-    of some hundred small ones. Not for sharded matrices.
+    The matrices of one shape are orthogonalised in one stack: a step is a few large products, not
+    hundreds of small ones. Sharded matrices are not supported.
 
     Args:
-        params: matrices.
-        lr: learning rate; the update has the size of AdamW's, so that one rate serves both.
-        momentum: of the gradient, 0..1.
-        weight_decay: as a share of ``lr``.
-        iterations: of Newton-Schulz; the published number is 5.
+        params: matrices to update.
+        lr: learning rate; the update has the size of AdamW's, so both can use one rate.
+        momentum: momentum of the gradient, 0..1.
+        weight_decay: weight decay as a share of ``lr``.
+        iterations: Newton-Schulz iterations; the published number is 5.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StackedMuon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Change the matrices by their gradients."""
+        """Take one optimiser step."""
         del closure
         for group in self.param_groups:
             stacks: dict[torch.Size, list[Tensor]] = {}
@@ -82,16 +82,16 @@ def orthogonal(x: Tensor, iterations: int) -> Tensor:
 def build_optimisers(
     module: nn.Module, settings: Optimiser, *, fused: bool = True, sharded: bool = False
 ) -> list[torch.optim.Optimizer]:
-    """AdamW on everything, or Muon on the matrices of the layers and AdamW on the rest.
+    """Build AdamW for all weights, or Muon for the matrices of the layers and AdamW for the rest.
 
-    Parameters that need no gradient are left alone. The paper's AdamW (specification F) decays
+    Parameters that need no gradient are not changed. AdamW of the paper (specification F) decays
     norms and embeddings too.
 
     Args:
-        module: whose parameters to change.
-        settings: of the recipe.
-        fused: one launch for all parameters of AdamW.
-        sharded: whether matrices are spread over processes, where they cannot be stacked.
+        module: module to optimise.
+        settings: optimiser settings of the recipe.
+        fused: whether AdamW updates all parameters in one launch.
+        sharded: whether matrices are sharded over processes and thus cannot be stacked.
     """
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     inner = {n for n, p in named if p.dim() == 2 and "layers." in n}
@@ -100,7 +100,7 @@ def build_optimisers(
     if settings.kind == "muon":
         matrices = [p for n, p in named if n in inner]
         if sharded:
-            # "match_rms_adamw" scales Muon's update to AdamW's size, so that one rate serves both.
+            # "match_rms_adamw" scales Muon's update to the size of AdamW's: both can use one rate.
             found.append(
                 torch.optim.Muon(
                     matrices,

@@ -51,7 +51,7 @@ class Start:
 
     @classmethod
     def of(cls, piece: Piece, seconds: float = 30.0) -> Start:
-        """The notes that begin within so many seconds of the first, pedal left out."""
+        """Return the notes that begin within so many seconds of the first, pedal left out."""
         if not len(piece):
             return cls("")
         onset = piece.onset_ms - piece.onset_ms.min()
@@ -109,7 +109,7 @@ def _fitted(places: FloatArray) -> FloatArray:
 
 
 def columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """What points can be coloured by: metadata with several values, folders, lengths.
+    """Return what points can be coloured by: metadata with several values, folders, lengths.
 
     Returns:
         Name -> (n,) values; those with more than ``_MAX_KINDS`` kinds only if they are numbers.
@@ -142,7 +142,7 @@ def numeric(values: Sequence[str]) -> bool:
 
 
 def preferred(names: Mapping[str, Sequence[str]], wanted: str | None) -> str:
-    """The column to begin with: the one asked for, else what usually tells most."""
+    """Return the column to begin with: the one asked for, else what usually tells most."""
     if wanted is not None:
         return wanted
     for name in ("composer", "performer", "genre", "style", "label", "folder"):
@@ -159,7 +159,7 @@ def page(
     title: str,
     colour: str | None = None,
 ) -> str:
-    """The page as HTML; it asks nothing of any server.
+    """Return the page as HTML; it asks nothing of any server.
 
     Args:
         collection: n pieces.
@@ -205,7 +205,7 @@ def picture(
     title: str,
     colour: str | None = None,
 ) -> None:
-    """The same as a PNG; of a few pieces it tells the titles.
+    """Draw the map as a PNG; of a few pieces it tells the titles.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

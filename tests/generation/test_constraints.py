@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.generation.constraints import Rules, Start
-from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler
+from arietta.generation.settings import SamplingSettings
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.decoding import prefix_channels
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME

@@ -15,9 +15,9 @@ import pytest
 import arietta
 from arietta.checkpoints.tensors import CheckpointTensors, TensorFile
 from arietta.errors import UsageError
-from arietta.generation.engine import Engine, Guidance, Stop
+from arietta.generation.engine import Engine, Guidance
 from arietta.generation.forward_pass import cut_left, forward
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.models.aria.checkpoint import load_file
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME
@@ -365,11 +365,11 @@ def test_notes_come_as_they_are_decided(tiny) -> None:
 
 def test_requests_that_contradict_themselves(tiny) -> None:
     engine, prompt = tiny.engine(), tiny.prompt()
-    with pytest.raises(UsageError, match="--variations"):
+    with pytest.raises(UsageError, match="`variations`"):
         engine.stream(prompt, stop=Stop(tokens=3), variations=0)
-    with pytest.raises(UsageError, match="--seconds"):
+    with pytest.raises(UsageError, match="`seconds`"):
         Stop(seconds=-1)
-    with pytest.raises(UsageError, match="--notes"):
+    with pytest.raises(UsageError, match="`notes`"):
         Stop(notes=0)
     with pytest.raises(UsageError, match="length"):
         engine.stream(prompt)
@@ -385,7 +385,7 @@ def test_requests_that_contradict_themselves(tiny) -> None:
         Engine(tiny.backend(), AriaTokenizer("full"))
     with pytest.raises(UsageError, match="emb_head"):
         Engine(tiny.backend(embedding_size=8), AriaTokenizer("piano"))
-    with pytest.raises(UsageError, match="--guidance"):
+    with pytest.raises(UsageError, match="`guidance`"):
         Guidance(np.zeros(8, np.float32), 11.0)
 
 

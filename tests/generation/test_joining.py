@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from arietta.errors import UsageError
-from arietta.generation.joining import Joined, JoinOptions, join
+from arietta.generation.joining import Joined, join
+from arietta.generation.settings import JoinOptions
 from arietta.midi.notes import empty_notes
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes

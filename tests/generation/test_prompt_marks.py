@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arietta.generation.continuation import Request, marked, prepare, with_density
+from arietta.generation.continuation import marked, prepare, with_density
+from arietta.generation.settings import Request
 from arietta.midi.piece import Piece
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.controls import control_id, density_level

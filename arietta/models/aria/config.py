@@ -125,7 +125,7 @@ class AriaConfig:
         return shapes
 
     def parameter_count(self) -> int:
-        """Number of parameters."""
+        """Return the number of parameters."""
         total = 0
         for shape in self.tensor_shapes().values():
             size = 1
