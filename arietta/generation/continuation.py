@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -20,7 +21,7 @@ from arietta._version import __version__
 from arietta.arrays import Int32Array
 from arietta.display import mimebundle
 from arietta.errors import InputError
-from arietta.generation.constraints import Ending
+from arietta.generation.constraints import Ending, Start
 from arietta.generation.engine import (
     ENDING_GRACE_S,
     Engine,
@@ -31,7 +32,16 @@ from arietta.generation.engine import (
     Stream,
     StreamedNote,
 )
-from arietta.generation.joining import SeamPlace, is_playable, join, seam_place, shift_ms
+from arietta.generation.joining import (
+    LAST_BEFORE_END_MS,
+    SeamPlace,
+    end_of_bars,
+    held_keys,
+    is_playable,
+    join,
+    seam_place,
+    shift_ms,
+)
 from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
@@ -41,6 +51,7 @@ from arietta.midi.seam import cut_tracks, join_bytes, metre_at, tracks_of
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.controls import control_id, density_level
+from arietta.tokenizers.decoding import prefix_channels
 from arietta.tokenizers.encoding import select_voices
 from arietta.tokenizers.excerpts import prompt_piece
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
@@ -161,6 +172,11 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     # Cut after the channels are chosen: seconds count from the first note the model will hear.
     heard = select_voices(prompt, tokenizer.vocabulary).piece
     cut = prompt_piece(heard, request.prompt_seconds)
+    kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
+    place = seam_place(kept, request.seam)
+    if place.mode != "now":
+        # What the file loses behind the seam is not heard either.
+        cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
         pedals = cut.pedals.take(cut.pedals.channel != DRUM_CHANNEL)
@@ -172,7 +188,6 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
         style = tokenizer.vocabulary.ids_of_prefix(request.style)
         more = sorted(set(style) - known)
         ids = np.concatenate((np.array(more, np.int32), ids))
-    kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
     return _Prepared(kept, marked(tokenizer.vocabulary, ids, kept), zero)
 
 
@@ -273,11 +288,16 @@ class ContinuationStream:
         seconds = request.seconds
         self._place: SeamPlace = seam_place(prepared.piece, request.seam)
         self._shifts: dict[int, float] = {}
-        if request.bars is not None:
+        start: Start | None = None
+        self._shift: float | None = None
+        if settings.grammar:
+            start, self._shift = self._start()
+        elif request.bars is not None:
             # A bar more than asked for: the new notes may have to wait for the next line.
             last = int(prepared.piece.notes.onset_tick.max(initial=0))
             seconds = bar_seconds(prepared.piece, last, request.bars + 1)
-        if seconds is None and request.notes is None and request.tokens is None:
+        lengths = (seconds, request.bars, request.notes, request.tokens)
+        if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
         ending: Ending = "asked" if request.end else "never"
         ids, drawn = prepared.ids, settings
@@ -294,6 +314,7 @@ class ContinuationStream:
             first_variation=request.first_variation,
             seed=seed,
             guidance=guidance,
+            start=start,
         )
         self.notices: tuple[str, ...] = ()
         if self._stream.dropped_segments:
@@ -311,11 +332,46 @@ class ContinuationStream:
         if guidance is not None:
             self._provenance["guidance"] = guidance.strength
 
+    def _start(self) -> tuple[Start, float]:
+        """Where new events begin in the time of the tokens, and how many ms later they stand."""
+        piece, place, bars = self._prepared.piece, self._place, self.request.bars
+        seam_ms = float(piece.tempo.ms_at(place.tick)) - self._zero_ms
+        shift = 0.0
+        if place.mode == "bar":
+            # The line itself, though tokens count in steps.
+            step_ms = max(round(seam_ms / STEP) * STEP, 0)
+            seam_ms, shift = step_ms, seam_ms - step_ms
+        zero = self._zero_ms + shift
+        vocabulary, ids = self._tokenizer.vocabulary, self._prepared.ids
+        prefix = ids[vocabulary.kinds[ids] == Kind.INSTRUMENT] - vocabulary.instrument_start
+        held: dict[tuple[int, int], float] = {}
+        if len(piece):
+            for index, (channel, program) in prefix_channels(prefix.tolist(), vocabulary).items():
+                for pitch, ms in held_keys(piece, channel, program).items():
+                    held[index, pitch] = ms - zero
+
+        @cache
+        def end_of(first_ms: float) -> float:
+            assert bars is not None
+            end = end_of_bars(piece, place, first_ms + zero, bars)
+            return float(piece.tempo.ms_at(end)) - zero - LAST_BEFORE_END_MS
+
+        return (
+            Start(
+                0.0 if place.mode == "now" else seam_ms,
+                place.mode == "bar",
+                held,
+                None if bars is None else end_of,
+            ),
+            shift,
+        )
+
     def __iter__(self) -> Iterator[StreamedNote]:
         """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
-        Keys that no piano has are left out; what depends on later notes is mended in the results:
-        strokes on a key that is down, the groove, whole bars.
+        These are the notes of the results, but for the groove, which may shift their onsets there.
+        Without the grammar what depends on later notes is mended in the results only: strokes on a
+        key that is down, whole bars.
         """
         for note in self._stream:
             if not is_playable(note.channel, note.program, note.pitch):
@@ -323,8 +379,10 @@ class ContinuationStream:
             shift = self._shifts.get(note.variation)
             if shift is None:
                 first = note.onset_ms + self._zero_ms
-                shift = self._zero_ms + shift_ms(self._prepared.piece, self._place, first)
-                self._shifts[note.variation] = shift
+                shift = self._shift
+                if shift is None:
+                    shift = shift_ms(self._prepared.piece, self._place, first)
+                shift = self._shifts[note.variation] = self._zero_ms + shift
             yield note._replace(onset_ms=round(note.onset_ms + shift))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
@@ -370,6 +428,7 @@ class ContinuationStream:
             row.notes,
             row.pedals,
             self.request,
+            shift=self._shift,
             text=provenance_text(provenance),
         )
         ids = np.asarray(row.ids, np.int32)
@@ -389,7 +448,7 @@ class ContinuationStream:
             joined.alone,
             joined.piece,
             joined.seam_ms,
-            report,
+            replace(report, notes=len(joined.alone)),
             provenance,
             notices,
             ids[: self._tokenizer.complete_length(ids)],

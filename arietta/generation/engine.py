@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
-from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules
+from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
 from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
 from arietta.generation.settings import SamplingSettings, Stop
@@ -184,6 +184,7 @@ class Engine:
         first_variation: int = 0,
         seed: int = 0,
         guidance: Guidance | None = None,
+        start: Start | None = None,
         rules: Rules | None = None,
     ) -> Stream:
         """Go on from a prompt, in a session of its own.
@@ -198,6 +199,7 @@ class Engine:
             first_variation: number of the first row, to make a later one alone.
             seed: 0..2^64-1.
             guidance: needs a conditioned model; works without a draft only.
+            start: where new events begin; needs the grammar.
             rules: what may be drawn; by default the grammar of a continuation.
 
         Raises:
@@ -211,6 +213,7 @@ class Engine:
             first_variation,
             seed,
             guidance,
+            start,
             rules,
         )
         request.check(self)
@@ -354,13 +357,15 @@ class _Request:
     first_variation: int
     seed: int
     guidance: Guidance | None
+    start: Start | None = None
     rules: Rules | None = None
 
     def check(self, engine: Engine) -> None:
         """Raise ``UsageError`` where the request contradicts itself or the engine."""
         if self.variations < 1:
             raise UsageError(f"`variations` must be at least 1, not {self.variations}")
-        if self.stop == Stop() and self.ending == "never":
+        fixed = self.start is not None and self.start.end_of is not None
+        if self.stop == Stop() and self.ending == "never" and not fixed:
             raise UsageError("without a length (`seconds`, `notes`, `tokens`) an end must be free")
         if self.guidance is not None:
             if not engine.backend.config.conditioned:
@@ -457,6 +462,7 @@ class Stream:
             grammar=request.settings.grammar,
             ending=request.ending,
             ban_dim=request.guidance is not None,
+            start=request.start,
         )
         self.rows = [
             Row(
@@ -790,12 +796,16 @@ class Stream:
 
     def _is_late(self, row: Row, time_ms: int) -> bool:
         """Whether an event at that time lies beyond the length that was asked for."""
+        start, first_ms = self._request.start, row.start_ms
+        end_of = None if start is None else start.end_of
+        if end_of is not None and time_ms >= end_of(time_ms if first_ms is None else first_ms):
+            return True
         seconds = self._request.stop.seconds
-        if seconds is None or row.start_ms is None:
+        if seconds is None or first_ms is None:
             return False
         if self._request.ending == "asked":
             seconds += ENDING_GRACE_S
-        return time_ms - row.start_ms >= seconds * 1000
+        return time_ms - first_ms >= seconds * 1000
 
     def _ask_for_ending(self, row: Row) -> None:
         """Ask for <D> when about as much is left as music takes from there to its end."""

@@ -67,6 +67,8 @@ _SHORTEST_MS = 20.0
 _SAFE_RESTRIKE_MS = RESTRIKE_MS + 4.0
 """Onsets and releases are rounded to ticks of up to 2 ms afterwards."""
 _LATEST_MS = 60.0
+LAST_BEFORE_END_MS = 5.0
+"""No new note begins this close to the last bar line."""
 _CHORD_MS = 35.0
 RIGHT, LEFT = "Arietta right", "Arietta left"
 
@@ -171,9 +173,32 @@ def shift_ms(prompt: Piece, place: SeamPlace, first_ms: float) -> float:
     return wanted - first_ms
 
 
-def end_of_bars(prompt: Piece, seam_tick: int, bars: float) -> int:
-    """Return the tick of the line some whole bars behind the first line at or behind a seam."""
-    return lines_on(prompt, next_line(prompt, seam_tick), bars)
+def end_of_bars(prompt: Piece, place: SeamPlace, first_ms: float, bars: float) -> int:
+    """Return the tick of the line some whole bars behind the first line at or behind the seam.
+
+    Args:
+        prompt: whose metre counts.
+        place: where new notes may begin; on a bar line, bars count from there.
+        first_ms: where the first of them begins, from tick 0.
+        bars: how many.
+    """
+    tick = place.tick if place.mode == "bar" else int(prompt.tempo.tick_at(first_ms))
+    return lines_on(prompt, next_line(prompt, tick), bars)
+
+
+def held_keys(prompt: Piece, channel: int, program: int) -> dict[int, float]:
+    """Return when the keys of a prompt's channel may be struck again, in ms from tick 0.
+
+    Args:
+        prompt: whose notes go on sounding.
+        channel, program: of new notes as they are decoded; the prompt's channel that they join is
+            meant.
+    """
+    chosen, _ = _channel_for(prompt, dict(channel_classes(prompt)), channel, program)
+    notes = prompt.notes.take(prompt.notes.channel == chosen)
+    free = np.zeros(128)
+    np.maximum.at(free, notes.pitch, prompt.tempo.ms_at(notes.offset_tick) + _SAFE_RESTRIKE_MS)
+    return {int(pitch): float(free[pitch]) for pitch in np.flatnonzero(free)}
 
 
 def join(
@@ -183,6 +208,7 @@ def join(
     pedals: Sequence[PedalEvent],
     options: JoinOptions,
     *,
+    shift: float | None = None,
     text: str | None = None,
 ) -> Joined:
     """Put new notes behind a prompt.
@@ -193,6 +219,8 @@ def join(
         notes: as the model gave them; lengths include the pedal unless ``pedals`` are given.
         pedals: of models that say the pedal themselves.
         options: see there.
+        shift: how many ms later the notes stand than they are given; by default as far as the
+            seam asks.
         text: for a text event in the first of the new tracks.
 
     Raises:
@@ -205,24 +233,24 @@ def join(
         return _closed(prompt, tracks)
     notices: list[str] = []
     place = seam_place(prompt, options.seam)
-    shift = zero_ms + shift_ms(prompt, place, min(note.onset_ms for note in notes) + zero_ms)
-    parts = _parts(prompt, notes, pedals, shift)
-    share = _GROOVE_SHARE[options.groove]
-    if share and has_grid(prompt, SIXTEENTH):
-        for part in parts:
-            _to_grid(part, prompt, share, place)
-    seam_ms = min(float(part.onset_ms.min()) for part in parts)
-    seam = int(prompt.tempo.tick_at(seam_ms))
+    if shift is None:
+        shift = shift_ms(prompt, place, min(note.onset_ms for note in notes) + zero_ms)
+    parts = _parts(prompt, notes, pedals, zero_ms + shift)
+    first_ms = min(float(part.onset_ms.min()) for part in parts)
     end_ms, ringing = np.inf, 0
     if options.bars is not None:
-        end = end_of_bars(prompt, seam, options.bars)
+        end = end_of_bars(prompt, place, first_ms, options.bars)
         end_ms = float(prompt.tempo.ms_at(end))
         if not has_metre(prompt):
-            above, below = metre_at(prompt, seam)
+            above, below = metre_at(prompt, int(prompt.tempo.tick_at(first_ms)))
             notices.append(
                 "the prompt states no metre that its notes stand on: bars are counted as"
                 f" {above}/{below} at the tempo of the file from its start"
             )
+    share = _GROOVE_SHARE[options.groove]
+    if share and has_grid(prompt, SIXTEENTH):
+        for part in parts:
+            _to_grid(part, prompt, share, place, end_ms)
     finished: list[_Part] = []
     for part in parts:
         part, rang = _ended(part, end_ms)
@@ -370,15 +398,34 @@ def _channel_for(
     return chosen, program
 
 
-def _to_grid(part: _Part, prompt: Piece, share: float, place: SeamPlace) -> None:
-    """Move onsets towards the prompt's sixteenths; lengths stay, and nothing leaves the seam."""
+def _to_grid(part: _Part, prompt: Piece, share: float, place: SeamPlace, end_ms: float) -> None:
+    """Move onsets towards the prompt's sixteenths; lengths stay, and nothing leaves seam or end.
+
+    A note stays where it was where its key could not be struck again in time otherwise.
+    """
     ticks = prompt.tempo.tick_at(part.onset_ms)
     step = prompt.tempo.division / SIXTEENTH
     wanted = prompt.tempo.ms_at(np.rint(np.rint(ticks / step) * step).astype(np.int64))
-    moved = part.onset_ms + (wanted - part.onset_ms) * share
+    before = part.onset_ms
+    moved = before + (wanted - before) * share
     if place.mode != "now":
         moved = np.maximum(moved, float(prompt.tempo.ms_at(place.tick)))
-    part.offset_ms = part.offset_ms + (moved - part.onset_ms)
+    moved = np.where(moved < end_ms - LAST_BEFORE_END_MS, moved, before)
+    busy = _prompt_keys(prompt, part.channel, float(before.min()))
+    for row, pitch in enumerate(part.pitch.tolist()):
+        ups = [up + _SAFE_RESTRIKE_MS for _, up in busy.get(pitch, ())]
+        if any(moved[row] < up <= before[row] for up in ups):
+            moved[row] = before[row]
+    order = np.lexsort((before, part.pitch))
+    same = part.pitch[order[1:]] == part.pitch[order[:-1]]
+    apart = _SAFE_RESTRIKE_MS + _SHORTEST_MS
+    while True:
+        close = same & (np.diff(moved[order]) < apart)
+        rows = np.unique(np.concatenate((order[:-1][close], order[1:][close])))
+        if not np.any(moved[rows] != before[rows]):
+            break
+        moved[rows] = before[rows]
+    part.offset_ms = part.offset_ms + (moved - before)
     part.onset_ms = moved
 
 
@@ -386,7 +433,7 @@ def _ended(part: _Part, end_ms: float) -> tuple[_Part, int]:
     """Only what begins before the end, ended there; and how many notes were sounding then."""
     if not np.isfinite(end_ms):
         return part, 0
-    part = part.take(part.onset_ms < end_ms - 5.0)
+    part = part.take(part.onset_ms < end_ms - LAST_BEFORE_END_MS)
     ringing = int(np.count_nonzero(part.offset_ms > end_ms))
     keep = part.pedal_ms < end_ms
     return (

@@ -34,6 +34,7 @@ DRY_SHARE = 0.007
 """Moments a note that only a pedal explains, below which a passage is dry. Measured over 15 s to
 either side: 95 % of dry performances lie below 0.006, 90 % of pedalled ones above."""
 _WINDOW_MS = 15_000.0
+_NEAR_MS = 3000.0
 _EXPECTED = {True: 0.3, False: 3.0, None: 1.0}
 _HAND = 12
 _CHORD_MS = 50.0
@@ -203,7 +204,7 @@ def _sounding(
     return rows[(end[rows] > free) & (end[rows] <= moment.last + 1e-6)]
 
 
-_NO_EVIDENCE, _WEAK, _STRONG = range(3)
+_NO_EVIDENCE, _FAINT, _WEAK, _STRONG = range(4)
 
 
 def _evidence(
@@ -219,6 +220,7 @@ def _evidence(
 
     Strong: four or more were struck one after the other, or no two hands hold them. Weak: three
     were, or a note rings until its key is struck again; strong too where a pedal is expected.
+    Faint, where it is expected: two were.
     """
     found = []
     previous = -np.inf
@@ -230,20 +232,27 @@ def _evidence(
         rings = bool(ringing[rows].any())
         wide = (distinct >= 2 or rings) and not can_hold(keys[rows].tolist(), _HAND)
         strong = wide or distinct >= 4 or (expected and rings)
-        found.append(_STRONG if strong else _WEAK if rings or distinct == 3 else _NO_EVIDENCE)
+        weak = rings or distinct == 3
+        faint = expected and distinct == 2
+        found.append(_STRONG if strong else _WEAK if weak else _FAINT if faint else _NO_EVIDENCE)
     return found
 
 
 def _pedalled(
     onset: FloatArray, moments: list[_Moment], evidence: list[int], share: float
 ) -> npt.NDArray[np.bool_]:
-    """Whether each moment lies in a passage with enough strong evidence of a pedal."""
+    """Whether each moment lies in a passage with enough strong evidence of a pedal.
+
+    Where the moment's own evidence is faint, there must be strong evidence within a few seconds.
+    """
     at = np.array([moment.at for moment in moments])
-    strong = at[np.array(evidence, np.int64) == _STRONG]
+    known = np.array(evidence, np.int64)
     strokes = np.sort(onset)
 
-    def around(times: FloatArray) -> npt.NDArray[np.int64]:
-        upper = np.searchsorted(times, at + _WINDOW_MS, side="right")
-        return np.asarray(upper - np.searchsorted(times, at - _WINDOW_MS), np.int64)
+    def around(times: FloatArray, window_ms: float = _WINDOW_MS) -> npt.NDArray[np.int64]:
+        upper = np.searchsorted(times, at + window_ms, side="right")
+        return np.asarray(upper - np.searchsorted(times, at - window_ms), np.int64)
 
-    return np.asarray(around(strong) >= np.maximum(share * around(strokes), 1.0), np.bool_)
+    enough = around(at[known == _STRONG]) >= np.maximum(share * around(strokes), 1.0)
+    near = around(at[known == _STRONG], _NEAR_MS) >= 1
+    return np.asarray(enough & (near | (known != _FAINT)), np.bool_)

@@ -176,6 +176,12 @@ def _cut(track: Track, last: int) -> Track:
                 continue
             else:
                 down[key] = max(down[key] - 1, 0)
+        elif kind == 0xB0 and message[1] in (120, 123):
+            held = [key for key in down if key[0] == message[0] & 0x0F and down[key]]
+            if tick > last and not held:
+                continue
+            for key in held:
+                del down[key]
         elif tick > last and not (message[0] == 0xFF and message[1] in (3, 4, 0x51, 0x58, 0x59)):
             continue
         kept.append(event)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,3 +350,68 @@ def test_shipped_prompts(tiny, prompts_dir) -> None:
         assert len(again) == len(out.piece) == len(out.prompt) + len(out.new)
         old = out.piece.notes.take(out.piece.notes.track <= prompt.notes.track.max())
         assert np.array_equal(old.onset_tick, prompt.notes.onset_tick[: len(out.prompt)])
+
+
+MIXES: list[dict[str, object]] = [
+    {"notes": 40},
+    {"seconds": 6, "seam": "now", "pedal": False},
+    {"seconds": 6, "seam": "release", "groove": "tight"},
+    {"bars": 2.0, "groove": "tight"},
+    {"bars": 2.0, "seam": "now", "groove": "loose"},
+    {"seconds": 6, "end": True, "groove": "off"},
+    {"bars": 1.5, "seam": "bar", "into": "0"},
+    {"seconds": 6, "prompt_seconds": 1.0},
+]
+CASES = Path(__file__).parent.parent / "cases" / "midi"
+
+
+@pytest.mark.parametrize("vocab", ["piano", "full-pedal"])
+@pytest.mark.parametrize("name", ["", "two_hands", "seam_pedal_held"])
+def test_the_notes_of_a_stream_are_the_notes_written(tiny, vocab: str, name: str) -> None:
+    prompt = read(CASES / f"{name}.mid") if name else waltz()
+    for seed, mix in enumerate(MIXES):
+        stream = ContinuationStream(
+            tiny.engine(vocab), prompt, Request(**mix, seed=seed), SamplingSettings()
+        )
+        told = list(stream)
+        out = stream.results()[0]
+        assert len(told) == out.stats.notes == len(out.new) == stream.progress().notes, mix
+        assert len(out.piece) == len(out.prompt) + len(told)
+        if not told or out.prompt.tempo.division <= 0:
+            continue
+        onset = np.array([note.onset_ms for note in told], np.float64)
+        new = _new_rows(out)
+        moved = out.piece.tempo.ms_at(out.piece.notes.onset_tick[new])
+        if mix.get("groove") == "off":
+            assert np.abs(np.sort(moved) - np.sort(onset)).max() <= 2.0
+        pitches = sorted(note.pitch for note in told)
+        assert sorted(out.piece.notes.pitch[new].tolist()) == pitches
+        if mix.get("seam") != "now":
+            assert onset.min() >= out.prompt.end_ms - 1.0
+        by_key: dict[tuple[int, int], float] = {}
+        notes = out.piece.notes
+        for row in np.argsort(notes.onset_tick, kind="stable").tolist():
+            key = (int(notes.channel[row]), int(notes.pitch[row]))
+            at = float(out.piece.tempo.ms_at(notes.onset_tick[row]))
+            if row in new:
+                assert at - by_key.get(key, -1000.0) >= 30 - 1e-6
+            end = float(out.piece.tempo.ms_at(notes.offset_tick[row]))
+            by_key[key] = max(by_key.get(key, 0.0), end)
+
+
+def _new_rows(out: Continuation) -> list[int]:
+    """The rows of ``piece`` that are no note of the prompt."""
+    factor = out.piece.tempo.division // out.prompt.tempo.division
+
+    def rows(notes: NoteTable, scale: int) -> list[tuple[int, ...]]:
+        columns = (notes.onset_tick * scale, notes.offset_tick * scale, notes.pitch, notes.channel)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    left = Counter(rows(out.prompt.notes, factor))
+    found = []
+    for row, key in enumerate(rows(out.piece.notes, 1)):
+        if left[key]:
+            left[key] -= 1
+        else:
+            found.append(row)
+    return found
