@@ -65,10 +65,29 @@ def render(
     editable: Annotated[
         bool,
         typer.Option(
-            "--editable",
-            help="Keep bars, beats, signatures and tracks of the score; the timing becomes tempo.",
+            "--editable/--plain",
+            help="Keep bars, beats, signatures, tracks and drums of the score; the timing becomes"
+            " tempo, one event a beat. --plain: one tick a millisecond, one track, no bars.",
         ),
+    ] = True,
+    snap: Annotated[
+        bool,
+        typer.Option("--snap", help="Put every note on the grid; of timing the tempo is left."),
     ] = False,
+    tempo: Annotated[
+        str,
+        typer.Option(
+            metavar="T",
+            help="written: keep the score's tempo, where it gives one; free: as the player likes; a"
+            " number: quarters a minute.",
+        ),
+    ] = "written",
+    movement: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Which movement of a score, or tune of a book. [default: 1]"
+        ),
+    ] = None,
     variations: Annotated[
         int, typer.Option(metavar="N", help="How many different performances.")
     ] = 1,
@@ -136,7 +155,7 @@ def render(
     \b
     Examples:
       arietta render sonata.mid -o played.mid
-      arietta render sonata.mid -o played.mid --editable --rubato 1.3 --dynamics left=0.8,right=1.2
+      arietta render sonata.mid -o played.mid --tempo 72 --rubato 1.3 --dynamics left=0.8,right=1.2
       arietta render sonata.mid -o played.mid --variations 3 --seed 7 --steady 1-4 --pedal 0 --wav
     """
     from secrets import randbits
@@ -163,6 +182,9 @@ def render(
         pedal,
         parse_bars(steady) if steady is not None else (),
     )
+    if snap and not editable:
+        raise UsageError("--snap needs the bars of the score; leave --plain out")
+    tempo_from(tempo)
     if output is None:
         output = Path(f"{score.stem}-played.mid")
     elif output.suffix.lower() not in (".mid", ".midi"):
@@ -172,7 +194,7 @@ def render(
         check_output(target.midi, force=force)
         if target.wav is not None:
             check_output(target.wav, force=force)
-    piece = told(read_score(score))
+    piece = told(read_score(score, movement))
     kind = estimate_kind(piece)
     if kind is not None and kind.kind == "performance" and kind.confidence >= _SURE:
         note(
@@ -188,7 +210,9 @@ def render(
     if isinstance(player, PerformerPlayer) and not (top_p is None and top_k is None):
         raise UsageError(f"--top-p and --top-k do nothing to {model}; it takes --temperature")
     began = time.perf_counter()
-    made, interrupted = perform(rows, player, variations, controls, as_json=as_json)
+    made, interrupted = perform(
+        rows, player, variations, controls, tempo=tempo_from(tempo), as_json=as_json
+    )
     seconds = time.perf_counter() - began
     if interrupted and not any(take.rows for take in made):
         note("stopped before the first note; nothing was written")
@@ -196,7 +220,7 @@ def render(
     written = []
     with ProgressLine(quiet=as_json) as progress:
         for target, take in zip(targets, made, strict=True):
-            take.save(target.midi, editable=editable, force=force)
+            take.save(target.midi, editable=editable, snap=snap, force=force)
             if target.wav is not None:
                 sound(target.wav, take, progress, force=force)
             written.append(row_facts(target, take))
@@ -217,6 +241,20 @@ def render(
         raise typer.Exit(130)
 
 
+def tempo_from(text: str) -> str | float:
+    """``written``, ``free`` or a number.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if text in ("written", "free"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--tempo {text!r}: give written, free or quarters a minute") from None
+
+
 def settings_from(
     seed: int, *, temperature: float | None, top_p: float | None, top_k: int | None
 ) -> BlockSettings:
@@ -231,7 +269,13 @@ def settings_from(
 
 
 def perform(
-    rows: Any, player: Player, variations: int, controls: Controls, *, as_json: bool
+    rows: Any,
+    player: Player,
+    variations: int,
+    controls: Controls,
+    *,
+    tempo: str | float = "written",
+    as_json: bool,
 ) -> tuple[list[Rendering], bool]:
     """All performances under a progress line, and whether ctrl-C ended them early."""
     from arietta.rendering.render import render as render_score
@@ -253,6 +297,7 @@ def perform(
             player,
             variations=range(variations),
             controls=controls,
+            tempo=tempo,
             report=report,
             stop=lambda: bool(stopped),
         )

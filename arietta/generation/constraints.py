@@ -272,7 +272,7 @@ class Rules:
 
 
 def _key_id(vocabulary: Vocabulary, index: int, pitch: int) -> int | None:
-    """The first id of a key or drum of an instrument; None where it has none."""
+    """Return the first id of a key or drum of an instrument; None where it has none."""
     if index < len(vocabulary.classes):
         return vocabulary.class_range(index)[0] + pitch * vocabulary.velocities
     drum = vocabulary.drum_start + pitch - FIRST_DRUM
@@ -295,10 +295,10 @@ def _without(ranges: Ranges, taken: Sequence[tuple[int, int]]) -> Ranges:
 
 
 def _only_specials(ranges: Ranges) -> Ranges:
-    """The part of some ranges that is <E> and <D>."""
+    """Return the part of some ranges that is <E> and <D>."""
     return tuple((max(low, EOS), min(high, TIME)) for low, high in ranges if EOS <= low < TIME)
 
 
 def _with_time(ranges: Ranges) -> Ranges:
-    """Some ranges of special tokens and <T>."""
+    """Return some ranges of special tokens and <T>."""
     return merged([*ranges, (TIME, TIME + 1)])

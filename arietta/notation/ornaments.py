@@ -1,102 +1,159 @@
 """Trills, mordents and turns played out, which verovio leaves to the reader.
 
-Short notes of an eighth of a quarter, as common notation programs have them. A trill begins on the
-written note and alternates with the one above in the key; a mordent touches the one below (above
-when inverted); a turn goes above, through, below and back.
+A trill begins on the written note and alternates with the one above in the key (or under the
+accidental over its sign), about twelve keys a second whatever the tempo; a mordent touches the one
+below (above when inverted); a turn goes above, through, below and back, after its note where it
+stands behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
-from arietta.midi.notes import NoteTable
-from arietta.midi.piece import Piece
+from arietta.notation.mei import Element, tag_of
+from arietta.notation.timeline import SheetNote, Timeline
 
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
-_SHORT = 8  # short notes a quarter
-_MIN_TRILL = 4
+_TRILL_RATE = 12.5
+"""Keys a second; pianists play 9 to 14, in slow and in fast music."""
+
+_SHORT_SECONDS = 0.085
+"""Of a note of a mordent or a turn, where there is room."""
+
+_ALTERS = {"s": 1, "f": -1, "n": 0, "ss": 2, "x": 2, "ff": -2}
 
 
-class Ornament(NamedTuple):
-    """A sign over a note.
+class Sign(NamedTuple):
+    """An ornament over a note.
 
     Attributes:
-        quarter: when the note begins, quarters as performed.
-        pitch: of the written note.
         kind: ``trill``, ``mordent``, ``inverted mordent``, ``turn`` or ``inverted turn``.
+        upper, lower: accidentals over and under the sign, as MEI writes them.
+        delayed: it comes at the end of the note.
     """
 
-    quarter: float
-    pitch: int
     kind: str
+    upper: str = ""
+    lower: str = ""
+    delayed: bool = False
 
 
-def play_out(piece: Piece, ornaments: list[Ornament]) -> Piece:
-    """The piece with short notes for every ornament whose note it has; the rest is unchanged."""
-    notes = piece.notes
-    division = piece.tempo.division
-    rows = {
-        (int(tick), int(pitch)): row
-        for row, (tick, pitch) in enumerate(zip(notes.onset_tick, notes.pitch, strict=True))
-    }
-    instead: dict[int, list[tuple[int, int, int]]] = {}
-    for ornament in ornaments:
-        tick = round(ornament.quarter * division)
-        near = ((tick + d, ornament.pitch) for d in (0, -1, 1))  # rounded to a tick
-        row = next((rows[key] for key in near if key in rows), None)
-        if row is None:
-            continue
-        start, end = int(notes.onset_tick[row]), int(notes.offset_tick[row])
-        pitches = list(_pitches(ornament, piece, start, (end - start) * _SHORT // division))
-        if not pitches or not all(0 <= pitch < 128 for pitch in pitches):
-            continue
-        short = max(min(division // _SHORT, (end - start) // len(pitches)), 1)
-        ticks = [start + short * i for i in range(len(pitches))] + [end]
-        if ticks[-2] < end:
-            instead[row] = [(a, b, p) for (a, b), p in zip(pairwise(ticks), pitches, strict=True)]
-    return replace(piece, notes=_replaced(notes, instead)) if instead else piece
+def signs_of(tree: Element) -> dict[str, Sign]:
+    """Id of a note or chord -> its ornament."""
+    found: dict[str, Sign] = {}
+    for element in tree.iter():
+        kind = tag_of(element)
+        if kind in ("trill", "mordent", "turn") and element.get("startid"):
+            usual = {"trill": "", "mordent": "lower", "turn": "upper"}[kind]
+            inverted = bool(usual) and element.get("form", usual) != usual
+            found[element.get("startid", "")[1:]] = Sign(
+                f"inverted {kind}" if inverted else kind,
+                element.get("accidupper", ""),
+                element.get("accidlower", ""),
+                element.get("delayed") == "true",
+            )
+    return found
 
 
-def _pitches(ornament: Ornament, piece: Piece, tick: int, room: int) -> Iterator[int]:
-    """What is played; the last one lasts to the end of the note."""
-    main = ornament.pitch
-    above, below = _neighbours(piece, tick, main)
-    if ornament.kind == "trill":
-        for number in range(max(room, _MIN_TRILL) // 2 * 2 + 1):
-            yield above if number % 2 else main
-    elif ornament.kind.endswith("mordent"):
-        yield from (main, above if ornament.kind.startswith("inverted") else below, main)
-    elif ornament.kind == "turn":
-        yield from (above, main, below, main)
-    elif ornament.kind == "inverted turn":
-        yield from (below, main, above, main)
+def play_out(
+    line: Timeline, signs: dict[str, Sign], seconds: Callable[[float, float], float]
+) -> Iterator[tuple[SheetNote, bool]]:
+    """All strokes, those with an ornament replaced by its notes.
+
+    Args:
+        line: the score as played.
+        signs: see ``signs_of``.
+        seconds: time between two places, in quarters.
+
+    Yields:
+        A stroke, and whether it belongs to an ornament.
+    """
+    tops = _tops(line.notes)
+    for note in line.notes:
+        sign = signs.get(note.name)
+        if sign is None and note.owner is not note.element and id(note) in tops:
+            sign = signs.get(_name(note.owner))
+        parts = _parts(note, sign, line, seconds) if sign and not note.grace else []
+        if parts:
+            for part in parts:
+                yield part, True
+        else:
+            yield note, False
 
 
-def _neighbours(piece: Piece, tick: int, pitch: int) -> tuple[int, int]:
-    """The next pitches above and below in the key that holds."""
-    sharps = next((s for at, s, _ in reversed(piece.key_signatures) if at <= tick), 0)
+def _name(element: Element) -> str:
+    return element.get("{http://www.w3.org/XML/1998/namespace}id", "")
+
+
+def _tops(notes: Iterable[SheetNote]) -> set[int]:
+    """The highest stroke of every chord: an ornament over a chord is its."""
+    best: dict[tuple[int, int], SheetNote] = {}
+    for note in notes:
+        key = (id(note.owner), note.bar)
+        if key not in best or best[key].pitch < note.pitch:
+            best[key] = note
+    return {id(note) for note in best.values()}
+
+
+def _parts(
+    note: SheetNote, sign: Sign, line: Timeline, seconds: Callable[[float, float], float]
+) -> list[SheetNote]:
+    """The notes of an ornament; none where there is no room."""
+    main = note.pitch
+    measure = line.measures[line.bars[note.bar].measure]
+    above, below = _neighbours(measure.sharps, main)
+    above = _altered(above, main, sign.upper, 1)
+    below = _altered(below, main, sign.lower, -1)
+    length = note.offset - note.onset
+    time = seconds(note.onset, note.offset)
+    if length <= 0 or time <= 0:
+        return []
+    if sign.kind == "trill":
+        count = max(2 * round((time * _TRILL_RATE - 1) / 2) + 1, 3)
+        if sign.lower and not sign.upper:
+            above = below
+        pitches = [above if number % 2 else main for number in range(count)]
+        starts = [note.onset + length * number / count for number in range(count)]
+    else:
+        inverted = sign.kind.startswith("inverted")
+        if sign.kind.endswith("mordent"):
+            pitches = [main, above if inverted else below, main]
+        else:
+            first, last = (below, above) if inverted else (above, below)
+            pitches = [first, main, last, main]
+        # As fast as a hand, but never more than half of a note that is held afterwards.
+        share = 0.5 if len(pitches) == 3 or sign.delayed else 0.9
+        short = min(_SHORT_SECONDS / time * length, length * share / len(pitches))
+        if sign.delayed:
+            begin = note.offset - short * len(pitches)
+            starts = [note.onset] + [begin + short * number for number in range(len(pitches))]
+            pitches = [main, *pitches]
+        else:
+            starts = [note.onset + short * number for number in range(len(pitches))]
+    if not all(0 <= pitch < 128 for pitch in pitches):
+        return []
+    return [
+        replace(note, onset=start, offset=end, pitch=pitch)
+        for (start, end), pitch in zip(pairwise([*starts, note.offset]), pitches, strict=True)
+    ]
+
+
+def _neighbours(sharps: int, pitch: int) -> tuple[int, int]:
+    """The next pitches above and below in a key."""
     scale = {(degree + 7 * sharps) % 12 for degree in _MAJOR}
     above = next(p for p in range(pitch + 1, pitch + 4) if p % 12 in scale)
     below = next(p for p in range(pitch - 1, pitch - 4, -1) if p % 12 in scale)
     return above, below
 
 
-def _replaced(notes: NoteTable, instead: Mapping[int, list[tuple[int, int, int]]]) -> NoteTable:
-    """The table with some rows replaced by several."""
-    copies = np.ones(len(notes), np.int64)
-    for row, parts in instead.items():
-        copies[row] = len(parts)
-    first = np.cumsum(copies) - copies
-    longer = notes.take(np.repeat(np.arange(len(notes)), copies))
-    written = (longer.onset_tick, longer.offset_tick, longer.pitch)
-    onset, offset, pitch = (np.array(column, np.int64) for column in written)
-    for row, parts in instead.items():
-        here = slice(first[row], first[row] + len(parts))
-        onset[here], offset[here], pitch[here] = zip(*parts, strict=True)
-    table = replace(longer, onset_tick=onset, offset_tick=offset, pitch=pitch.astype(np.uint8))
-    return table.take(np.argsort(onset, kind="stable"))
+def _altered(neighbour: int, main: int, accidental: str, side: int) -> int:
+    """A neighbour under an accidental: of the natural step that lies next to the note."""
+    alter = _ALTERS.get(accidental)
+    if alter is None:
+        return neighbour
+    candidates = [p + alter for p in range(main - 4, main + 5) if p % 12 in _MAJOR]
+    fitting = [p for p in candidates if 0 < (p - main) * side <= 3]
+    return min(fitting, key=lambda p: abs(p - neighbour), default=neighbour)

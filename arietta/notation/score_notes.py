@@ -19,6 +19,7 @@ from arietta.errors import InputError, UsageError
 from arietta.midi.notes import DRUM_CHANNEL, NoteTable
 from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
+from arietta.notation.sheet import NoteMarks, SheetMarks, SheetMusic
 
 RIGHT, LEFT, NO_HAND = 0, 1, -1
 """Values of ``ScoreNotes.hand``."""
@@ -31,8 +32,8 @@ _MAX_BARS = 100_000
 class ScoreNotes:
     """The keys a score asks for, sorted by onset, then pitch; one key stroke a row.
 
-    Drums are left out; a pitch that several voices ask for at one tick is struck once, as long
-    and as loud as the most demanding of them; a key that is struck again while it is held is
+    Drums are not among them; a pitch that several voices ask for at one tick is struck once, as
+    long and as loud as the most demanding of them; a key that is struck again while it is held is
     released there.
 
     Attributes:
@@ -134,6 +135,18 @@ class ScoreNotes:
         """(n,) number of the bar a row begins in, from 1 as musicians count."""
         return np.searchsorted(self.bar_tick, self.onset_tick, side="right").astype(np.int64)
 
+    @cached_property
+    def note_marks(self) -> NoteMarks | None:
+        """What is written over every row; None for a score that is not sheet music."""
+        if not isinstance(self.piece, SheetMusic) or self.piece.note_marks is None:
+            return None
+        return self.piece.note_marks.take(self.source_row)
+
+    @property
+    def marks(self) -> SheetMarks:
+        """What is written over stretches; nothing for a score that is not sheet music."""
+        return self.piece.marks if isinstance(self.piece, SheetMusic) else SheetMarks()
+
     @property
     def part_names(self) -> tuple[str, ...]:
         """A name for every value of ``part``: the track's, or ``track 2 channel 1``."""
@@ -160,9 +173,10 @@ class ScoreNotes:
         keys = np.flatnonzero(notes.channel != DRUM_CHANNEL)
         if not len(keys):
             raise InputError(f"{name}: only drums (channel 10); a piano score is needed")
-        remarks = []
+        sheet = piece if isinstance(piece, SheetMusic) else None
+        remarks = list(sheet.remarks) if sheet is not None else []
         if len(keys) < len(notes):
-            remarks.append(f"{len(notes) - len(keys)} drum notes left out")
+            remarks.append(f"{len(notes) - len(keys)} drum notes are not performed")
         programs = np.unique(piece.programs.program[piece.programs.channel != DRUM_CHANNEL])
         if len(programs) > 1:
             remarks.append(f"{len(programs)} instruments, all played on the piano")
@@ -191,12 +205,16 @@ class ScoreNotes:
         track, channel = notes.track[kept], notes.channel[kept]
         _, part = np.unique(track.astype(np.int64) * 16 + channel, return_inverse=True)
         part = part.astype(np.int32)
+        hand = _hands(part, pitch, track, piece.track_names)
+        if sheet is not None and sheet.note_marks is not None:
+            hands = sheet.note_marks.hand[kept]
+            hand = hands if np.any(hands != NO_HAND) else hand
         return cls(
             onset,
             duration,
             pitch,
             np.maximum(velocity, 1),
-            _hands(part, pitch, track, piece.track_names),
+            hand,
             part,
             track,
             channel,

@@ -19,6 +19,7 @@ from arietta.models.kernel.packing import Precision
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls, apply_controls
+from arietta.rendering.obey import at_tempo, obey, says_tempo
 from arietta.rendering.pianist import PianistPlayer
 from arietta.rendering.players import Player, Report, Stop, Take
 from arietta.rendering.rules import RuleRenderer, Strengths
@@ -85,12 +86,15 @@ class Rendering:
         """Whether every row was performed."""
         return self.rows == len(self.score)
 
-    def piece(self, *, editable: bool = False) -> Piece:
-        """The performance: 1 tick = 1 ms, or on the beats and bars of the score."""
-        if editable:
+    def piece(self, *, editable: bool = False, snap: bool = False) -> Piece:
+        """The performance: 1 tick = 1 ms, or on the beats and bars of the score.
+
+        ``snap`` puts every note of the editable form on the grid.
+        """
+        if editable or snap:
             from arietta.rendering import tempo_map
 
-            return tempo_map.editable(self.score, self.performed).piece
+            return tempo_map.editable(self.score, self.performed, snap=snap).piece
         return self.performed.to_piece(self.score)
 
     def to_bytes(self, *, editable: bool = False) -> bytes:
@@ -100,7 +104,12 @@ class Rendering:
         return write_midi(self.piece(editable=editable), extra_text=[self._text])
 
     def save(
-        self, path: str | PathLike[str], *, editable: bool = False, force: bool = False
+        self,
+        path: str | PathLike[str],
+        *,
+        editable: bool = False,
+        snap: bool = False,
+        force: bool = False,
     ) -> None:
         """Write a standard MIDI file with the provenance in a text event.
 
@@ -109,7 +118,8 @@ class Rendering:
         """
         from arietta.midi.writer import save_midi
 
-        save_midi(self.piece(editable=editable), path, force=force, extra_text=[self._text])
+        piece = self.piece(editable=editable, snap=snap)
+        save_midi(piece, path, force=force, extra_text=[self._text])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Show the piano roll and the sound in a notebook."""
@@ -126,6 +136,7 @@ def render(
     *,
     variations: Sequence[int] = (0,),
     controls: Controls | None = None,
+    tempo: str | float = "written",
     report: Report | None = None,
     stop: Stop | None = None,
 ) -> list[Rendering]:
@@ -136,11 +147,13 @@ def render(
         player: who plays.
         variations: numbers of the takes wanted.
         controls: how much of the performance to take; all of it by default.
+        tempo: ``written`` keeps the tempo that the score gives, ``free`` leaves it to the player,
+            a number is in quarters a minute, for the beginning.
         report, stop: see ``Player.takes``.
 
     Raises:
         InputError: the score has no notes for a piano.
-        UsageError: a control names something the score does not have.
+        UsageError: a control names something the score does not have, or there is no such tempo.
     """
     from arietta._version import __version__
 
@@ -148,18 +161,31 @@ def render(
         raise UsageError("--variations must be at least 1")
     rows = score if isinstance(score, ScoreNotes) else ScoreNotes.from_piece(score)
     controls = controls or Controls()
+    if isinstance(tempo, str) and tempo not in ("written", "free"):
+        raise UsageError(f"--tempo {tempo!r}: give written, free or quarters a minute")
+    if not isinstance(tempo, str):
+        rows = at_tempo(rows, tempo)
+    keep = tempo != "free" and says_tempo(rows)
     apply_controls(rows, deadpan(rows), controls)  # refuses what cannot be done before the work
     made = player.takes(rows, variations, report=report, stop=stop)
-    asked = {} if controls == Controls() else {"controls": _plain(controls)}
+    asked: dict[str, Any] = {} if controls == Controls() else {"controls": _plain(controls)}
+    if tempo != "written":
+        asked["tempo"] = tempo
     return [
         Rendering(
             rows,
-            apply_controls(rows, take.performed, controls),
+            apply_controls(rows, _obeyed(rows, take, keep), controls),
             take.rows,
             {"arietta": __version__, **player.provenance, "variation": number, **asked},
         )
         for number, take in zip(variations, made, strict=True)
     ]
+
+
+def _obeyed(rows: ScoreNotes, take: Take, keep_tempo: bool) -> PerformedNotes:
+    """A take under the marks; the end of one that was stopped is as written already."""
+    whole = take.rows == len(rows)
+    return obey(rows, take.performed, keep_tempo=keep_tempo) if whole else take.performed
 
 
 def open_player(

@@ -1,11 +1,12 @@
 """A performance written on the beats of its score, for editing in a DAW.
 
-The time between the chords of the score becomes tempo, so that notes stand on the bar lines and
-beats that they were written on and still sound when they were played. The loop is closed: every
-tempo is chosen from where the file really stands, in whole microseconds a quarter, so that no error
-adds up, and every note goes to the tick nearest to its own time under the tempos as written. A
-chord is tied to its beat wherever a tempo within ``limits`` can; those that are not (played
-together, out of order, after a pause that no tempo expresses) keep their time and leave the grid.
+The time between the beats of the score becomes tempo, one event a beat, so that bar lines and beats
+stand where they are felt; how notes lie before or behind them stays in the notes, as small offsets
+from the grid. The loop is closed: every tempo is chosen from where the file really stands, in whole
+microseconds a quarter, so that no error adds up, and every note goes to the tick nearest to its own
+time under the tempos as written. Where beat would follow beat too unevenly the course is smoothed,
+and more of it is left to the offsets. What no tempo within ``limits`` can express beat by beat
+(played out of order, pauses of minutes) is tied chord by chord instead.
 
 Differs from the published mapping (specification of the Pianist Transformer, section 5), which
 rounds to whole beats a minute, lets errors add up to seconds, begins at the second chord and loses
@@ -21,6 +22,7 @@ import numpy as np
 
 from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.midi.notes import (
+    DRUM_CHANNEL,
     ExtraTable,
     MessageList,
     note_table,
@@ -37,6 +39,9 @@ LIMITS_BPM = (5.0, 990.0)
 _TICK_MS = 2.0  # the longest tick we allow where a note lies between beats
 _MIN_DIVISION, _MAX_DIVISION = 960, 32_767
 _MAX_US = 2**24 - 1
+_MAX_BEATS = 50_000
+_UNEVEN = 1.5  # times, between neighbouring tempos
+_UNEVEN_SHARE = 0.015  # of all neighbours that may differ by more
 _WINDOW = 64  # chords back that an anchor looks for the one before it
 _TIME_SIGNATURE, _KEY_SIGNATURE, _SMPTE_OFFSET = 0x58, 0x59, 0x54
 
@@ -62,18 +67,22 @@ def editable(
     performed: PerformedNotes,
     *,
     limits_bpm: tuple[float, float] = LIMITS_BPM,
+    snap: bool = False,
 ) -> Editable:
     """Write a performance on the beats of its score.
 
     Replaying the result gives every onset and pedal change within 1 ms of ``performed`` (2 ms where
     one key is struck twice within two ticks). Tracks, channels, names, signatures, markers and
-    lyrics are the score's; its tempo marks, controllers and drums are left out. The pedal stands in
-    every part, because a DAW gives each track an instrument of its own.
+    lyrics are the score's; its tempo marks and controllers are left out. Its drums follow the
+    tempo, in rows behind those of the score. The pedal stands in every part, because a DAW gives
+    each track an instrument of its own.
 
     Args:
         score: what is played.
         performed: how, row by row.
         limits_bpm: slowest and fastest tempo, quarters a minute.
+        snap: put every note on the grid, exactly where it is written; only the tempo, the lengths
+            and the loudness are the performance's.
 
     Raises:
         UsageError: the performance does not fit the score.
@@ -86,14 +95,23 @@ def editable(
     pace = _pace(score, tick, ms, bounds)
     shift = _lead_in(score, tick[0], ms[0], pace, bounds)
     anchor_tick, anchor_ms = _anchors(score, tick + shift, ms, shift, pace, bounds)
+    anchor_tick, anchor_ms = _beats(score, anchor_tick, anchor_ms, shift, bounds)
     times = np.concatenate((performed.onset_ms, performed.pedal_ms))
     factor = _refinement(division, anchor_tick, anchor_ms, pace, times)
     division *= factor
     tempo = _closed_loop(anchor_tick * factor, anchor_ms, pace / factor, division)
     onset = tempo.tick_at(performed.onset_ms)
     offset = tempo.tick_at(performed.onset_ms + performed.duration_ms)
-    onset, duration = separate(onset, offset - onset, score.pitch)
     written = (score.onset_tick + shift) * factor
+    if snap:
+        onset, offset = written, written + np.maximum(offset - onset, 1)
+    onset, duration = separate(onset, offset - onset, score.pitch)
+    drums = score.piece.notes.take(score.piece.notes.channel == DRUM_CHANNEL)
+    drums = drums.take(drums.onset_tick + shift >= 0)
+    drum_onset, drum_offset = (
+        (np.asarray(ticks, np.int64) + shift) * factor
+        for ticks in (drums.onset_tick, drums.offset_tick)
+    )
     pedal_tick = tempo.tick_at(performed.pedal_ms)
     parts = np.unique(score.part, return_index=True)[1]
     rows = np.tile(np.arange(len(pedal_tick)), len(parts))
@@ -103,12 +121,12 @@ def editable(
     piece = Piece(
         tempo,
         note_table(
-            onset,
-            onset + duration,
-            score.pitch,
-            performed.velocity,
-            score.channel,
-            score.track,
+            np.concatenate((onset, drum_onset)),
+            np.concatenate((onset + duration, drum_offset)),
+            np.concatenate((score.pitch, drums.pitch)),
+            np.concatenate((performed.velocity, drums.velocity)),
+            np.concatenate((score.channel, drums.channel)),
+            np.concatenate((score.track, drums.track)),
         ),
         pedal_table(
             pedal_tick[rows],
@@ -199,6 +217,85 @@ def _anchors(
         chain.append(int(before[chain[-1]]))
     chain.reverse()
     return tick[chain], ms[chain]
+
+
+def _beats(
+    score: ScoreNotes,
+    anchor_tick: IntArray,
+    anchor_ms: FloatArray,
+    shift: int,
+    bounds: tuple[float, float],
+) -> tuple[IntArray, FloatArray]:
+    """Beats and their times, from the chords that the tempo could go through.
+
+    As smooth as ``_UNEVEN`` asks; the anchors themselves where no course of beats keeps the bounds.
+    """
+    if len(anchor_tick) < 2:
+        return anchor_tick, anchor_ms
+    first, last = int(anchor_tick[0]), int(anchor_tick[-1])
+    bars = score.bar_tick + shift
+    ends = np.append(bars[1:], max(last, int(bars[-1])) + score.division)
+    if np.sum((ends - bars) // score.division) > _MAX_BEATS:
+        return anchor_tick, anchor_ms
+    beats = np.concatenate(
+        [np.arange(a, b, score.division) for a, b in zip(bars, ends, strict=True)] + [[first, last]]
+    )
+    tick = np.unique(beats[(beats >= first) & (beats <= last)]).astype(np.int64)
+    if len(tick) < 2:
+        return anchor_tick, anchor_ms
+    due = np.interp(tick, anchor_tick, anchor_ms)
+    sure = np.where(np.isin(tick, anchor_tick), 1.0, 0.1)
+    for stiffness in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
+        ms = _smooth(tick, due, sure, stiffness, score.division)
+        pace = np.diff(ms) / np.diff(tick)
+        if pace.min() < bounds[0] or pace.max() > bounds[1]:
+            continue
+        uneven = np.abs(np.diff(np.log(pace))) > np.log(_UNEVEN)
+        if np.count_nonzero(uneven) <= _UNEVEN_SHARE * len(uneven):
+            return tick, ms
+    return anchor_tick, anchor_ms
+
+
+def _smooth(
+    tick: IntArray, due: FloatArray, sure: FloatArray, stiffness: float, division: int
+) -> FloatArray:
+    """(m,) times near ``due`` whose course bends little: a smoothing spline on the beats.
+
+    The ends stay. Solved as a band matrix of width 5, by Cholesky's method.
+    """
+    n = len(tick)
+    if not stiffness or n < 4:
+        return due
+    step = np.diff(tick) / division
+    # Second difference over uneven steps: a line costs nothing.
+    a, b = 1 / step[:-1], 1 / step[1:]
+    rows = np.stack((a, -(a + b), b))  # (3, n - 2)
+    weight = sure.copy()
+    weight[[0, -1]] = 1e6
+    main, one, two = weight.copy(), np.zeros(n), np.zeros(n)
+    for i, x in enumerate(rows):
+        main[i : i + n - 2] += stiffness * x * x
+    one[: n - 2] += stiffness * rows[0] * rows[1]
+    one[1 : n - 1] += stiffness * rows[1] * rows[2]
+    two[: n - 2] += stiffness * rows[0] * rows[2]
+    wanted = (weight * due).tolist()
+    d, l1, l2 = main.tolist(), one.tolist(), two.tolist()
+    for i in range(n):  # LDL' in place
+        for back, band in ((1, l1), (2, l2)):
+            if i >= back:
+                d[i] -= band[i - back] ** 2 * d[i - back]
+        if i >= 1:
+            l1[i] -= l1[i - 1] * l2[i - 1] * d[i - 1] if i < n - 1 else 0.0
+        l1[i] /= d[i]
+        l2[i] /= d[i]
+    for i in range(n):
+        wanted[i] -= (l1[i - 1] * wanted[i - 1] if i >= 1 else 0.0) + (
+            l2[i - 2] * wanted[i - 2] if i >= 2 else 0.0
+        )
+    found = [value / pivot for value, pivot in zip(wanted, d, strict=True)]
+    for i in range(n - 2, -1, -1):
+        found[i] -= l1[i] * found[i + 1] + (l2[i] * found[i + 2] if i + 2 < n else 0.0)
+    return np.array(found)
 
 
 def _refinement(

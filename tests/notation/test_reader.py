@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arietta.errors import InputError, MissingExtraError
-from arietta.notation import reader
+from arietta.notation import reader, sources
 from arietta.notation.reader import read_score
 from arietta.notation.score_notes import LEFT, RIGHT, ScoreNotes
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MAX_UNPACKED", 1000)
+    monkeypatch.setattr(sources, "MAX_UNPACKED", 1000)
     with zipfile.ZipFile(tmp_path / "a.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.xml", " " * 10_000)
     with pytest.raises(InputError, match="10,000 bytes"):

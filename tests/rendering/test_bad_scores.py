@@ -9,6 +9,7 @@ import pytest
 
 from arietta.errors import InputError
 from arietta.midi.note_ons import read_note_ons
+from arietta.midi.notes import DRUM_CHANNEL
 from arietta.midi.reader import read_bytes
 from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.rules import RuleRenderer
@@ -70,9 +71,10 @@ def test_played_sensibly(name: str) -> None:
     performed = RuleRenderer().perform(score).check(score)
     for piece in (performed.to_piece(score), editable(score, performed).piece):
         again = read_bytes(piece.to_bytes())
-        assert sorted(again.notes.pitch.tolist()) == score.pitch[np.argsort(score.pitch)].tolist()
+        keys = again.notes.channel != DRUM_CHANNEL
+        assert np.array_equal(np.sort(again.notes.pitch[keys]), np.sort(score.pitch))
         if name != "no time passes":
-            assert np.abs(np.sort(again.onset_ms) - np.sort(performed.onset_ms)).max() <= 2
+            assert np.abs(np.sort(again.onset_ms[keys]) - np.sort(performed.onset_ms)).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -95,4 +97,5 @@ def test_public_edge_cases(shared_dir: Path) -> None:
     for path in sorted((shared_dir / "golden" / "pianist" / "midi" / "edge").glob("*.mid")):
         score = ScoreNotes.from_piece(read_note_ons(path))
         performed = RuleRenderer().perform(score).check(score)
-        assert len(editable(score, performed).piece) == len(score), path.name
+        piece = editable(score, performed).piece
+        assert np.count_nonzero(piece.notes.channel != DRUM_CHANNEL) == len(score), path.name

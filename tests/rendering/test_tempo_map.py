@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arietta.evaluation.rendering import match_rendering
+from arietta.midi.notes import ExtraTable, MessageList, note_table
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
+from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.tempo_map import LIMITS_BPM, Editable, editable
 from tests.notation.scores import performances, score_of, scores
@@ -136,6 +138,51 @@ def test_a_pause_that_no_tempo_expresses_keeps_its_time() -> None:
     assert np.abs(result.piece.onset_ms - played.onset_ms).max() <= 1
 
 
+def uneven(piece: Piece) -> float:
+    """Share of neighbouring tempos that differ by more than 1.5 times."""
+    change = np.abs(np.diff(np.log(piece.tempo.us_per_quarter.astype(float))))
+    return float(np.mean(change > np.log(1.5))) if len(change) else 0.0
+
+
+def test_one_tempo_a_beat_and_the_small_rest_in_the_notes() -> None:
+    rng = np.random.default_rng(1)
+    score = score_of([(120 * i, 120, 60 + i % 12) for i in range(400)])
+    wanted = np.cumsum(125 * np.exp(rng.normal(0, 0.3, 400)))
+    played = PerformedNotes(wanted, np.full(400, 90.0), np.full(400, 70, np.uint8))
+    result = editable(score, played)
+    assert np.abs(result.piece.onset_ms - wanted).max() <= 1
+    tempo = result.piece.tempo
+    assert np.all(tempo.tick % tempo.division == 0) and len(tempo.tick) <= 102
+    assert uneven(result.piece) <= 0.02
+    rough = np.cumsum(500 * np.exp(rng.normal(0, 0.4, 100)))  # every beat another tempo
+    score = score_of([(480 * i, 480, 60) for i in range(100)])
+    played = PerformedNotes(rough, np.full(100, 90.0), np.full(100, 70, np.uint8))
+    result = editable(score, played)
+    assert uneven(result.piece) <= 0.02
+    assert np.abs(result.piece.onset_ms - rough).max() <= 1
+
+
+def test_snapped_notes_stand_on_the_grid() -> None:
+    score = score_of([(240 * i, 240, 60 + i) for i in range(16)])
+    played = deadpan(score)
+    late = replace(played, onset_ms=played.onset_ms + np.arange(16) % 3 * 20.0)
+    piece = editable(score, late, snap=True).piece
+    factor = piece.tempo.division // score.division
+    assert np.array_equal(piece.notes.onset_tick, score.onset_tick * factor)
+    assert not editable(score, late).on_grid.all()
+
+
+def test_drums_and_titles_are_kept() -> None:
+    notes = note_table([0, 0, 480], [480, 100, 960], [60, 38, 62], 64, [0, 9, 0], [1, 2, 1])
+    title = MessageList.pack([b"\xff\x03Sonata"])
+    extra = ExtraTable(np.zeros(1, np.int64), np.zeros(1, np.int32), title)
+    score = ScoreNotes.from_piece(Piece(TempoMap.constant(480), notes, extra=extra))
+    piece = editable(score, deadpan(score)).piece
+    assert piece.notes.pitch.tolist() == [60, 62, 38]
+    assert piece.notes.channel.tolist() == [0, 0, 9] and piece.notes.track[-1] == 2
+    assert piece.track_names[0] == "Sonata"
+
+
 def rows_of(score: ScoreNotes, piece: Piece) -> PerformedNotes:
     """A rendering of the public code in the rows of its score; a lost note between the others."""
     played = match_rendering(score, piece)
@@ -162,6 +209,7 @@ def test_public_renderings_are_in_time(shared_dir: Path) -> None:
         ours = np.lexsort((performed.onset_ms, score.pitch))
         assert np.abs(by_key(again)[1] - performed.onset_ms[ours]).max() <= 2, number
         assert len(result.piece.time_signatures) >= len(score.piece.time_signatures)
+        assert uneven(result.piece) <= 0.02, number
 
 
 @pytest.mark.parametrize("name", ["rounding_half", "fuzz_00", "fuzz_01", "overlap_same_pitch"])
