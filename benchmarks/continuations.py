@@ -26,7 +26,7 @@ from benchmarks.common import file_result
 
 
 def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
-    """Why continuations stop that are asked to end: ``end`` is an ending, ``seconds`` a cut."""
+    """Count why continuations with an ending stop: ``end`` is an ending, ``seconds`` a cut."""
     reasons: Counter[str] = Counter()
     for seed, excerpt in enumerate(excerpts):
         out = model.generate(excerpt.prompt, seconds=FOLLOW_MS / 1000, end=True, seed=seed)
@@ -35,7 +35,7 @@ def endings(model: arietta.Model, excerpts: list[Excerpt]) -> dict[str, int]:
 
 
 def grid() -> dict[str, GenerateOptions]:
-    """Settings that are tried; "flat" is the public sampler, without grammar and kinds."""
+    """Return the settings to try; "flat" is the public sampler, without grammar and kinds."""
     found: dict[str, GenerateOptions] = {
         f"T={t} min_p={p}": {"temperature": t, "min_p": p}
         for t in (0.94, 1.0, 1.05)
@@ -52,7 +52,7 @@ def grid() -> dict[str, GenerateOptions]:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("presets", "test", "endings"))
     parser.add_argument("dataset", type=Path)

@@ -19,6 +19,7 @@ out.save("b.mid")
 ```
 """
 MODULES = {
+    "Use cases": ("arietta.api.generation", "arietta.api.filling"),
     "Files and pieces": (
         "arietta.midi.piece", "arietta.midi.notes", "arietta.midi.tempo", "arietta.midi.reader",
         "arietta.notation.reader", "arietta.notation.score_notes",

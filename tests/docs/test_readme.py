@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
-from arietta.cli import generate
-from arietta.cli.console import ProgressLine
+from arietta.api.models import Model
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
 from arietta.generation.continuation import ContinuationStream
+from arietta.generation.settings import Request
 from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read
@@ -79,6 +79,8 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     names = "my prompt nocturne more more-1 new another transcription reference"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
+    # long enough for `play --from`
+    (tmp_path / "nocturne.mid").write_bytes((prompts_dir / "nocturne.mid").read_bytes())
     hands = note_table(
         [0, 0, 480, 960], [480, 960, 960, 1440], [76, 48, 77, 79], 64, 0, [0, 1, 0, 0]
     )
@@ -104,10 +106,12 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
-    def a_little(stream: ContinuationStream, progress: ProgressLine) -> None:
-        for count, _ in enumerate(stream):
-            if count >= 3:
-                stream.cancel()
+    start = Model.start
+
+    def a_little(
+        model: Model, piece: Piece | None, request: Request, *rest: Any, **options: Any
+    ) -> ContinuationStream:
+        return start(model, piece, replace(request, notes=3), *rest, **options)
 
     def one_step(recipe: Recipe, *places: Path, **options: Any) -> loop.Result:
         return train(replace(recipe, compile=False), *places, **{**options, "max_steps": 1})
@@ -121,7 +125,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setattr(embedding, "default_model", lambda: tiny)
     monkeypatch.setattr(pair_sources, "align", lambda score, _: np.arange(len(score)))
-    monkeypatch.setattr(generate, "follow", a_little)
+    monkeypatch.setattr(Model, "start", a_little)
     monkeypatch.setattr(loop, "train", one_step)
     return tmp_path
 
