@@ -28,6 +28,7 @@ check: lint types pages test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror arietta/midi/*.c arietta/models/kernel/*.c
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

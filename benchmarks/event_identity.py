@@ -3,11 +3,11 @@
     python -m benchmarks.event_identity --data FOLDER [--files N]
 
 FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; up to N files of every source
-are read as a file given by hand is. Three things are counted. A save must be the same events in the
-same order, ends of tracks included. A continuation, made of stand-in notes with the default options
-and thus without a model, must hold the same events in front of the seam in every track. mido, where
-it is installed, must open every output and find the new notes in it. Events are compared as
-(tick, bytes), by the dumper of the tests, which shares no code with the package.
+are read like a file of a user. The result counts three properties. A saved file must have the same
+events in the same order, ends of tracks included. A continuation by fixed notes, without a model,
+with the default options must have the same events before the seam in every track. If mido is
+installed, it must open every output and find the new notes. Events are compared as (tick, bytes),
+by the dumper of the tests, which shares no code with the package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _END, _TEMPO, _KEY, _METRE = (bytes((0xFF, kind)) for kind in (0x2F, 0x51, 0x59,
 
 
 def files(folder: Path, count: int) -> Iterator[tuple[str, str, bytes]]:
-    """(source, path, bytes) of the first files of every source."""
+    """Yield (source, path, bytes) of the first files of every source."""
     with (folder / "manifest.csv").open(encoding="utf8") as file:
         rows = {(row["shard"], row["path"]): row["source"] for row in csv.DictReader(file)}
     for shard in sorted({shard for shard, _ in rows}):
@@ -56,7 +56,7 @@ def files(folder: Path, count: int) -> Iterator[tuple[str, str, bytes]]:
 
 
 def stand_in(start_ms: float) -> list[NoteEvent]:
-    """Twelve seconds of broken chords that ring from bar to bar."""
+    """Return twelve seconds of broken chords that ring from bar to bar."""
     pitches = (40, 52, 59, 64, 67, 71, 76, 76)
     return [
         NoteEvent(round(start_ms / 10) * 10 + i * 180, (8 - i % 8) * 180, pitches[i % 8], 70, 0, 0)
@@ -64,10 +64,10 @@ def stand_in(start_ms: float) -> list[NoteEvent]:
     ]
 
 
-def in_front(data: bytes, seam: int, factor: int) -> list[list[tuple[int, bytes]]]:
-    """Events of each track in front of a seam, ends of tracks and signatures left out.
+def before_seam(data: bytes, seam: int, factor: int) -> list[list[tuple[int, bytes]]]:
+    """Return the events of each track before a seam, without ends of tracks and signatures.
 
-    Signatures that no reader accepts are dropped from continuations on purpose.
+    Continuations drop signatures that no reader accepts.
     """
     left_out = (_END, _TEMPO, _KEY, _METRE)
     return [
@@ -93,20 +93,20 @@ def main() -> None:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for source, name, data in files(given.data, given.files):
         piece = read_bytes(data, strict=False)
-        told = counts[source]
-        told["files"] += 1
-        told["mended"] += bool(piece.notices)
+        count = counts[source]
+        count["files"] += 1
+        count["mended"] += bool(piece.notices)
         before = dump(piece.to_bytes())
-        told["events"] += sum(map(len, before.tracks))
+        count["events"] += sum(map(len, before.tracks))
         same = bool(piece.notices) or before == dump(data)
-        told["saved_alike"] += same
+        count["saved_alike"] += same
         made = join(piece, 0.0, stand_in(piece.end_ms), (), JoinOptions())
         out = made.piece.to_bytes()
         factor = made.piece.tempo.division // piece.tempo.division
         seam = int(made.piece.tempo.tick_at(made.seam_ms))
-        wanted = in_front(piece.to_bytes(), seam, factor)
-        continued = in_front(out, seam, 1)[: len(wanted)] == wanted
-        told["continued_alike"] += continued
+        wanted = before_seam(piece.to_bytes(), seam, factor)
+        continued = before_seam(out, seam, 1)[: len(wanted)] == wanted
+        count["continued_alike"] += continued
         if mido is not None:
             opened = mido.MidiFile(file=io.BytesIO(out))
             strokes = sum(
@@ -114,12 +114,12 @@ def main() -> None:
                 for track in opened.tracks[-2:]
                 for message in track
             )
-            told["opened_by_mido"] += strokes >= len(made.alone)
+            count["opened_by_mido"] += strokes >= len(made.alone)
         if not (same and continued):
             print(f"differs: {source} {name}: saved {same}, continued {continued}")
     total: dict[str, int] = defaultdict(int)
-    for told in counts.values():
-        for key, value in told.items():
+    for count in counts.values():
+        for key, value in count.items():
             total[key] += value
     figures: dict[str, Any] = {
         "sources": {k: dict(v) for k, v in counts.items()},

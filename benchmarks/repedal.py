@@ -1,15 +1,14 @@
-"""Does the pedal pass sound like the people whose pedal it has to guess?
+"""Does the pedal pass restore the pedalling of human performances?
 
     python -m benchmarks.repedal --data FOLDER [--files N]
 
-FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names. Of every source the first N
-files with 100 notes or more are read; their pedal is folded into the note lengths, which are then
-put on the 10 ms grid of the tokens and capped at 5 s, so that only what a model would give is left.
-``repedal`` splits them again, told whether the first 30 s of the file used the pedal, as a prompt
-tells it. Filed for each source: the share of notes that end within 20 ms of when they should
-(restruck keys 30 ms early among them), our pedal movements and people's, the shortest time between
-two of ours, and for how much of the time in which people kept their pedal up for 8 s or more ours
-is down.
+FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names. The first N files of every
+source with 100 notes or more are read; their pedal is folded into the note lengths, which are
+rounded to the 10 ms grid of the tokens and limited to 5 s, like the output of a model. ``repedal``
+splits them again; as with a prompt, it knows whether the first 30 s of the file used the pedal.
+Filed for each source: the share of notes that end within 20 ms of their true end (restruck keys
+30 ms early among them), pedal movements of ours and of people, the shortest time between two of
+ours, and the share of long human pauses of the pedal (8 s or more) in which our pedal is down.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ PROMPT_MS = 30_000
 DRY_MS = 8_000
 TOLERANCE_MS = 20.0
 PEDALLED = 20
-"""Movements from which on a file counts as pedalled; up to 2 it counts as dry."""
+"""Smallest number of movements of a pedalled file; a file with at most 2 counts as dry."""
 
 
 def pieces(folder: Path, count: int) -> Iterator[tuple[str, MergedNotes]]:
-    """(source, piano) of the first files of every shard."""
+    """Yield (source, piano) of the first files of every shard."""
     with (folder / "manifest.csv").open(encoding="utf8") as file:
         rows = {(row["shard"], row["path"]): row["source"] for row in csv.DictReader(file)}
     for shard in sorted({shard for shard, _ in rows}):
@@ -64,7 +63,7 @@ def pieces(folder: Path, count: int) -> Iterator[tuple[str, MergedNotes]]:
 
 
 def measure(piano: MergedNotes) -> dict[str, float]:
-    """What the pass makes of one file."""
+    """Measure the pass on one file."""
     onset = np.rint(piano.onset_ms / 10.0) * 10.0
     end = sounding_ends(
         piano.onset_ms.astype(np.float64),
@@ -124,7 +123,7 @@ def main() -> None:
         column = {name: np.array([row[name] for row in found]) for name in found[0]}
         wet, dry = column["people"] >= PEDALLED, column["people"] <= 2
         per_file = column["right"] / column["notes"]
-        told: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "files": len(found),
             "notes": int(column["notes"].sum()),
             "right_share": round(float(column["right"].sum() / column["notes"].sum()), 4),
@@ -151,11 +150,12 @@ def main() -> None:
             ),
             "notes_per_second": round(float(column["notes"].sum() / column["seconds"].sum())),
         }
-        figures["sources"][source] = told
+        figures["sources"][source] = summary
         print(
-            f"{source:18} {told['files']:5} {told['right_share']:11.4f}"
-            f"  {told['median_movements_ours']} / {told['median_movements_people']}"
-            f"  {told['shortest_between_movements_ms']:8.0f}  {told['dry_share_with_pedal']:.3f}"
+            f"{source:18} {summary['files']:5} {summary['right_share']:11.4f}"
+            f"  {summary['median_movements_ours']} / {summary['median_movements_people']}"
+            f"  {summary['shortest_between_movements_ms']:8.0f}"
+            f"  {summary['dry_share_with_pedal']:.3f}"
         )
     print(f"filed in {file_result('repedal', figures).name}")
 

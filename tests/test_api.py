@@ -163,7 +163,7 @@ def test_steering_needs_the_right_models(model, tmp_path: Path, prompts_dir: Pat
     vectors = folder(tmp_path, "vectors", embedding_size=8)
     made = {"model": str(vectors), "model_sha256": "0" * 64, "chunk_notes": 300}
     place = folder(tmp_path, "steered", {"embeddings": made}, conditioned=True, embedding_size=8)
-    with pytest.raises(CheckpointError, match="taught with other vectors"):
+    with pytest.raises(CheckpointError, match="trained with other vectors"):
         arietta.load(place, threads=1).generate(notes=4, like=reference)
 
 

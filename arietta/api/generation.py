@@ -122,7 +122,7 @@ def generate(
     watch: Callable[[ContinuationStream], AbstractContextManager[object]] = nullcontext,
     **options: Unpack[GenerateOptions],
 ) -> GenerateResult:
-    """Continue a piano performance, or improvise from nothing; write files if asked to.
+    """Continue a piano performance, or improvise from nothing; write files if an output is given.
 
     Everything that can be refused is refused before the work.
 
@@ -193,13 +193,13 @@ def check_request(
     """Refuse what ``generate`` would refuse before its work; arguments as there.
 
     Returns:
-        What is asked for, the sampling numbers to change, what to resemble.
+        The request, the sampling numbers to change, what to resemble.
 
     Raises:
         UsageError: an option is out of range, or needs a prompt or an example and has none.
     """
-    asked, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
-    request, steering = Request(**asked, variations=variations), Steering(**steered)
+    wanted, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
+    request, steering = Request(**wanted, variations=variations), Steering(**steered)
     if settings is None:
         settings_from(preset or DEFAULT_PRESET, **drawn)
     else:

@@ -103,7 +103,7 @@ class Model:
 
         Args:
             piece: or where it is.
-            full: a longer vector, which tells classes better and distances worse: also the mean
+            full: a longer vector, better for classes and worse for distances: also the mean
                 and the deviation of the hidden states.
 
         Raises:
@@ -118,10 +118,10 @@ class Model:
 
     @cached_property
     def likeness(self) -> Embedder:
-        """What makes the vectors that a conditioned model was taught with.
+        """The embedder whose vectors a conditioned model was trained with.
 
         Raises:
-            CheckpointError: the model is not conditioned, or its embedding model is another by now.
+            CheckpointError: the model is not conditioned, or its embedding model has changed.
         """
         from arietta.models.aria.checkpoint import load as load_checkpoint
         from arietta.vectors.embedding import Embedder
@@ -135,7 +135,7 @@ class Model:
         found = load_checkpoint(made.get("model", _PUBLIC_EMBEDDING))
         if made.get("model_sha256") not in (None, found.sha256):
             raise CheckpointError(
-                f"{self.name} was taught with other vectors than {found.name} makes now (sha256"
+                f"{self.name} was trained with other vectors than {found.name} makes now (sha256"
                 f" {found.sha256[:12]}…, expected {made['model_sha256'][:12]}…)"
             )
         return Embedder(
@@ -147,7 +147,7 @@ class Model:
         """What ``classify`` uses, for many pieces at once.
 
         Raises:
-            CheckpointError: the model is none of a classifier.
+            CheckpointError: the model is not a classifier.
         """
         from arietta.vectors.classification import Classifier
 
@@ -157,7 +157,7 @@ class Model:
         """Return the class of a piece, and the share of the votes that each class got.
 
         Raises:
-            CheckpointError: the model is none of a classifier.
+            CheckpointError: the model is not a classifier.
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
         return self.classifier.classify(as_piece(piece))
@@ -241,12 +241,12 @@ class Model:
         preset: str | None,
         options: GenerateOptions,
     ) -> ContinuationStream:
-        asked, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
-        if asked.keys() & {"variations", "first_variation"}:
+        wanted, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
+        if wanted.keys() & {"variations", "first_variation"}:
             raise UsageError("`variation` chooses one; `generate_many` makes several `variations`")
         return self.start(
             prompt,
-            Request(**asked, variations=variations, first_variation=first_variation),
+            Request(**wanted, variations=variations, first_variation=first_variation),
             drawn,
             Steering(**steered),
             settings=settings,
@@ -267,7 +267,7 @@ class Model:
 
         Args:
             prompt: as for ``generate``.
-            request: what is asked for.
+            request: length, prompt, seed and so on.
             changes: numbers of ``settings`` or ``preset`` to change.
             steering: music to resemble.
             settings, preset: as for ``generate``.

@@ -24,10 +24,10 @@ DEFAULT_RENDERER = "performer"
 
 
 class Renderer:
-    """Somebody who plays scores with expression; made by ``load_renderer``.
+    """A renderer, which plays scores with expression; made by ``load_renderer``.
 
     Attributes:
-        player: who plays.
+        player: the model or the rules behind it.
     """
 
     def __init__(self, player: Player) -> None:
@@ -47,7 +47,7 @@ class Renderer:
             score: a piece, or the path of a MIDI file, MusicXML, MXL, MEI, kern or ABC.
             variation: each is another performance.
             controls: how much of dynamics, rubato and pedal to take; bars to keep steady.
-            report: told as it goes on.
+            report: called as it goes on.
 
         Raises:
             InputError: the score cannot be read or has no notes for a piano.
@@ -72,7 +72,7 @@ def load_renderer(
     threads: int | None = None,
     offline: bool = False,
 ) -> Renderer:
-    """Load somebody who plays scores.
+    """Load a renderer.
 
     Args:
         name: a rendering model: a registered name, a folder or a public file; or ``rules``.

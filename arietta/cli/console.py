@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.flags import with_flags
-from arietta.errors import UsageError
+from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
@@ -27,7 +27,7 @@ ForceFlag = Annotated[bool, typer.Option("--force", help="Replace files that exi
 
 
 def new_app(**settings: Any) -> typer.Typer:
-    """A typer application in the house's plain style, errors left to ``main``."""
+    """Return a typer application in the house's plain style, errors left to ``main``."""
     return typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -64,10 +64,15 @@ def note(text: str) -> None:
 
 
 def with_notices(piece: Piece) -> Piece:
-    """Return a piece that was read, after one line that says what was mended in reading it."""
+    """Return a piece that was read, after one line on what was repaired in reading it."""
     if piece.notices:
         note(f"{piece.source or 'MIDI data'}: read, though damaged: {'; '.join(piece.notices)}")
     return piece
+
+
+def left_out(*, quiet: bool) -> Callable[[str, InputError], None]:
+    """Return what notes each file that is left out, and why; nothing when quiet."""
+    return lambda _, error: None if quiet else note(f"left out: {error}")
 
 
 told = with_notices  # its former name
@@ -93,7 +98,7 @@ def seconds_of(text: str, flag: str) -> float:
     """Return the seconds that 80, 80.5, 1:20 or 1:02:03 stand for.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it has another form.
     """
     parts = text.strip().split(":")
     try:
@@ -129,7 +134,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """The path, or its first numbered neighbour that does not exist: a.wav, a-2.wav, a-3.wav."""
+    """Return the path, or its first free numbered neighbour: a.wav, a-2.wav, a-3.wav."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1

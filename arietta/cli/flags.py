@@ -21,7 +21,7 @@ _OTHERS = {
     "passages": "--passages",
     "prompt": "PROMPT",
     "depth": "--draft-depth",
-    "out": "--out",
+    "output": "-o",
 }
 """Arguments whose flags have other names."""
 

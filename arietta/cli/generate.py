@@ -97,7 +97,7 @@ def generate(
         bool,
         typer.Option(
             "--only-new",
-            help="Write the continuation without the prompt, and tell at which bar it belongs.",
+            help="Write the continuation without the prompt, and name the bar where it belongs.",
         ),
     ] = False,
     wav: WavFlag = False,

@@ -202,8 +202,8 @@ def _key_line(facts: dict[str, Any]) -> str:
     written, found = _changes(facts["key"]), facts["key_estimate"]
     if found is None:
         return written
-    heard = f"{found['key']} estimated (confidence {found['confidence']:.0%})"
-    return f"{written}; {heard}" if written else heard
+    estimate = f"{found['key']} estimated (confidence {found['confidence']:.0%})"
+    return f"{written}; {estimate}" if written else estimate
 
 
 def _tempo_line(facts: dict[str, Any]) -> str:

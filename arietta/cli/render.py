@@ -272,7 +272,7 @@ def sound(path: Path, take: Rendering, progress: ProgressLine, *, force: bool) -
 
 
 def row_facts(target: Target, take: Rendering) -> dict[str, Any]:
-    """What ``--json`` says about one performance."""
+    """Return what ``--json`` shows of one performance."""
     return {
         "midi": str(target.midi),
         "wav": None if target.wav is None else str(target.wav),

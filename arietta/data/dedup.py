@@ -154,7 +154,7 @@ class Fingerprint:
         return len(self.hash)
 
 
-def fingerprint(piece: Piece, kept: int = KEPT) -> Fingerprint:
+def fingerprint(piece: Piece) -> Fingerprint:
     """Return the fingerprint that both near grades read; drums are left out.
 
     Args:

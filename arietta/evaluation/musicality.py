@@ -1,8 +1,8 @@
-"""Does generated music keep time, key and texture? What a listener notices, as numbers.
+"""Measure whether generated music keeps time, key and texture.
 
-Definition. Each figure is of one stretch of notes, alone or beside the prompt it goes on from; a
-baseline of the pulse is the same notes with their times between onsets in random order. Most
-figures are those of ``arietta.generation.measures``; besides
+Definition. Each figure describes one stretch of notes, alone or compared with its prompt; the
+baseline of the pulse is the same notes with their inter-onset times in random order. Most figures
+are those of ``arietta.generation.measures``; in addition:
 
     on the grid       share of onsets within 30 ms of a multiple of a period (an eighth)
     short             share of notes shorter than 80 ms
@@ -31,13 +31,13 @@ SHORT_MS = 80.0
 
 @dataclass(frozen=True)
 class Figures:
-    """What ``measure`` finds; see the module. None where the stretch is too short to tell.
+    """Hold the result of ``measure``; a figure is None if the stretch is too short.
 
     Attributes:
         notes_per_second: onsets per second.
         pulse_clarity: -1..1.
-        shuffled_pulse_clarity: of the same times between onsets in random order.
-        key_correlation: -1..1, with the prompt.
+        shuffled_pulse_clarity: pulse clarity of the same inter-onset times in random order.
+        key_correlation: -1..1, correlation with the prompt.
         clashes, returning_shapes, short, same_key: shares, 0..1.
     """
 
@@ -52,13 +52,13 @@ class Figures:
 
 
 def measure(new: Notes, prompt: Notes, length_ms: float, seed: int = 0) -> Figures | None:
-    """Measure a continuation beside its prompt; None for one without notes.
+    """Measure a continuation beside its prompt; return None for one without notes.
 
     Args:
         new: the continuation; its time counts from its own start.
-        prompt: what it goes on from.
-        length_ms: of the stretch, also where it ends in silence.
-        seed: of the shuffled order.
+        prompt: the prompt.
+        length_ms: length of the stretch, including silence at its end.
+        seed: seed of the shuffled order.
     """
     if not len(new):
         return None
@@ -85,12 +85,12 @@ def on_grid(
 
 @dataclass(frozen=True)
 class Metronome:
-    """Eight bars of even quarters: does what follows stand on their eighths?
+    """Test whether a continuation of eight bars of even quarters keeps to their eighths.
 
     Attributes:
         bpm: quarters a minute.
-        beats: quarters of a bar.
-        bars: how many bars.
+        beats: quarters a bar.
+        bars: number of bars.
     """
 
     bpm: float
@@ -99,12 +99,12 @@ class Metronome:
 
     @property
     def eighth_ms(self) -> float:
-        """Half a quarter."""
+        """Return half a quarter."""
         return 30_000 / self.bpm
 
     @property
     def prompt_ms(self) -> float:
-        """Where the last bar ends."""
+        """Return the end of the last bar."""
         return self.bars * self.beats * 60_000 / self.bpm
 
     def prompt(self) -> Piece:
@@ -132,8 +132,8 @@ class Metronome:
         """Return the share of new onsets within 30 ms of an eighth; None without onsets.
 
         Args:
-            onset_ms: (n,) onsets behind the prompt, from the prompt's start.
-            first_ms: only those so soon behind the prompt; all by default.
+            onset_ms: (n,) onsets after the prompt, counted from the start of the prompt.
+            first_ms: only onsets within this time after the prompt; all by default.
         """
         onset = np.asarray(onset_ms, np.float64)
         if first_ms is not None:
@@ -142,4 +142,4 @@ class Metronome:
 
 
 METRONOMES = (Metronome(90.0, 3), Metronome(120.0, 4))
-"""The two tests that are filed."""
+"""The two tests whose results are filed."""

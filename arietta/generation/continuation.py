@@ -98,7 +98,7 @@ class Continuation:
         return provenance_text(self.provenance)
 
     def to_bytes(self, *, only_new: bool = False) -> bytes:
-        """A standard MIDI file with the provenance in a text event."""
+        """Return a standard MIDI file with the provenance in a text event."""
         from arietta.midi.writer import write_midi
 
         piece = self.new if only_new else self.piece
@@ -211,7 +211,7 @@ def with_density(vocabulary: Vocabulary, ids: Int32Array, density: float) -> Int
 
 
 def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
-    """The prompt up to where the model stops hearing, channels it cannot hear included."""
+    """Return the prompt up to where the model stops hearing, channels it cannot hear included."""
     start_ms = prompt.tempo.ms_at(heard.notes.onset_tick[0])
     end_tick = int(prompt.tempo.tick_at(start_ms + seconds * 1000))
     last = max(end_tick, int(heard.notes.onset_tick[-1]))
@@ -312,7 +312,7 @@ class ContinuationStream:
             self._provenance["guidance"] = guidance.strength
 
     def __iter__(self) -> Iterator[StreamedNote]:
-        """Notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
+        """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
         Keys that no piano has are left out; what depends on later notes is mended in the results:
         strokes on a key that is down, the groove, whole bars.
@@ -349,7 +349,7 @@ class ContinuationStream:
         return self._stream.progress()
 
     def results(self) -> list[Continuation]:
-        """What has been decided so far, one continuation for each variation."""
+        """Return what has been decided so far, one continuation for each variation."""
         self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
         reports = self._stream.progress().rows
         return [

@@ -227,7 +227,7 @@ class Engine:
         return Stream(self, session, hidden, request, prompt, started)
 
     def _fit(self, ids: Sequence[int] | npt.NDArray[np.integer], request: _Request) -> _Prompt:
-        """The prompt, and the part of it that the context has room for."""
+        """Return the prompt, and the part of it that the context has room for."""
         whole = [int(i) for i in ids]
         if not whole:
             raise UsageError("a prompt needs at least a prefix and <S>")

@@ -239,7 +239,7 @@ def fill_piece(
 
 
 def _span(piece: Piece, request: FillRequest) -> tuple[float, float]:
-    """The span in ms from tick 0, in whole steps."""
+    """Return the span in ms from tick 0, in whole steps."""
     if request.bars is None:
         assert request.from_seconds is not None and request.to_seconds is not None
         start, end = request.from_seconds * 1000, request.to_seconds * 1000
@@ -263,7 +263,7 @@ def _steps(ms: float) -> int:
 def _part(
     piece: Piece, request: FillRequest, inside: BoolArray
 ) -> tuple[tuple[int, int] | None, BoolArray]:
-    """The keys to be filled, None for all; and which notes of the span stay."""
+    """Return the keys to be filled, None for all; and which notes of the span stay."""
     pitch = piece.notes.pitch.astype(np.int64)
     if request.keep is None:
         return None, np.zeros(len(pitch), bool)
@@ -288,7 +288,7 @@ def _part(
 
 
 def _columns(piece: Piece, chosen: BoolArray, zero_ms: float) -> Columns:
-    """Some notes on the token grid, their sounding lengths, from the start of the window."""
+    """Return some notes on the token grid, their sounding lengths, from the start of the window."""
     notes = piece.notes
     offset_ms = piece.tempo.ms_at(pedal_offsets(piece))
     onset = np.rint((piece.onset_ms[chosen] - zero_ms) / STEP).astype(np.int64) * STEP
@@ -302,7 +302,7 @@ def _columns(piece: Piece, chosen: BoolArray, zero_ms: float) -> Columns:
 def _rate(
     piece: Piece, inside: BoolArray, piano: BoolArray, start_ms: float, end_ms: float
 ) -> float:
-    """Notes a second that stood in the gap, or else around it."""
+    """Return the notes a second that stood in the gap, or else around it."""
     if inside.any():
         return float(inside.sum()) / ((end_ms - start_ms) / 1000)
     seconds = float(np.ptp(piece.onset_ms[piano])) / 1000
@@ -371,7 +371,7 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
 
 
 def _new_track(piece: Piece, new: Columns, zero_ms: float, tempo: TempoMap) -> Track:
-    """The new notes on the channel of the piece's piano, with its program."""
+    """Return the new notes on the channel of the piece's piano, with its program."""
     counts = np.bincount(piece.notes.channel, minlength=16)
     classes = channel_classes(piece)
     pianos = [c for c, k in classes.items() if k == 0 and c != DRUM_CHANNEL] or [0]

@@ -56,7 +56,7 @@ class Columns:
     velocity: IntArray
 
     def __len__(self) -> int:
-        """Number of notes."""
+        """Return the number of notes."""
         return len(self.onset_ms)
 
     def where(self, chosen: BoolArray) -> Columns:
@@ -186,7 +186,7 @@ class FillRules(Rules):
         return token
 
     def _span(self) -> tuple[int, int]:
-        """The steps of the present segment from the cursor on, counted from the first step."""
+        """Return the steps of the segment from the cursor on, counted from the first step."""
         start = max(self._cursor, self._segment * _SEGMENT_STEPS)
         end = min((self._segment + 1) * _SEGMENT_STEPS, self._end)
         return start - self._first, max(end, start) - self._first
@@ -217,7 +217,7 @@ class FillRules(Rules):
         return tuple(ranges)
 
     def _longest(self) -> int:
-        """The longest duration of the note at hand, in steps: up to the next kept stroke."""
+        """Return the longest duration of the note at hand, in steps: up to the next kept stroke."""
         longest = MAX_DURATION_MS // STEP
         strokes = self._strokes.get(self._key)
         if strokes is not None:
@@ -406,7 +406,7 @@ def _whole_prompt(
 
 
 def _last_tokens(ids: Int32Array, vocab: Vocabulary, limit: int) -> Int32Array:
-    """The prefix and the last events of a prompt that fit; time still counts on."""
+    """Return the prefix and the last events of a prompt that fit; time still counts on."""
     if len(ids) <= limit:
         return ids
     body = int(np.flatnonzero(ids == 0)[0]) + 1

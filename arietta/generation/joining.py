@@ -116,7 +116,7 @@ class _Part:
     pedal_value: IntArray
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> _Part:
-        """The notes that an index selects, with all of the pedal."""
+        """Return the notes that an index selects, with all of the pedal."""
         return replace(
             self,
             onset_ms=self.onset_ms[index],
@@ -277,7 +277,7 @@ def join(
 
 
 def _closed(prompt: Piece, tracks: list[Track]) -> Joined:
-    """The prompt with its pedals let go, and nothing."""
+    """Return the prompt with its pedals let go, and nothing."""
     end = last_release(prompt.notes)
     for track, event in lifts(channel_states(tracks, 2**62), end):
         last = max(event.tick, *(e.tick for e in tracks[track]))
@@ -294,12 +294,12 @@ def _closed(prompt: Piece, tracks: list[Track]) -> Joined:
 
 
 def _only(states: dict[int, ChannelState], playing: set[int]) -> dict[int, ChannelState]:
-    """The states of channels whose own notes have ended."""
+    """Return the states of channels whose own notes have ended."""
     return {channel: state for channel, state in states.items() if channel not in playing}
 
 
 def _track_number(prompt: Piece, tracks: Sequence[Track], wanted: str) -> int:
-    """The track of a number or a name, whatever its case.
+    """Return the track of a number or a name, whatever its case.
 
     Raises:
         UsageError: there is none.
@@ -320,7 +320,7 @@ def _track_number(prompt: Piece, tracks: Sequence[Track], wanted: str) -> int:
 def _parts(
     prompt: Piece, notes: Sequence[NoteEvent], pedals: Sequence[PedalEvent], shift: float
 ) -> list[_Part]:
-    """The notes by channel, in ms from tick 0 of the piece."""
+    """Return the notes by channel, in ms from tick 0 of the piece."""
     voices: dict[tuple[int, int], list[NoteEvent]] = {}
     for note in notes:
         voices.setdefault((note.channel, note.program), []).append(note)
@@ -352,7 +352,7 @@ def _parts(
 def _channel_for(
     prompt: Piece, classes: dict[int, int], channel: int, program: int
 ) -> tuple[int, int | None]:
-    """The prompt's channel that goes on with a decoded voice, and the program to write."""
+    """Return the prompt's channel that goes on with a decoded voice, and the program to write."""
     notes = prompt.notes
     if channel == DRUM_CHANNEL:
         return DRUM_CHANNEL, None
@@ -457,7 +457,7 @@ def _prompt_keys(
 def _pedalled(
     part: _Part, prompt: Piece, options: JoinOptions, has_pedals: bool, end_ms: float
 ) -> _Part:
-    """The part with keys that hands can hold, and their pedal."""
+    """Return the part with keys that hands can hold, and their pedal."""
     if options.pedal and not has_pedals and part.names == (RIGHT, LEFT):
         used = _uses_pedal(prompt)
         made = repedal(part.onset_ms, part.offset_ms - part.onset_ms, part.pitch, expected=used)
@@ -545,13 +545,13 @@ def _new_tracks(
 
 
 def _first(part: _Part, tempo: TempoMap) -> int:
-    """The tick of the first event of a part."""
+    """Return the tick of the first event of a part."""
     first = [float(part.onset_ms.min()), *part.pedal_ms[:1].tolist()]
     return max(int(tempo.tick_at(min(first))), 0)
 
 
 def _note_events(part: _Part, rows: npt.NDArray[np.intp], tempo: TempoMap) -> Track:
-    """Notes and pedal of a part as events: releases, pedal, strokes at one tick."""
+    """Return the notes and pedal of a part as events: releases, pedal, strokes at one tick."""
     onset = tempo.tick_at(part.onset_ms[rows])
     offset = np.maximum(tempo.tick_at(part.offset_ms[rows]), onset + 1)
     events: list[tuple[int, int, bytes]] = []
@@ -574,17 +574,17 @@ def _note_events(part: _Part, rows: npt.NDArray[np.intp], tempo: TempoMap) -> Tr
 
 
 def _with_end(track: Track, end_tick: int) -> Track:
-    """The track with its end, at the last event or behind it."""
+    """Return the track with its end, at the last event or behind it."""
     return [*track, Event(max(end_tick, track[-1].tick), END_OF_TRACK)]
 
 
 def _scaled_tempo(tempo: TempoMap, factor: int) -> TempoMap:
-    """The same tempos on a finer grid."""
+    """Return the same tempos on a finer grid."""
     return TempoMap(multiplied(tempo.division, factor), tempo.tick * factor, tempo.us_per_quarter)
 
 
 def _start_of_alone(prompt: Piece, seam: int) -> tuple[int, str]:
-    """The tick that a file of the new part alone begins at, and its place in words."""
+    """Return the tick that a file of the new part alone begins at, and its place in words."""
     if not len(prompt):
         return seam, ""
     if prompt.tempo.division > 0 and has_metre(prompt):
@@ -602,7 +602,7 @@ def _alone(
     start: int,
     prompt: Piece,
 ) -> Piece:
-    """The new part as a file of its own, with the tempo, metre and key in force at its start."""
+    """Return the new part as a file of its own, with tempo, metre and key at its start."""
     conductor: Track = []
     found: dict[int, Event] = {}
     later: Track = []

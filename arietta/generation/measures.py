@@ -44,11 +44,11 @@ class Notes:
     velocity: IntArray
 
     def __len__(self) -> int:
-        """Number of notes."""
+        """Return the number of notes."""
         return len(self.onset_ms)
 
     def where(self, chosen: BoolArray) -> Notes:
-        """Some of the notes."""
+        """Return some of the notes."""
         return Notes(
             self.onset_ms[chosen],
             self.duration_ms[chosen],
@@ -83,7 +83,7 @@ def pulse_agreement(
 
 
 def _windows(onset: FloatArray) -> list[FloatArray]:
-    """The autocorrelation of each window that has enough onsets."""
+    """Return the autocorrelation of each window that has enough onsets."""
     found = []
     window_ms = WINDOW_S * 1000
     start = float(onset[0]) if len(onset) else 0.0

@@ -85,7 +85,7 @@ class Sampler:
         self._cache: dict[Ranges, Choices] = {}
 
     def choices(self, allowed: Sequence[tuple[int, int]]) -> Choices:
-        """The tokens of some id ranges, grouped; made once for each set of ranges."""
+        """Return the tokens of some id ranges, grouped; made once for each set of ranges."""
         key = tuple(allowed)
         found = self._cache.get(key)
         if found is None:
@@ -121,7 +121,7 @@ class Sampler:
         return Choices(ids, tuple(groups), head, columns)
 
     def probabilities(self, choices: Choices, logits: AnyFloatArray) -> FloatArray:
-        """The distribution that a token is drawn from.
+        """Return the distribution that a token is drawn from.
 
         Args:
             choices: what is possible.
@@ -179,7 +179,7 @@ class Sampler:
 
 
 _MAX_CACHED = 4096
-"""A row meets a few hundred sets of ranges; more only where keys struck at once are told apart."""
+"""A row meets a few hundred sets of ranges; more only where keys struck at once differ."""
 
 
 def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
@@ -226,5 +226,5 @@ class RowRandom:
         self._generator = np.random.Generator(np.random.Philox(key=key))
 
     def uniform(self) -> float:
-        """The next number in [0, 1)."""
+        """Return the next number in [0, 1)."""
         return float(self._generator.random())

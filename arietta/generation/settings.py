@@ -1,4 +1,4 @@
-"""What a continuation can be asked for: one declaration for each parameter; see ``settings``.
+"""The parameters of a continuation: one declaration for each; see ``arietta.settings``.
 
 A new sampling control is a field of ``SamplingSettings`` here and its effect in ``sampling``; the
 options of ``arietta generate``, the keywords of ``Model.generate``, the check, the help and the
@@ -46,7 +46,7 @@ class SamplingSettings:
 
     temperature: float = parameter(
         1.0,
-        "{range}, in place of the preset's; 0 always takes the top.",
+        "{range}, instead of the preset's; 0 always takes the top.",
         metavar="T",
         low=0,
         high=2,
@@ -168,14 +168,14 @@ class JoinOptions:
 
     seam: SeamMode | None = parameter(
         None,
-        "Where the new notes begin: now (where the model hears them), release (behind the"
+        "Where the new notes begin: now (where the model puts them), release (behind the"
         " prompt's last release) or bar (on the next bar line). [default: bar where the"
         " prompt's notes stand on a metre, else release]",
         metavar="HOW",
         choices=("now", "release", "bar"),
     )
     pedal: bool = parameter(
-        True, "Long notes in place of shorter keys under a pedal.", negative=True
+        True, "Long notes instead of shorter keys under a pedal.", negative=True
     )
     groove: Groove = parameter(
         "loose",
@@ -203,7 +203,7 @@ class JoinOptions:
 
 @dataclass(frozen=True)
 class Request(JoinOptions, Stop):
-    """What is asked for; checked on construction.
+    """The request for a continuation; checked on construction.
 
     Attributes:
         seconds: length of the new music; 30 when no length is given.
@@ -233,7 +233,7 @@ class Request(JoinOptions, Stop):
     variations: int = parameter(1, "How many different continuations.", metavar="N", low=1)
     first_variation: int = parameter(0)
     seed: int | None = parameter(
-        0, "The same seed gives the same music. [default: a new one, told]", metavar="N"
+        0, "The same seed gives the same music. [default: a new one, which is printed]", metavar="N"
     )
     style: tuple[str, ...] = parameter(
         (),

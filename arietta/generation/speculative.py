@@ -285,7 +285,7 @@ class Drafter:
         return goes_on
 
     def _view(self, choices: Choices) -> _View:
-        """The part of some choices that the draft has ids for; made once for each."""
+        """Return the part of some choices that the draft has ids for; made once for each."""
         found = self._views.get(choices)
         if found is None:
             if len(self._views) >= _MAX_CACHED:

@@ -110,6 +110,6 @@ def _short(notes: Notes) -> float:
 
 
 def _rate(notes: Notes) -> float | None:
-    """Notes a second of a prompt of a second or longer."""
+    """Return the notes a second of a prompt of a second or longer."""
     seconds = float(np.ptp(notes.onset_ms)) / 1000
     return len(notes) / seconds if seconds >= 1 else None

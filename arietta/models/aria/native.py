@@ -201,8 +201,7 @@ class NativeBackend:
                     address(out),
                 )
             )
-            low -= first * BLOCK_ROWS
-            parts.append(out[:, low : low + high - first * BLOCK_ROWS - low])
+            parts.append(out[:, low - first * BLOCK_ROWS : high - first * BLOCK_ROWS])
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def decode(

@@ -192,8 +192,8 @@ class PianistNative:
                 address(out),
             )
         )
-        low -= first * BLOCK_ROWS
-        return cap_logits(out[:, low : low + high - SLOT_RANGES[slot][0]], self._config)
+        wanted = out[:, low - first * BLOCK_ROWS : high - first * BLOCK_ROWS]
+        return cap_logits(wanted, self._config)
 
     def decode(
         self,
