@@ -15,6 +15,7 @@ from arietta.models.executors import Device
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
     from arietta.models.kernel.packing import Precision
+    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
     from arietta.rendering.players import Player
     from arietta.rendering.players import RenderProgress as Step
@@ -67,6 +68,7 @@ def load_renderer(
     name: str | PathLike[str] = DEFAULT_RENDERER,
     *,
     seed: int = 0,
+    settings: BlockSettings | None = None,
     device: Device = "cpu",
     precision: Precision = "int8",
     threads: int | None = None,
@@ -77,6 +79,7 @@ def load_renderer(
     Args:
         name: a rendering model: a registered name, a folder or a public file; or ``rules``.
         seed: of what is drawn at random.
+        settings: how the model draws, seed included; by default its own way.
         device, precision, threads, offline: as for ``load``.
 
     Raises:
@@ -88,7 +91,7 @@ def load_renderer(
     return Renderer(
         open_player(
             name,
-            BlockSettings(seed=seed),
+            settings or BlockSettings(seed=seed),
             device=device,
             precision=precision,
             threads=threads,
