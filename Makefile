@@ -1,6 +1,7 @@
 # make demo    set up and continue a shipped prompt with the shipped model
 # make test    set up what is missing and run the tests
-# make check   what CI runs: lint, format, types, tests
+# make check   what CI runs: lint, format, types, generated pages, tests
+# make docs    the documentation as a static site in docs/_site
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -11,7 +12,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test check lint types docs pages bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -22,20 +23,30 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
 
-check: lint types test
+check: lint types pages test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror arietta/midi/*.c arietta/models/kernel/*.c
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# The command reference, the API reference and the tables of models, when they are stale.
+pages: $(VENV)/.dev
+	$(BIN)/python -m docs.make --check
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.make
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_site/.doctrees docs docs/_site
+	@echo "docs/_site/index.html"
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(if $(DATASET),--dataset $(DATASET))
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo docs/_site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Each stamp says that the environment holds what its name needs. An environment made by hand is
 # completed, not replaced.

@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from arietta import display as _display
 from arietta._version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError
     from arietta.generation.continuation import Continuation
-    from arietta.generation.sampling import SamplingSettings
+    from arietta.generation.settings import SamplingSettings
     from arietta.midi.piece import Piece
     from arietta.midi.reader import read
 
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 _PLACES = {
     "AriettaError": ("arietta.errors", "AriettaError"),
     "Continuation": ("arietta.generation.continuation", "Continuation"),
-    "Model": ("arietta.api", "Model"),
-    "Piece": ("arietta.midi.notes", "Piece"),
-    "Renderer": ("arietta.api", "Renderer"),
-    "SamplingSettings": ("arietta.generation.sampling", "SamplingSettings"),
+    "Model": ("arietta.api.models", "Model"),
+    "Piece": ("arietta.midi.piece", "Piece"),
+    "Renderer": ("arietta.api.renderers", "Renderer"),
+    "SamplingSettings": ("arietta.generation.settings", "SamplingSettings"),
     "list_models": ("arietta.checkpoints.registry", "listing"),
-    "load": ("arietta.api", "load"),
-    "load_renderer": ("arietta.api", "load_renderer"),
+    "load": ("arietta.api.models", "load"),
+    "load_renderer": ("arietta.api.renderers", "load_renderer"),
     "read": ("arietta.midi.reader", "read"),
 }
 
@@ -51,6 +52,16 @@ __all__ = [
     "load_renderer",
     "read",
 ]
+
+
+def _mp3(piece: Piece, start_ms: float, seconds: float) -> bytes:
+    """Sound what a notebook shows; the sampler is loaded when the first piece is shown."""
+    from arietta.sound.excerpts import mp3_excerpt
+
+    return mp3_excerpt(piece, start_ms, seconds)
+
+
+_display.sound_maker = _mp3
 
 
 def __getattr__(name: str) -> Any:

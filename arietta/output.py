@@ -14,7 +14,7 @@ from arietta.errors import OutputError
 
 
 def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
-    """The path, if a file could be put there now.
+    """Return the path, if a file could be put there now.
 
     Called before long work, so that nobody waits for a result that has no place.
 
@@ -29,7 +29,7 @@ def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
     if not parent.is_dir():
         raise OutputError(f"{target}: there is no directory {parent}; make it first")
     if target.exists() and not force:
-        raise OutputError(f"{target}: exists already; --force (force=True) replaces it")
+        raise OutputError(f"{target}: exists already; `force=True` replaces it")
     if not os.access(parent, os.W_OK):
         raise OutputError(f"{target}: the directory {parent} cannot be written to")
     return target
@@ -37,7 +37,7 @@ def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
 
 @contextmanager
 def whole_file(path: str | PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to; it takes the name when the block succeeds.
+    """Open a temporary file beside ``path``; it takes the name when the block succeeds.
 
     It keeps the suffix of ``path``. When the block fails nothing is left behind and what was there
     before is untouched.
@@ -76,7 +76,7 @@ def _rename_new(temporary: Path, target: Path) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError as error:
-        raise OutputError(f"{target}: exists already; --force (force=True) replaces it") from error
+        raise OutputError(f"{target}: exists already; `force=True` replaces it") from error
     except OSError as error:
         # Some file systems know no hard links: check, then rename.
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):

@@ -16,5 +16,5 @@ def cache_dir() -> Path:
 
 
 def assets_dir() -> Path:
-    """The read-only files that ship with the package: model, piano bank, prompts."""
+    """Return the folder of files that ship with the package: models, piano bank, prompts."""
     return Path(__file__).resolve().parent / "assets"

@@ -1,1 +1,1 @@
-"""One script per question; each files its figures in results/."""
+"""Answer one question per script; each script files its figures in results/."""

@@ -1,10 +1,10 @@
-"""Run every benchmark, one after the other, each in a process of its own.
+"""Run every benchmark in turn, each in a separate process.
 
     python -m benchmarks [--data FOLDER] [--dataset FOLDER]
 
-FOLDERs are the corpus (``manifest.csv`` and its shards), in place of the test fixtures, and the
-dataset that ``arietta data build`` makes of it; what needs that and does not get it is left out
-and named.
+The FOLDERs are the corpus (``manifest.csv`` and its shards), which replaces the test fixtures, and
+the dataset that ``arietta data build`` makes of it. Benchmarks without the data that they need are
+skipped and listed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # name -> further arguments; {data} and {dataset} stand for those folders, and {runs} for trained
-# models, which nobody gives here.
+# models, which are not available here.
 ARGUMENTS = {
     "chord_starvation": ["{dataset}"],
     "continuations": ["test", "{dataset}"],
@@ -34,7 +34,7 @@ TAKES_DATA = {"read_speed", "tokenize_speed"}
 
 
 def main() -> int:
-    """Exit code 1 if any benchmark failed."""
+    """Run the benchmarks; return 1 if any of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--data", help="folder of the corpus")
     parser.add_argument("--dataset", help="folder of a dataset (arietta data build)")
@@ -42,7 +42,7 @@ def main() -> int:
     failed, left_out = [], []
     for path in sorted(HERE.glob("*.py")):
         name = path.stem
-        if name.startswith("_") or name == "common":
+        if name.startswith("_") or name in ("common", "readme_picture"):
             continue
         folders = {"{data}": given.data, "{dataset}": given.dataset, "{runs}": None}
         words = [folders.get(w, w) for w in ARGUMENTS.get(name, [])]

@@ -1,13 +1,13 @@
-"""Does <T>, the step to the next five seconds, starve chords? Held-out music, no sampling involved.
+"""Does <T>, the step to the next five seconds, suppress chords? Held-out music, no sampling.
 
     python -m benchmarks.chord_starvation DATASET [--model small]
 
-Wherever an event of a test piece may start, the model's distribution is put through the public
-sampler's filters (flat) and through ours (by kind: note or <T> first). Beside what people did
-there: how often <T> came, the probability of <T> before and after filtering, the nats that the
-filters cost on the choice between <T> and a note, and how many notes people played at places where
-the filters had left no note possible. The same for places inside a chord (the next note starts
-within 30 ms of the last one), where a <T> in place of a note breaks it.
+At every position where an event of a test piece may start, the distribution of the model passes the
+filters of the public sampler (flat) and ours (by kind: note or <T> first). Compared with the human
+music: how often <T> occurs, the probability of <T> before and after the filters, the nats that the
+filters cost on the choice between <T> and a note, and the number of notes that people played where
+the filters allow no note. The same figures for positions inside a chord (the next note starts
+within 30 ms of the last one), where a <T> instead of a note breaks the chord.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from arietta.arrays import BoolArray, FloatArray
 from arietta.evaluation.likelihood import Stretch, draw_stretches, window_ids
 from arietta.evaluation.recordings import recordings_of_dataset
-from arietta.generation.sampling import Sampler, SamplingSettings
+from arietta.generation.sampling import Sampler
+from arietta.generation.settings import SamplingSettings
 from arietta.models.aria.checkpoint import load
 from arietta.models.aria.protocol import Backend
 from arietta.models.executors import cpu_backend
@@ -34,12 +35,12 @@ CHORD_STEPS = 3
 
 
 def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
-    """The distributions that are compared."""
+    """Return the samplers to compare."""
     found: dict[str, Sampler] = {}
     for temperature, min_p in ((1.0, None), (0.98, 0.035), (0.9, 0.1), (0.8, None)):
         for grammar in (False, True):
             if temperature == 1.0 and not grammar:
-                continue  # without filters both are the model itself
+                continue  # without filters both are the model
             name = f"T={temperature} min_p={min_p} {'by kind' if grammar else 'flat'}"
             settings = SamplingSettings(temperature, min_p, grammar=grammar)
             found["model" if temperature == 1.0 else name] = Sampler(settings, tokenizer.vocabulary)
@@ -49,10 +50,10 @@ def samplers(tokenizer: AriaTokenizer) -> dict[str, Sampler]:
 def measure(
     stretches: list[Stretch], backend: Backend, tokenizer: AriaTokenizer
 ) -> tuple[dict[str, FloatArray], BoolArray, BoolArray]:
-    """Share of <T> under each sampler at every event boundary; what came; where chords go on.
+    """Compute the share of <T> under each sampler at every event boundary, and the actual events.
 
     Returns:
-        name -> (n,) probability of <T>; (n,) whether <T> came; (n,) whether a chord went on.
+        name -> (n,) probability of <T>; (n,) whether <T> occurs; (n,) whether a chord continues.
     """
     vocabulary = tokenizer.vocabulary
     allowed = ((TIME, TIME + 1), vocabulary.class_range(0))
@@ -64,7 +65,7 @@ def measure(
         ids = window_ids(stretch, tokenizer)
         kind = vocabulary.kinds[ids]
         starts = np.flatnonzero((kind == Kind.NOTE) | (kind == Kind.TIME))
-        # The first event, behind prefix and <S>, has nothing before it to go by.
+        # The first event, after prefix and <S>, has no context.
         starts = starts[(starts > 2) & (starts < len(ids) - 2)]
         hidden = backend.new_session().append(ids[None, :-1])[0][starts - 1]
         session = backend.new_session()
@@ -76,7 +77,7 @@ def measure(
                 for row in logits[:, choices.columns]:
                     shares[name].append(float(sampler.probabilities(choices, row)[at]))
         came += (kind[starts] == Kind.TIME).tolist()
-        # The onset of a note stands one after it, that of the note before two before it.
+        # The onset of a note follows it; the onset of the previous note is two ids before it.
         previous = starts - 2
         chord = (
             (kind[starts] == Kind.NOTE)
@@ -92,20 +93,20 @@ def measure(
 
 
 def summary(share: FloatArray, came: BoolArray, inside: BoolArray) -> dict[str, Any]:
-    """Figures of one sampler."""
+    """Return the figures of one sampler."""
     right = np.where(came, share, 1 - share)
-    floor = 1e-6
+    negligible = 1e-6
     return {
         "time_share": round(float(share.mean()), 5),
         "time_share_inside_chords": round(float(share[inside].mean()), 5),
-        "nats_time_or_note": round(float(-np.log(np.maximum(right, floor)).mean()), 5),
-        "notes_made_impossible": int(((share > 1 - floor) & ~came).sum()),
-        "times_made_impossible": int(((share < floor) & came).sum()),
+        "nats_time_or_note": round(float(-np.log(np.maximum(right, negligible)).mean()), 5),
+        "notes_made_impossible": int(((share > 1 - negligible) & ~came).sum()),
+        "times_made_impossible": int(((share < negligible) & came).sum()),
     }
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
@@ -114,8 +115,8 @@ def main() -> None:
     arguments = parser.parse_args()
     checkpoint = load(arguments.model)
     tokenizer = AriaTokenizer(checkpoint.tokenizer)
-    heard = recordings_of_dataset(arguments.dataset, "test")
-    stretches = draw_stretches(heard, arguments.length, arguments.windows)
+    test_recordings = recordings_of_dataset(arguments.dataset, "test")
+    stretches = draw_stretches(test_recordings, arguments.length, arguments.windows)
     backend = cpu_backend(checkpoint, "int8")
     shares, came, inside = measure(stretches, backend, tokenizer)
     figures: dict[str, Any] = {

@@ -1,19 +1,19 @@
-"""How often is the head of a classifier right about works that it has not seen?
+"""How often is the head of a classifier right about works outside its training data?
 
     python -m benchmarks.classifier DATASET --all WORK [--label composer_name] [--splits 10]
 
 The labelled pieces of all splits of DATASET, of classes large enough, are written to WORK as one
 dataset. A head like that of the recipe classify-folder (``classify.head: probe``) is fitted to four
-fifths of the works and asked about the others, in turn, as is the floor: logistic regression on a
-hundred histogram numbers. The model that ships has learned from all of WORK:
+fifths of the works and predicts the others, in turn, and so is the baseline (``floor``): logistic
+regression on a hundred histogram numbers. The included model was trained on all of WORK:
 
     arietta train classify-folder WORK -o run --set classify.label=composer_name \\
         --set stages.0.until_epochs=0
 
-Intervals (95 %) resample works. ``unheard`` are the figures of the pieces that are not of the train
-split of DATASET, on which the embedding model was pretrained (without labels). Files a result named
-like the label, with how sure the heads are beside how often they are right, and what is taken for
-what as a picture: each piece once, by the first five folds. WORK keeps the states of the model.
+Intervals (95 %) resample works. ``unheard`` are the figures of the pieces outside the train split
+of DATASET, on which the embedding model was pretrained (without labels). The result is named after
+the label; it includes the calibration of the heads and a picture of the confusion matrix: each
+piece once, by the first five folds. WORK caches the states of the model.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ RECIPE = "classify-folder"
 
 
 def write_all(source: Path, target: Path, label: str, least_pieces: int, least_works: int) -> None:
-    """All labelled pieces of large enough classes as one train split; ``was`` keeps their own."""
+    """Write the labelled pieces of large enough classes as one train split.
+
+    The field ``was`` keeps their original split.
+    """
     dataset = open_dataset(source)
     rows = [row for row, _ in read_grid(dataset) if row.metadata.get(label)]
     pieces = Counter(row.metadata[label] for row in rows)
@@ -60,7 +63,7 @@ def write_all(source: Path, target: Path, label: str, least_pieces: int, least_w
 def head_shares(
     x: AnyFloatArray, labels: IntArray, groups: list[str], splits: list[Split]
 ) -> list[AnyFloatArray]:
-    """What heads say of the test pieces of every split, by states of all pieces."""
+    """Predict the test pieces of every split by heads on the states of all pieces."""
     found = []
     for train, test in splits:
         head = fitted_head(x[train], labels[train], [groups[i] for i in train], weighted=True)
@@ -70,21 +73,28 @@ def head_shares(
     return found
 
 
-def sureness(
+def calibration(
     shares: list[AnyFloatArray], labels: IntArray, splits: list[Split]
 ) -> dict[str, float]:
-    """The mean share of the class that is named, how often it is right, and how far these are
-    apart on average over ten bins of that share (expected calibration error)."""
-    said = np.concatenate([s.max(axis=1) for s in shares])
-    asked = zip(shares, splits, strict=True)
-    right = np.concatenate([s.argmax(axis=1) == labels[test] for s, (_, test) in asked])
-    bins = np.minimum((said * 10).astype(np.int64), 9)
-    apart = sum(abs((said - right)[bins == b].sum()) for b in range(10)) / len(said)
-    return {"mean_share": float(said.mean()), "right": float(right.mean()), "error": float(apart)}
+    """Measure the calibration of heads: mean share of the predicted class, accuracy, and error.
+
+    The error is the mean distance of share and accuracy over ten bins of the share (expected
+    calibration error).
+    """
+    confidence = np.concatenate([s.max(axis=1) for s in shares])
+    predicted = zip(shares, splits, strict=True)
+    right = np.concatenate([s.argmax(axis=1) == labels[test] for s, (_, test) in predicted])
+    bins = np.minimum((confidence * 10).astype(np.int64), 9)
+    apart = sum(abs((confidence - right)[bins == b].sum()) for b in range(10)) / len(confidence)
+    return {
+        "mean_share": float(confidence.mean()),
+        "right": float(right.mean()),
+        "error": float(apart),
+    }
 
 
-def kept_states(model: LoadedCheckpoint, slices: Int32Array, file: Path) -> Float32Array:
-    """(n, 3 D) states of the slices, from ``file`` where it is of this model and these slices."""
+def cached_states(model: LoadedCheckpoint, slices: Int32Array, file: Path) -> Float32Array:
+    """Return states (n, 3 D) of the slices, cached in ``file`` for this model and these slices."""
     digest = hashlib.sha256(slices.tobytes()).hexdigest()
     if file.is_file():
         with np.load(file) as old:
@@ -97,7 +107,7 @@ def kept_states(model: LoadedCheckpoint, slices: Int32Array, file: Path) -> Floa
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -113,12 +123,12 @@ def main() -> None:
     recipe = load_recipes(RECIPE)[""]
     assert recipe.classify is not None and recipe.init is not None
     dataset = open_dataset(given.all)
-    floor, labels_of, groups, heard = [], [], [], []
+    histograms, labels_of, groups, pretrained_on = [], [], [], []
     for row, notes in read_grid(dataset):
-        floor.append(histogram_features(notes.columns()))
+        histograms.append(histogram_features(notes.columns()))
         labels_of.append(row.metadata[given.label])
         groups.append(row.group)
-        heard.append(row.metadata["was"] == "train")
+        pretrained_on.append(row.metadata["was"] == "train")
     classes = sorted(set(labels_of))
     labels = np.array([classes.index(name) for name in labels_of], np.int64)
     settings = LabelSettings(
@@ -133,17 +143,17 @@ def main() -> None:
     slices, of_pieces = labelled_slices(dataset, "train", settings, each=HEAD_SLICES)
     assert of_pieces == groups
     model = load(recipe.init)
-    x = pieces_of(kept_states(model, slices, given.all / "states.npz"), slices)
+    x = pieces_of(cached_states(model, slices, given.all / "states.npz"), slices)
     splits = group_splits(labels, groups, given.splits)
     shares = head_shares(x, labels, groups, splits)
     systems = {
         "most common class": [
             np.full(len(test), np.bincount(labels[train]).argmax()) for train, test in splits
         ],
-        "floor": logistic_answers(np.stack(floor), labels, groups, splits),
+        "floor": logistic_answers(np.stack(histograms), labels, groups, splits),
         "head": [s.argmax(axis=1) for s in shares],
     }
-    new = ~np.array(heard)
+    new = ~np.array(pretrained_on)
     table = {}
     for name, answers in systems.items():
         table[name] = figures(labels, groups, answers, splits, len(classes))
@@ -151,12 +161,12 @@ def main() -> None:
         parts = [(train, test[new[test]]) for train, test in splits]
         table[name]["unheard"] = figures(labels, groups, some, parts, len(classes))
         print(name, {key: value.get("mean") for key, value in table[name].items()}, flush=True)
-    sure = sureness(shares, labels, splits)
-    print(sure)
-    said = np.zeros(len(labels), np.int64)
+    calibrated = calibration(shares, labels, splits)
+    print(calibrated)
+    predicted = np.zeros(len(labels), np.int64)
     for answer, (_, test) in zip(systems["head"][:FOLDS], splits[:FOLDS], strict=True):
-        said[test] = answer
-    report = judged(classes, labels_of, [classes[i] for i in said], groups)
+        predicted[test] = answer
+    report = judged(classes, labels_of, [classes[i] for i in predicted], groups)
     draw_confusion(
         RESULTS / f"classifier_{given.label}.png",
         np.array(report["confusion"]),
@@ -167,7 +177,7 @@ def main() -> None:
     file_result(
         f"classifier_{given.label}",
         {"init_sha256": model.sha256, "splits": len(splits), "unheard": int(new.sum()),
-         "systems": table, "sureness": sure, "report": report},
+         "systems": table, "sureness": calibrated, "report": report},
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Shared by every benchmark: how a result is filed."""
+"""File the results of benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSIONED = ("arietta", "numpy", "openvino", "soundfile", "torch", "mido", "sym
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores and the memory of this machine."""
+    """Return the processor, its cores and the memory of this machine."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that can matter, where they are installed."""
+    """Return the versions of Python and of the installed packages that may matter."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line that is running, without machine paths."""
+    """Return the command line of this process without machine paths."""
     words = [Path(w).name if os.path.isabs(w) else w for w in sys.orig_argv]
     return " ".join(words)
 
@@ -53,7 +53,7 @@ def file_result(name: str, figures: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``: the figures with machine, versions, command and date.
 
     Args:
-        name: what was asked, as a file name without suffix.
+        name: name of the question, a file name without suffix.
         figures: the measurements; JSON values, units in the names.
     """
     RESULTS.mkdir(exist_ok=True)

@@ -1,18 +1,18 @@
-"""How fast are datasets built, and what memory does it take?
+"""How fast is the build of a dataset, and how much memory does it take?
 
     python -m benchmarks.dataset_build --data FOLDER [--times 1 4 16] [--workers 2]
         [--prefix 'timeout -s KILL 160']
 
 FOLDER is a corpus with ``manifest.csv``. It is built with all filters and exact dedup, in the form
-``grid``, and again given 4 and 16 times: every file comes under new names, is read and measured
-anew, and found to be a duplicate in the end. Another pass adds the search for recordings and works.
-Each pass is a process of its own. On a machine that others use as well, processor seconds say more
-than the clock; ``files_per_s_by_cpu`` is what the workers would reach with their cores to
-themselves. Memory is what a process holds of its own, without pages of mapped files.
+``grid``, and again with 4 and 16 copies of every file: each copy has a new name, is read and
+measured again, and is removed as a duplicate at the end. Another pass adds the search for
+recordings and works. Each pass is a separate process. On a shared machine processor seconds are
+more reliable than wall time; ``files_per_s_by_cpu`` is the rate of the workers if they had their
+cores alone. Memory is the private memory of a process, without pages of mapped files.
 
-``--prefix`` is put before the command of each pass. One that is killed, as by the ``timeout``
-above, is begun again until it is done, and what all attempts took is summed: so a long measurement
-can make way for other work.
+``--prefix`` precedes the command of each pass. A killed pass, for instance by the ``timeout``
+above, is restarted until it is complete, and the times of all attempts are added: so a long
+measurement can pause for other work.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KILLED = (-9, 137)
 
 
 def one(folder: Path, out: Path, times: int, workers: int, grade: str) -> dict[str, int]:
-    """Build once, in this process and its workers; what it takes is noted while it goes on."""
+    """Build once in this process and its workers; record the use of resources."""
     near = grade == "recordings"
     settings = preset("pretrain", form="grid", dedup=grade, compositions=near)
     with Watch(out.with_suffix(f".{os.getpid()}.used")):
@@ -48,10 +48,10 @@ def one(folder: Path, out: Path, times: int, workers: int, grade: str) -> dict[s
 
 
 class Watch:
-    """Notes clock, processor time and memory of this process and its workers, in a file.
+    """Record wall time, processor time and memory of this process and its workers in a file.
 
     Args:
-        path: of a JSON file, written several times a second.
+        path: JSON file, written several times a second.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class Watch:
 def _cpu_seconds(stat: Path) -> float:
     try:
         fields = stat.read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -101,16 +101,16 @@ def _anonymous_mib(status: Path) -> float:
         for line in status.read_text().splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) / 1024
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         pass
     return 0.0
 
 
 def measured(command: list[str], out: Path) -> dict[str, Any]:
-    """One pass, in as many attempts as it takes."""
+    """Run one pass, in as many attempts as necessary."""
     attempts = 1
     while (done := subprocess.run(command, stdout=subprocess.PIPE)).returncode in KILLED:
-        attempts += 1  # what the build has done is kept
+        attempts += 1  # the build keeps its progress
     done.check_returncode()
     used = [json.loads(path.read_text()) for path in out.parent.glob(f"{out.name}.*.used")]
     counts: dict[str, Any] = json.loads(done.stdout)

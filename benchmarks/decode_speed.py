@@ -1,4 +1,4 @@
-"""How fast does the published 650 M architecture decode on this processor, and ours?
+"""How fast does the published 650 M architecture, or ours, decode on this processor?
 
 python benchmarks/decode_speed.py [--preset medium] [--context 512]
 """

@@ -1,18 +1,18 @@
-"""How surely are the same recording and the same composition known again?
+"""How well are copies of a recording and performances of a composition recognised?
 
     python -m benchmarks.dedup_quality --data FOLDER [--variants N]
 
-FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; all files in it are read, those
-marked as duplicates and the scores too. The truth:
+FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; all files in it are read,
+including marked duplicates and scores. The ground truth:
 
-- one recording: a row and the one it names in ``dup_of``; two performances of one ASAP piece that
-  do not lead to one original are two recordings.
-- one work: files of one ASAP folder, where folders that differ in repeats only count as one. And
-  for what was joined beyond them: ``piece_id``, of which a file of several works has several. It
-  was made from titles, catalogue numbers and contents, so it is no independent witness everywhere.
+- one recording: a row and the row in its ``dup_of``; two performances of one ASAP piece that do
+  not lead to one original are two recordings.
+- one work: files of one ASAP folder; folders that differ in repeats only count as one. For other
+  joined files: ``piece_id``; a file of several works has several. It was made from titles,
+  catalogue numbers and contents, so it is not always independent evidence.
 
-Every N-th performance is also changed as files of one recording differ in practice, and must be
-found in its changed form by an index of all others.
+Every N-th performance is also changed in the ways in which files of one recording differ in
+practice; the index must find each changed file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Pair = tuple[int, int]
 
 
 def read_all(root: Path) -> Iterator[tuple[Row, Piece]]:
-    """Every row of the manifest with its file."""
+    """Read every row of the manifest with its file."""
     import zstandard
 
     rows: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
@@ -67,13 +67,13 @@ def read_all(root: Path) -> Iterator[tuple[Row, Piece]]:
 
 
 def later(columns: Columns, rng: np.random.Generator) -> Columns:
-    """The whole, some time later."""
+    """Shift the whole performance in time."""
     onset, pitch = columns
     return onset + rng.uniform(1000, 600_000), pitch
 
 
 def part(columns: Columns, rng: np.random.Generator) -> Columns:
-    """One minute of it, from zero."""
+    """Cut out one minute, from zero."""
     onset, pitch = columns
     start = rng.uniform(onset[0], max(onset[0] + 1, onset[-1] - 60_000))
     inside = (onset >= start) & (onset < start + 60_000)
@@ -81,19 +81,19 @@ def part(columns: Columns, rng: np.random.Generator) -> Columns:
 
 
 def on_grid(columns: Columns, rng: np.random.Generator) -> Columns:
-    """On a grid of 10 ms, as from tokens."""
+    """Round to a grid of 10 ms, like tokens."""
     onset, pitch = columns
     return np.round((onset - onset[0]) / 10) * 10, pitch
 
 
 def coarse(columns: Columns, rng: np.random.Generator) -> Columns:
-    """On the grid of 96 ticks a quarter at 100 beats a minute: 6.25 ms."""
+    """Round to the grid of 96 ticks a quarter at 100 beats a minute: 6.25 ms."""
     onset, pitch = columns
     return np.round((onset - onset[0]) / 6.25) * 6.25, pitch
 
 
-def heard(columns: Columns, rng: np.random.Generator) -> Columns:
-    """As a transcription of the audio: 8 ms of jitter, 5 % of notes missing, 5 % ghosts."""
+def transcribed(columns: Columns, rng: np.random.Generator) -> Columns:
+    """Imitate a transcription of audio: 8 ms of jitter, 5 % of notes missing, 5 % ghost notes."""
     onset, pitch = columns
     n = len(onset)
     there = rng.random(n) > 0.05
@@ -104,13 +104,13 @@ def heard(columns: Columns, rng: np.random.Generator) -> Columns:
     return onset[order] - onset[order[0]], pitch[order].astype(np.uint8)
 
 
-def part_heard(columns: Columns, rng: np.random.Generator) -> Columns:
-    """One minute of such a transcription."""
-    return part(heard(columns, rng), rng)
+def part_transcribed(columns: Columns, rng: np.random.Generator) -> Columns:
+    """Cut out one minute of such a transcription."""
+    return part(transcribed(columns, rng), rng)
 
 
 def faster(columns: Columns, rng: np.random.Generator) -> Columns:
-    """At 1 % more speed: beyond what a shift explains, so not meant to be found."""
+    """Play 1 % faster: a shift cannot explain this, so it should not be found."""
     onset, pitch = columns
     return onset / 1.01, pitch
 
@@ -120,14 +120,14 @@ VARIANTS: dict[str, Callable[[Columns, np.random.Generator], Columns]] = {
     "one minute": part,
     "10 ms grid": on_grid,
     "6.25 ms grid": coarse,
-    "transcribed": heard,
-    "one minute, transcribed": part_heard,
+    "transcribed": transcribed,
+    "one minute, transcribed": part_transcribed,
     "1 % faster (not meant to be found)": faster,
 }
 
 
 def asap_pairs(rows: list[Row]) -> list[Pair]:
-    """Pairs of positions that hold one ASAP piece."""
+    """Return pairs of positions that hold one ASAP piece."""
     pieces = defaultdict(list)
     for i, row in enumerate(rows):
         if row["source"] == "asap":
@@ -137,13 +137,13 @@ def asap_pairs(rows: list[Row]) -> list[Pair]:
 
 
 def quantiles(values: Iterable[float], at: Iterable[float]) -> dict[str, float]:
-    """Quantiles under their names."""
+    """Return quantiles by name."""
     listed = list(values)
     return {f"{q:g}": round(float(np.quantile(listed, q)), 3) for q in at}
 
 
 def recordings(rows: list[Row], table: FingerprintTable, labels: IntArray) -> dict[str, Any]:
-    """Recall and precision of the first near grade."""
+    """Measure recall and precision of the first near grade."""
     at = {row["id"]: i for i, row in enumerate(rows)}
     original = [at[row["dup_of"] or row["id"]] for row in rows]
     true = [(i, o) for i, o in enumerate(original) if i != o]
@@ -190,7 +190,7 @@ def recordings(rows: list[Row], table: FingerprintTable, labels: IntArray) -> di
 def variants(
     rows: list[Row], columns: list[Columns], table: FingerprintTable, every: int
 ) -> dict[str, Any]:
-    """Recall for recordings changed on purpose, through the index."""
+    """Measure the recall of changed recordings through the index."""
     rng = np.random.default_rng(0)
     chosen = [i for i, row in enumerate(rows) if row["kind"] != "score" and not row["dup_of"]][
         ::every
@@ -219,7 +219,7 @@ def compositions(
     table: FingerprintTable,
     labels: IntArray,
 ) -> dict[str, Any]:
-    """Recall and precision of the second near grade."""
+    """Measure recall and precision of the second near grade."""
     same_piece = asap_pairs(rows)
     matches = [dedup.same_composition(table[i], table[j]) for i, j in same_piece]
     works = [frozenset(filter(None, row["piece_id"].split("+"))) for row in rows]
@@ -255,7 +255,7 @@ def compositions(
 
 
 def members_of(labels: IntArray, files: list[int]) -> dict[int, list[int]]:
-    """The given files by group."""
+    """Group the given files by label."""
     members = defaultdict(list)
     for i in files:
         members[int(labels[i])].append(i)
@@ -263,12 +263,12 @@ def members_of(labels: IntArray, files: list[int]) -> dict[int, list[int]]:
 
 
 def within(labels: IntArray, files: list[int]) -> list[Pair]:
-    """Pairs of the given files that are in one group."""
+    """Return pairs of the given files that are in one group."""
     return [p for members in members_of(labels, files).values() for p in combinations(members, 2)]
 
 
 def _linked(works: list[frozenset[str]]) -> bool:
-    """Whether works of a group are one by the manifest as well, by way of files of several."""
+    """Return whether the manifest also links works of a group through files of several works."""
     first: dict[str, int] = {}
     groups = Groups(len(works))
     for i, listed in enumerate(works):
@@ -278,7 +278,7 @@ def _linked(works: list[frozenset[str]]) -> bool:
 
 
 def main() -> None:
-    """Measure, print and file."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dedup_quality", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--variants", type=int, default=10, metavar="N", help="every N-th file")

@@ -2,11 +2,11 @@
 
     python -m benchmarks.dedup_scale [--files N ...]
 
-Invented fingerprints with what makes it hard: a few works that hundreds have played and many
-that nobody else has, performances that share 30 to 80 % of their sequences at other times,
-commonplaces, and every twentieth file a copy of an earlier one (shifted, a fifth of it lost).
-Each size runs in a process of its own; the last line projects to a million files, time in
-proportion to the files as from the second largest to the largest.
+Synthetic fingerprints with the difficult cases: a few works with hundreds of performances and many
+works with one, performances that share 30 to 80 % of their sequences at other times, common
+sequences, and every twentieth file a copy of an earlier one (shifted, a fifth of it lost). Each
+size runs in a separate process; the last line extrapolates to a million files with the growth from
+the second largest to the largest size.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ PROJECTED = 1_000_000
 COPY_EVERY = 20
 
 
-def invented(files: int) -> Iterator[tuple[Fingerprint, int, int]]:
-    """Fingerprints with the number of their work and of the recording (the first file of it)."""
+def synthetic_prints(files: int) -> Iterator[tuple[Fingerprint, int, int]]:
+    """Yield fingerprints with the number of their work and of the recording (its first file)."""
     rng = np.random.default_rng(0)
     common = rng.integers(0, 1 << (32 - dedup.MAX_LEVEL), 2000)
     past: list[Fingerprint] = []
@@ -61,7 +61,7 @@ def invented(files: int) -> Iterator[tuple[Fingerprint, int, int]]:
 
 
 def performed(work: int, common: np.ndarray[Any, Any], rng: np.random.Generator) -> Fingerprint:
-    """One performance of a work."""
+    """Make one performance of a work."""
     written = np.random.default_rng(abs(work) * 2 + (work < 0))
     notes = int(np.clip(written.lognormal(7.7, 0.8), 100, 20_000))
     level = 0
@@ -90,7 +90,7 @@ def performed(work: int, common: np.ndarray[Any, Any], rng: np.random.Generator)
 
 
 def agreement(found: list[int], true: list[int]) -> dict[str, float]:
-    """Precision and recall of a partition, over pairs."""
+    """Compute precision and recall of a partition, over pairs."""
 
     def pairs(labels: Any) -> float:
         counts = np.unique(labels, return_counts=True, axis=0)[1].astype(float)
@@ -104,9 +104,9 @@ def agreement(found: list[int], true: list[int]) -> dict[str, float]:
 
 
 def measure(files: int) -> dict[str, Any]:
-    """One size, in this process."""
+    """Measure one size in this process."""
     prints, works, recordings = [], [], []
-    for print_, work, recording in invented(files):
+    for print_, work, recording in synthetic_prints(files):
         prints.append(print_)
         works.append(work)
         recordings.append(recording)
@@ -135,7 +135,7 @@ def measure(files: int) -> dict[str, Any]:
 
 
 def projected(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """A million files by the growth between the two largest runs."""
+    """Extrapolate to a million files by the growth between the two largest runs."""
     small, large = runs[-2:]
     doublings = np.log2(large["files"] / small["files"])
     further = np.log2(PROJECTED / large["files"])
@@ -147,7 +147,7 @@ def projected(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure each size in a process of its own, print and file."""
+    """Measure each size in a separate process, print and file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dedup_scale", description=__doc__)
     parser.add_argument("--files", type=int, nargs="*", default=SIZES)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)

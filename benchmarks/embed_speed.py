@@ -1,12 +1,12 @@
-"""How fast are pieces turned into vectors, and what do bytes instead of floats cost?
+"""How fast is the embedding of pieces, and what does int8 instead of floats cost?
 
     python -m benchmarks.embed_speed big [--torch]     the published 632 M size, random weights
-    python -m benchmarks.embed_speed shipped           the shipped model on the shipped prompts
+    python -m benchmarks.embed_speed shipped           the included model on the included prompts
 
-``big`` embeds one file of 520 notes, the size at which the public code was measured elsewhere on
-the same kind of machine (7.4 s in bf16, 12 s in f32); ``--torch`` runs the same decoder in torch
-bf16 beside it, chunk by chunk as the public code does, without its reading and copying.
-``shipped`` counts files a second and compares int8 with float32.
+``big`` embeds one file of 520 notes, the size of an earlier measurement of the public code on the
+same kind of machine (7.4 s in bf16, 12 s in f32); ``--torch`` also runs the same decoder in torch
+bf16, chunk by chunk like the public code, without reading and copying files. ``shipped`` counts
+files a second and compares int8 with float32.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOTES = 520
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("big", "shipped"))
     parser.add_argument("--repeats", type=int, default=5)
@@ -90,7 +90,7 @@ def _big(repeats: int, with_torch: bool) -> dict[str, Any]:
     chunks, _ = embedder._rows(piece, False, None)
     tokens = sum(len(ids) for ids in chunks.ids)
     found = _timed(lambda: embedder.embed(piece), repeats)
-    # Two operations a weight and token; what attention adds is not counted.
+    # Two operations for each weight and token; attention is not counted.
     work = 2 * tokens * (config.parameter_count() - config.vocab_size * config.d_model)
     figures: dict[str, Any] = {
         "parameters": config.parameter_count(),

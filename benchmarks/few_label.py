@@ -1,24 +1,23 @@
-"""How many labelled pieces does a classifier need, and is finetuning worth more than a probe?
+"""How many labelled pieces does a classifier need, and is finetuning better than a probe?
 
     python -m benchmarks.few_label NAME --data CORPUS [--n 25 50 100 200 all] [--no-finetune]
 
 NAME is a labelled collection of ``arietta evaluate probe`` (asap-composer, pijama30, …). One fifth
-of its compositions is the test part, the same for everything. Of the rest n pieces **of each
-class** (or all that it has) are labelled, with --in-total n pieces of all classes together, as
-evenly as they go; smaller n are subsets of larger ones. From the same pieces learn
+of its compositions is the test part of all systems. Of the rest n pieces **of each class** (or all
+of it) are labelled; with --in-total n pieces of all classes together, spread as evenly as possible.
+Smaller n are subsets of larger ones. The same pieces train:
 
     finetuned       the recipe classify-folder from --init: a linear head, then all weights; a fifth
-                    of the labelled pieces, by composition, tells when to stop and is not learned
-                    from
-    embedding       logistic regression on frozen embeddings (its strength chosen inside these
+                    of the labelled pieces, by composition, is held out for early stopping
+    embedding       logistic regression on frozen embeddings (its regularisation selected on these
                     pieces)
     full embedding  the same with mean and deviation of the hidden states
-    floor           the same on a hundred histogram numbers
+    floor           the baseline: the same on a hundred histogram numbers
 
 Intervals (95 %) resample the compositions of the test part. --draws repeats the choice of pieces.
-Every finetuning has a folder under --runs: a stopped one goes on, a finished one is not run again.
-``unheard`` are the figures of the test pieces that are not of the corpus's train split, on which
-the shipped model was pretrained (without labels).
+Every finetuning has a folder under --runs: a stopped one resumes, a finished one is not repeated.
+``unheard`` are the figures of the test pieces outside the train split of the corpus, on which the
+included model was pretrained (without labels).
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from arietta.vectors.embedding import Embedder, default_model
 from benchmarks.common import RESULTS, file_result
 
 RECIPE = "classify-folder"
-_VALID_PIECES = 100  # more would cost more than the training between two looks
+_VALID_PIECES = 100  # more would cost more than the training between two validations
 
 
 def labelled(
@@ -64,9 +63,9 @@ def labelled(
     *,
     in_total: bool = False,
 ) -> IntArray:
-    """n rows of the pool, of each class or in total; None for all.
+    """Select n rows of the pool, of each class or in total; None for all.
 
-    A hash of their names gives the order inside a class, and classes take turns.
+    A hash of the names gives the order inside a class; the classes take turns.
     """
     taken: dict[int, int] = {}
     order: list[tuple[int, int, int]] = []
@@ -82,8 +81,8 @@ def labelled(
     return np.array([i for _, _, i in ranked], np.int64)
 
 
-def held_back(rows: IntArray, labels: IntArray, groups: Sequence[str]) -> set[int]:
-    """Rows that tell when to stop: whole compositions, never all pieces of a class."""
+def held_out(rows: IntArray, labels: IntArray, groups: Sequence[str]) -> set[int]:
+    """Hold out rows for early stopping: whole compositions, never all pieces of a class."""
     inside = [groups[i] for i in rows]
     fold = stratified_folds(labels[rows], inside, FOLDS, np.random.default_rng(0))
     left = set(labels[rows[fold > 0]].tolist())
@@ -91,16 +90,16 @@ def held_back(rows: IntArray, labels: IntArray, groups: Sequence[str]) -> set[in
 
 
 class Finetuning:
-    """Finetunes on labelled pieces and asks about others, once.
+    """Finetune on labelled pieces and predict others; reuse existing results.
 
     Args:
-        folder: for the runs.
+        folder: folder of the runs.
         examples, labels, groups: all pieces.
-        init: model to start from.
-        epochs: at most.
-        most_tokens: padding included, at most; None for no such end.
-        changes: of the recipe.
-        cpu: stay on the processor.
+        init: initial model.
+        epochs: largest number of epochs.
+        most_tokens: largest number of tokens, padding included; None for no limit.
+        changes: changes of the recipe.
+        cpu: use the CPU even if there is a GPU.
     """
 
     def __init__(
@@ -123,22 +122,22 @@ class Finetuning:
         self.recipe = load_recipes(RECIPE, [f"init={init}", *changes])[""]
 
     def answers(self, name: str, rows: IntArray, test: IntArray) -> tuple[IntArray, dict[str, Any]]:
-        """What the model tuned on the rows says of the test rows; and how it was made."""
+        """Predict the test rows by a model finetuned on the rows; also return facts of the run."""
         learned = [self.examples[i].item.id for i in rows]
         place = self.folder / f"{name}-{_key(learned)}"
         self._write_dataset(place / "dataset", rows)
         known = np.unique(self.labels[rows])
         recipe = self._recipe(place / "dataset", tuple(self.classes[i] for i in known))
-        asked = [self.examples[i].item.id for i in test]
+        test_names = [self.examples[i].item.id for i in test]
         run = place / _key([recipe.to_dict(), self.init_sha256])
-        kept = run / f"answers-{_key(asked)}.json"
+        kept = run / f"answers-{_key(test_names)}.json"
         if not kept.is_file():
             began = time.monotonic()
             done = train(recipe, place / "dataset", run, cpu=self.cpu)
             trained = time.monotonic()
-            said = self._ask(done.model, test)
+            predictions = self._predict(done.model, test)
             content = {
-                "said": said,
+                "said": predictions,
                 "steps": done.steps,
                 "tokens": done.tokens,
                 "training_s": round(trained - began),
@@ -147,15 +146,17 @@ class Finetuning:
             with whole_file(kept, force=True) as part:
                 part.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
         found = json.loads(kept.read_text("utf-8"))
-        said = found.pop("said")
-        return np.array([self.classes.index(said[name]) for name in asked], np.int64), found
+        predictions = found.pop("said")
+        labels = [self.classes.index(predictions[name]) for name in test_names]
+        return np.array(labels, np.int64), found
 
     def _write_dataset(self, folder: Path, rows: IntArray) -> None:
         if (folder / DESCRIPTION).is_file():
             return
-        valid = held_back(rows, self.labels, self.groups)
+        valid = held_out(rows, self.labels, self.groups)
         with ShardWriter(folder, "grid", force=True) as writer:
-            for i in rows.tolist():  # in the order of the draw: the first hundred are any
+            # In the order of the draw: the first hundred are a random choice.
+            for i in rows.tolist():
                 one = self.examples[i]
                 split = "valid" if i in valid else "train"
                 row = PieceRecord(one.item.id, split, one.group, "few-label", {"label": one.label})
@@ -176,20 +177,22 @@ class Finetuning:
         per_epoch = epoch_tokens(open_dataset(dataset), recipe)
         if self.most_tokens and (stage.until_epochs or 0) * per_epoch > self.most_tokens:
             stage = replace(stage, until_epochs=None, until_tokens=int(self.most_tokens))
-        # Twice an epoch, as far as the recipe does not look more rarely.
-        looks = max(recipe.valid_every_steps, per_epoch // recipe.step_tokens(stage) // 2)
-        return replace(recipe, stages=(stage,), valid_every_steps=looks)
+        # Twice an epoch, or as rarely as in the recipe.
+        valid_every_steps = max(
+            recipe.valid_every_steps, per_epoch // recipe.step_tokens(stage) // 2
+        )
+        return replace(recipe, stages=(stage,), valid_every_steps=valid_every_steps)
 
-    def _ask(self, model: Path, rows: IntArray) -> dict[str, str]:
+    def _predict(self, model: Path, rows: IntArray) -> dict[str, str]:
         classifier = Classifier(load(str(model)))
         items = [self.examples[i].item for i in rows]
         pieces = ((item.id, read_item(item)[0]) for item in items)
-        said = {}
+        predictions = {}
         for name, found in classifier.classify_many(pieces, any_program=True):
             if isinstance(found, InputError):
                 raise found
-            said[name] = found.label
-        return said
+            predictions[name] = found.label
+        return predictions
 
 
 def _key(value: Any) -> str:
@@ -197,7 +200,7 @@ def _key(value: Any) -> str:
 
 
 def draw_curves(path: Path, found: dict[str, Any]) -> None:
-    """Accuracy and macro F1 against labelled pieces, with their intervals."""
+    """Draw accuracy and macro F1 against labelled pieces, with their intervals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -225,7 +228,7 @@ def draw_curves(path: Path, found: dict[str, Any]) -> None:
             )
             axis.fill_between(x, low, high, color=colours[system], alpha=0.13, linewidth=0)
         axis.set_xscale("log")
-        # Where classes are small two n may be nearly the same pieces: the larger one is named.
+        # If classes are small, two n may mean nearly the same pieces: the larger one has the label.
         all_sizes = {row["pieces"]: row["n"] for row in found["rows"]}
         room = (max(all_sizes) / min(all_sizes)) ** 0.12
         sizes: dict[float, str] = {}
@@ -247,7 +250,7 @@ def draw_curves(path: Path, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -270,11 +273,11 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     given = parser.parse_args()
     examples = limited(named(given.name).gather(given.data), given.limit)
-    examples, floor, refused = baseline_vectors(examples)
+    examples, histograms, refused = baseline_vectors(examples)
     embedder = Embedder(load(given.embedding or default_model()), full=True)
     full = model_vectors(examples, embedder, given.cache)
     vectors = {
-        "floor": floor,
+        "floor": histograms,
         "embedding": full[:, : embedder.short_size],
         "full embedding": full,
     }
@@ -282,7 +285,7 @@ def main() -> None:
     groups = [e.group for e in examples]
     fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng(0))
     pool, test = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
-    unheard = np.array([examples[i].item.known.get("split", "train") != "train" for i in test])
+    unseen = np.array([examples[i].item.known.get("split", "train") != "train" for i in test])
     finetuning = None
     if not given.no_finetune:
         finetuning = Finetuning(
@@ -308,7 +311,7 @@ def main() -> None:
         "refused": len(refused),
         "test_pieces": len(test),
         "test_groups": len({groups[i] for i in test}),
-        "test_unheard": int(unheard.sum()),
+        "test_unheard": int(unseen.sum()),
         "rows": [],
     }
     for n in given.n:
@@ -317,16 +320,16 @@ def main() -> None:
             (labelled(pool, labels, examples, count, d, in_total=given.in_total), test)
             for d in range(given.draws)
         ]
-        said: dict[str, tuple[list[IntArray], dict[str, Any]]] = {
+        predictions: dict[str, tuple[list[IntArray], dict[str, Any]]] = {
             name: (logistic_answers(x, labels, groups, splits), {}) for name, x in vectors.items()
         }
         if finetuning is not None:
-            both = [
+            results = [
                 finetuning.answers(f"{n}-{d}", rows, test) for d, (rows, _) in enumerate(splits)
             ]
-            runs = {key: [about[key] for _, about in both] for key in both[0][1]}
-            said["finetuned"] = ([answers for answers, _ in both], runs)
-        for system, (answers, about) in said.items():
+            runs = {key: [about[key] for _, about in results] for key in results[0][1]}
+            predictions["finetuned"] = ([answers for answers, _ in results], runs)
+        for system, (answers, about) in predictions.items():
             row = {
                 "system": system,
                 "n": n,
@@ -334,9 +337,9 @@ def main() -> None:
                 **figures(labels, groups, answers, splits, len(classes)),
                 **about,
             }
-            if unheard.any():
-                parts = [(rows, test[unheard]) for rows, _ in splits]
-                some = figures(labels, groups, [a[unheard] for a in answers], parts, len(classes))
+            if unseen.any():
+                parts = [(rows, test[unseen]) for rows, _ in splits]
+                some = figures(labels, groups, [a[unseen] for a in answers], parts, len(classes))
                 row["unheard"] = {key: some[key] for key in ("accuracy", "macro_f1")}
             found["rows"].append(row)
             cells = [f"{100 * row[key]['mean']:.1f}" for key in ("accuracy", "macro_f1")]

@@ -1,14 +1,14 @@
-"""Does a folder of one person's playing make the shipped model better at that person?
+"""Does finetuning on the recordings of one artist improve the included model for that artist?
 
     python -m benchmarks.finetune_folder CORPUS [--artists "Dick Hyman" "Art Tatum"] [--known N]
 
-A folder of an artist's recordings is made, ``arietta train finetune-folder`` runs on it as anyone
-would run it, and recordings of other compositions, which the model never heard, are scored before
-and after, by the model tuned on this artist and by those tuned on the others.
+``arietta train finetune-folder`` runs on a folder of the recordings of an artist. Recordings of
+other compositions, outside all training data, are scored before and after, by the model tuned on
+this artist and by the models tuned on the other artists.
 
 By default the folder holds about 60 % of the recordings outside the train split of the corpus, and
 the other 40 % are held out. With ``--known N`` it holds N recordings of the train split, which the
-shipped model has met among thousands of others, and all that are outside it are held out.
+included model was trained on among thousands of others, and all recordings outside are held out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import zstandard
 
-from arietta.cli.main import run as arietta
+from arietta.api import train
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -47,7 +47,10 @@ HELD_OUT_SHARE = 0.4
 def recordings_of(
     corpus: Path, artists: list[str], *, train: bool, most: int | None = None
 ) -> dict[str, dict[str, tuple[str, bytes]]]:
-    """Artist -> path -> (composition, MIDI bytes) of recordings in the train split or outside."""
+    """Read recordings inside or outside the train split.
+
+    Return artist -> path -> (composition, MIDI bytes).
+    """
     with (corpus / "manifest.csv").open(encoding="utf8", newline="") as file:
         rows = [
             r
@@ -87,7 +90,7 @@ def part(
 
 
 def scored(model: str, stretches: list[Stretch]) -> ScoredStretches:
-    """What a model makes of stretches, in int8 as it is used."""
+    """Score stretches by a model in int8, its default precision."""
     checkpoint = load(model)
     backend = cpu_backend(checkpoint, "int8")
     return score_stretches(
@@ -96,7 +99,7 @@ def scored(model: str, stretches: list[Stretch]) -> ScoredStretches:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--artists", nargs="+", default=["Dick Hyman", "Art Tatum"])
@@ -115,20 +118,16 @@ def main() -> None:
         held: dict[str, list[Stretch]] = {}
         for artist in arguments.artists:
             folder = Path(place) / artist.replace(" ", "-")
-            heard, out, groups = part(pieces[artist], known[artist], folder)
+            train_folder, out, groups = part(pieces[artist], known[artist], folder)
             held[artist] = draw_stretches(
                 recordings_of_files([out], lambda path, error: print(path, error)), 1024, 60
             )
             began = time.monotonic()
             changes = [f"init={arguments.model}", *arguments.set]
-            words = [word for change in changes for word in ("--set", change)]
-            code = arietta(
-                ["train", "finetune-folder", str(heard), "-o", str(folder / "run"), *words]
-            )
-            assert code == 0
+            train("finetune-folder", train_folder, folder / "run", changes=changes, say=print)
             tuned[f"tuned on {artist}"] = str(folder / "run" / "model")
             figures[artist] = {
-                "recordings_heard": len(list(heard.iterdir())),
+                "recordings_heard": len(list(train_folder.iterdir())),
                 "recordings_held_out": len(list(out.iterdir())),
                 "compositions_held_out": groups,
                 "training_s": round(time.monotonic() - began),

@@ -1,10 +1,10 @@
-"""How well does the shipped model predict held-out music, and what does quantisation cost?
+"""How well does the included model predict held-out music, and what does quantisation cost?
 
     python -m benchmarks.likelihood DATASET [--model small ...] [--windows 1500]
 
 DATASET is what ``arietta data build`` makes. Each model in float32, int8 and int4, as
 ``arietta.load`` runs it here and as an OpenVINO graph, and a Kneser-Ney 5-gram of the train split
-score the same notes. For models alone, ``arietta evaluate likelihood`` does.
+score the same notes. To score models only, use ``arietta evaluate likelihood``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from benchmarks.common import file_result
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--models", nargs="+", default=["small"])
@@ -57,7 +57,7 @@ def main() -> None:
         for split in arguments.splits
     }
     scored: dict[tuple[str, str], ScoredStretches] = {}
-    precise: dict[str, str] = {}  # a run -> the most precise run of the same model
+    precise: dict[str, str] = {}  # run -> most precise run of the same model
     for model in arguments.models:
         checkpoint = load(model)
         tokenizer = tokenizer_named(checkpoint.tokenizer)

@@ -1,9 +1,10 @@
-"""How fast does a dataset become training rows on one core, and how much room does it take?
+"""How fast does one core make training rows of a dataset, and how much space does it take?
 
     python -m benchmarks.loader_speed DATASET
 
 DATASET is a folder made by ``arietta data build``, of either form; its train split is read. Rates
-are tokens of rows (padding left out) per second of processor time of one process, all changes on.
+are tokens of rows (without padding) per second of processor time of one process, with all
+augmentation.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SAMPLE_GROUPS = 10
 
 
 def split_sizes(dataset: Dataset) -> dict[str, Any]:
-    """Size of each split that is here."""
+    """Return the size of each split."""
     sizes = {}
     for split in dataset.splits:
         stored = [s for s in dataset.shards if s.split == split]
@@ -45,7 +46,7 @@ def split_sizes(dataset: Dataset) -> dict[str, Any]:
 
 
 def column_bits(dataset: Dataset) -> dict[str, float]:
-    """Stored bits per note of every column of the train split."""
+    """Return the stored bits per note of every column of the train split."""
     _, pq = arrow()
     bits: dict[str, float] = {}
     stored = dataset.of_split("train")
@@ -61,7 +62,7 @@ def column_bits(dataset: Dataset) -> dict[str, float]:
 
 
 def packing_choices(dataset: Dataset) -> list[dict[str, Any]]:
-    """Size and cost of other ways to store the grid form, on a few row groups."""
+    """Compare the size and cost of other ways to store the grid form, on a few row groups."""
     _, pq = arrow()
     form: Form = "grid"
     rows = [
@@ -96,7 +97,7 @@ def packing_choices(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def read_rate(dataset: Dataset) -> float:
-    """Million notes a second from disk to columns."""
+    """Measure million notes a second from disk to columns."""
     notes = 0
     start = time.process_time()
     for shard in dataset.of_split("train"):
@@ -107,7 +108,7 @@ def read_rate(dataset: Dataset) -> float:
 
 
 def row_rate(dataset: Dataset, settings: LoaderSettings) -> dict[str, Any]:
-    """Rate of one stream, its longest wait for a row, and the time to find a place again."""
+    """Measure the rate of one stream, its longest wait for a row, and the time of a seek."""
     stream = RowStream(dataset, "train", settings)
     pad = stream.tokenizer.pad
     tokens, longest = 0, 0.0
@@ -116,7 +117,7 @@ def row_rate(dataset: Dataset, settings: LoaderSettings) -> dict[str, Any]:
         row = next(stream)
         now = time.process_time()
         longest, mark = max(longest, now - mark), now
-        # Padding stands at the end.
+        # Padding is at the end.
         tokens += len(row) if row[-1] != pad else int((row != pad).sum())
     seconds = time.process_time() - start
     place = stream.position()
@@ -137,7 +138,7 @@ def row_rate(dataset: Dataset, settings: LoaderSettings) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader_speed", description=__doc__)
     parser.add_argument("dataset", type=Path)
     dataset = open_dataset(parser.parse_args().dataset)

@@ -1,15 +1,15 @@
-"""How well does surprise find wrong notes? Errors planted into unheard performances.
+"""How well does surprise detect wrong notes? Errors planted into held-out performances.
 
     python -m benchmarks.planted_errors DATASET [--model small] [--performances 50]
     python -m benchmarks.planted_errors DATASET --fit
 
-Ten wrong notes go into a thousand notes of each of 50 test performances (one a composition), two of
+A thousand notes of each of 50 test performances (one a composition) get ten wrong notes, two of
 each kind that players and transcriptions make: a neighbouring key, a wrong octave, a stray note, a
 note 80 to 250 ms off its time, a velocity off by 50. Scores are compared by the area under the ROC
 curve, a mean over performances, with intervals from resampling them, and by how many of the ten are
 among the ten (twenty) highest scores. All other notes count as right, though some are not.
 
-``--fit`` fits the weights of ``arietta/assets/suspicion.json`` on the valid split instead.
+``--fit`` fits the weights of ``arietta/assets/error_detector.json`` on the valid split instead.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from benchmarks.common import file_result
 NOTES, PER_KIND = 1_000, 2
 
 
-class Spoilt(NamedTuple):
-    """A performance with wrong notes.
+class Corrupted(NamedTuple):
+    """Hold a performance with wrong notes.
 
     Attributes:
-        name, genre: of the performance.
-        notes: columns, the wrong notes among them.
+        name, genre: those of the performance.
+        notes: columns, including the wrong notes.
         kinds: (n,) 0 for a right note, 1 + index into ``KINDS`` for a wrong one.
     """
 
@@ -60,7 +60,7 @@ class Spoilt(NamedTuple):
 
 
 def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, IntArray]:
-    """The notes with ``PER_KIND`` errors of each kind, spread evenly; and which they are."""
+    """Plant ``PER_KIND`` errors of each kind, spread evenly; return the notes and their kinds."""
     onset, duration, pitch, velocity = (np.array(column, np.int64) for column in notes)
     kinds = np.zeros(len(onset), np.int64)
     stray: list[tuple[int, int, int, int]] = []
@@ -78,7 +78,7 @@ def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, In
                 near = np.flatnonzero(np.abs(onset - start) < 2_000)
                 start += int(rng.integers(0, 50)) * 10
                 key = int(rng.integers(pitch[near].min(), pitch[near].max() + 1))
-                i = int(rng.choice(near))  # whose length and velocity it takes
+                i = int(rng.choice(near))  # source of its length and velocity
             elif KINDS[kind] == "timing":
                 start = max(start + int(rng.integers(8, 26)) * int(rng.choice((-10, 10))), 0)
             else:
@@ -86,7 +86,7 @@ def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, In
                 if not 10 <= louder <= 120:
                     continue
                 velocity[i] = louder
-            # Not onto a key that is played at that time anyway.
+            # Not onto a key that is played at that time.
             beside = (np.abs(onset - start) < 1_500) & (pitch == key)
             taken = bool(beside.any()) or not 21 <= key <= 108
             if taken and (key != pitch[i] or KINDS[kind] == "stray note"):
@@ -101,17 +101,17 @@ def plant(notes: NoteColumns, rng: np.random.Generator) -> tuple[NoteColumns, In
         onset, duration, pitch, velocity = (np.append(a, b) for a, b in columns)
         kinds = np.append(kinds, np.full(len(stray), KINDS.index("stray note") + 1))
     order = np.argsort(onset, kind="stable")
-    spoilt = NoteColumns(
+    corrupted = NoteColumns(
         onset[order],
         duration[order],
         pitch[order].astype(np.uint8),
         velocity[order].astype(np.uint8),
     )
-    return spoilt, kinds[order]
+    return corrupted, kinds[order]
 
 
-def performances(dataset: Path, split: str, count: int) -> Iterator[Spoilt]:
-    """Spoilt performances, one a composition, chosen by a hash of their names."""
+def performances(dataset: Path, split: str, count: int) -> Iterator[Corrupted]:
+    """Yield corrupted performances, one a composition, chosen by a hash of their names."""
     found = [r for r in recordings_of_dataset(dataset, split) if len(r.notes.pitch) >= NOTES // 2]
     found.sort(key=lambda r: hashlib.sha256(r.name.encode()).digest())
     used: set[str] = set()
@@ -125,11 +125,11 @@ def performances(dataset: Path, split: str, count: int) -> Iterator[Spoilt]:
         part = NoteColumns(*(column[start : start + NOTES] for column in recording.notes))
         zero = int(part.onset_ms[0]) // SEGMENT_MS * SEGMENT_MS
         notes, kinds = plant(part._replace(onset_ms=part.onset_ms - zero), rng)
-        yield Spoilt(recording.name, recording.labels.get("genre", ""), notes, kinds)
+        yield Corrupted(recording.name, recording.labels.get("genre", ""), notes, kinds)
 
 
 def auc(wrong: FloatArray, right: FloatArray) -> float:
-    """Probability that a wrong note scores above a right one, ties counting half."""
+    """Return the probability that a wrong note scores above a right one, ties counting half."""
     values, place = np.unique(np.concatenate((wrong, right)), return_inverse=True)
     of_right = np.bincount(place[len(wrong) :], minlength=len(values))
     below = np.cumsum(of_right) - of_right
@@ -138,17 +138,17 @@ def auc(wrong: FloatArray, right: FloatArray) -> float:
 
 
 def interval(values: list[float]) -> list[float]:
-    """[mean, low, high]: 95 % from 2,000 draws of performances."""
+    """Return [mean, low, high]: 95 % from 2,000 draws of performances."""
     found = np.array(values)
     drawn = found[np.random.default_rng(0).integers(0, len(found), (2_000, len(found)))].mean(1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return [round(float(x), 4) for x in (found.mean(), low, high)]
 
 
-def measure(scores: list[FloatArray], spoilt: list[Spoilt]) -> dict[str, Any]:
-    """Figures of one score over all performances."""
+def measure(scores: list[FloatArray], corrupted: list[Corrupted]) -> dict[str, Any]:
+    """Compute the figures of one score over all performances."""
     table: dict[str, Any] = {}
-    pairs = list(zip(scores, spoilt, strict=True))
+    pairs = list(zip(scores, corrupted, strict=True))
     table["auc"] = interval([auc(s[p.kinds > 0], s[p.kinds == 0]) for s, p in pairs])
     for number, kind in enumerate(KINDS, start=1):
         table[f"auc {kind}"] = interval(
@@ -157,20 +157,20 @@ def measure(scores: list[FloatArray], spoilt: list[Spoilt]) -> dict[str, Any]:
     for top in (10, 20):
         hits = [float((p.kinds[np.argsort(-s, kind="stable")[:top]] > 0).sum()) for s, p in pairs]
         table[f"found in the top {top}"] = interval(hits)
-    for genre in sorted({p.genre for p in spoilt if p.genre}):
+    for genre in sorted({p.genre for p in corrupted if p.genre}):
         mine = [auc(s[p.kinds > 0], s[p.kinds == 0]) for s, p in pairs if p.genre == genre]
         table[f"auc {genre}"] = [*interval(mine), len(mine)]
     return table
 
 
-def ngram_scores(dataset: Path, spoilt: list[Spoilt]) -> list[FloatArray]:
-    """Bits of each note's three tokens under a 5-gram of the train split."""
+def ngram_scores(dataset: Path, corrupted: list[Corrupted]) -> list[FloatArray]:
+    """Return the bits of each note's three tokens under a 5-gram of the train split."""
     piano = AriaTokenizer("piano")
     train = recordings_of_dataset(dataset, "train")
     rows = [piano.encode_columns(*r.notes).astype(np.uint16) for r in train]
     five = NgramModel(np.concatenate(rows), 5, piano.vocab_size)
     scores = []
-    for one in spoilt:
+    for one in corrupted:
         ids = piano.encode_columns(*one.notes, eos=False)
         bits = five.nats(ids) / math.log(2)
         at = piano.decode_columns(ids).at
@@ -180,7 +180,7 @@ def ngram_scores(dataset: Path, spoilt: list[Spoilt]) -> list[FloatArray]:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
@@ -192,20 +192,20 @@ def main() -> None:
     checkpoint = load(arguments.model)
     backend, tokenizer = cpu_backend(checkpoint), tokenizer_named(checkpoint.tokenizer)
     split = "valid" if arguments.fit else "test"
-    spoilt = list(performances(arguments.dataset, split, arguments.performances))
+    corrupted = list(performances(arguments.dataset, split, arguments.performances))
     began = time.perf_counter()
     found: list[Surprise] = []
-    for one in spoilt:
+    for one in corrupted:
         found.append(surprise(one.notes, backend, tokenizer))
-        print(f"{len(found)} of {len(spoilt)}: {one.name}", flush=True)
+        print(f"{len(found)} of {len(corrupted)}: {one.name}", flush=True)
     seconds = time.perf_counter() - began
-    known = [features(p.notes, s) for p, s in zip(spoilt, found, strict=True)]
+    known = [features(p.notes, s) for p, s in zip(corrupted, found, strict=True)]
     if arguments.fit:
-        kinds = np.concatenate([p.kinds for p in spoilt])
+        kinds = np.concatenate([p.kinds for p in corrupted])
         fitted = Detector.fit(np.concatenate(known), kinds).to_json()
-        fitted["fitted_on"] = f"{len(spoilt)} performances of the valid split"
+        fitted["fitted_on"] = f"{len(corrupted)} performances of the valid split"
         fitted["model_sha256"] = checkpoint.sha256
-        with whole_file(assets_dir() / "suspicion.json", force=True) as part:
+        with whole_file(assets_dir() / "error_detector.json", force=True) as part:
             part.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
         return
     scores = {
@@ -215,22 +215,22 @@ def main() -> None:
         "surprise": [s.total for s in found],
         "surprise and what removal gains": [s.total + s.removal for s in found],
         "suspicion": [
-            find_errors(p.notes, s).probability for p, s in zip(spoilt, found, strict=True)
+            find_errors(p.notes, s).probability for p, s in zip(corrupted, found, strict=True)
         ],
     }
     if not arguments.no_ngram:
-        scores["surprise of a 5-gram"] = ngram_scores(arguments.dataset, spoilt)
+        scores["surprise of a 5-gram"] = ngram_scores(arguments.dataset, corrupted)
     figures: dict[str, Any] = {
         "model": checkpoint.name,
         "model_sha256": checkpoint.sha256,
-        "performances": len(spoilt),
-        "notes": sum(len(p.kinds) for p in spoilt),
-        "planted": sum(int((p.kinds > 0).sum()) for p in spoilt),
-        "notes_per_second": round(sum(len(p.kinds) for p in spoilt) / seconds),
+        "performances": len(corrupted),
+        "notes": sum(len(p.kinds) for p in corrupted),
+        "planted": sum(int((p.kinds > 0).sum()) for p in corrupted),
+        "notes_per_second": round(sum(len(p.kinds) for p in corrupted) / seconds),
         "intervals": "[mean, low, high], 95 % from resampling performances",
     }
     for name, values in scores.items():
-        figures[name] = measure(values, spoilt)
+        figures[name] = measure(values, corrupted)
         print(name, figures[name], flush=True)
     if not arguments.no_file:
         file_result("planted_errors", figures)

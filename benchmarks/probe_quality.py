@@ -1,9 +1,9 @@
-"""What do our embeddings know beside counting, on every labelled collection that is here?
+"""How good are our embeddings beside a histogram baseline, on every labelled collection here?
 
     python -m benchmarks.probe_quality CORPUS [--benchmarks NAME ...] [--models NAME ...]
 
-As ``arietta evaluate probe``, for several benchmarks; the tables are filed together. CORPUS is a
-folder with ``manifest.csv``.
+Does the same as ``arietta evaluate probe``, for several benchmarks; the tables are filed together.
+CORPUS is a folder with ``manifest.csv``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE = ("asap-composer", "pijama30", "pijama30-albums", "maestro-composer", "sty
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--benchmarks", nargs="+", default=list(HERE))
@@ -40,11 +40,11 @@ def main() -> None:
     for name in arguments.benchmarks:
         benchmark = named(name)
         examples = limited(benchmark.gather(arguments.corpus), arguments.limit)
-        examples, floor, refused = baseline_vectors(examples)
-        vectors = baseline_alone(floor)
+        examples, baseline, refused = baseline_vectors(examples)
+        vectors = baseline_alone(baseline)
         for one in embedders:
             x = model_vectors(examples, one, arguments.cache)
-            vectors += compared(one.checkpoint.name, x, one.short_size, floor)
+            vectors += compared(one.checkpoint.name, x, one.short_size, baseline)
         found = evaluate(benchmark, examples, vectors, splits=arguments.splits)
         figures[name] = {**found, "refused": len(refused)}
         print(markdown(found), flush=True)

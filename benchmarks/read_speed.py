@@ -3,11 +3,11 @@
     python -m benchmarks.read_speed [--data FOLDER] [--files N]
 
 FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; N of the ASAP performances in it
-are read, drawn with a fixed seed. Without it the readable MIDI files of the test fixtures are. All
-bytes are in memory before the clock starts. Readers take turns over all files; each figure is the
-median pass, in processor time of one process. mido and symusic run where they are installed; what
-they build differs: mido a message object per event, symusic note lists without the public
-reference's pairing.
+are read, drawn with a fixed seed. Without it the readable MIDI files of the test fixtures are read.
+All bytes are in memory before the clock starts. Readers take turns over all files; each figure is
+the median pass, in processor time of one process. mido and symusic run if they are installed; they
+build other objects: mido a message object per event, symusic note lists without the pairing of the
+public reference.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEED = 0
 
 
 def readers() -> dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], Any]]]:
-    """Name -> function of a file's bytes, and the parser that ours is to use meanwhile."""
+    """Return functions of the bytes of a file by name, with the parser that ours uses meanwhile."""
     found: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], Any]]] = {}
     if reader.parse_c is not None:
         found["arietta, C twin"] = reader.read_bytes, reader.parse_c
@@ -52,7 +52,7 @@ def readers() -> dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
 
 
 def sample(folder: Path | None, count: int) -> list[bytes]:
-    """Bytes of the files to read."""
+    """Return the bytes of the files to read."""
     if folder is None:
         files = []
         for path in sorted(FIXTURES.glob("*.mid")):

@@ -1,11 +1,11 @@
-"""How fast are scores rendered, beside the published code?
+"""How fast is the rendering of scores, compared with the published code?
 
     python -m benchmarks.render_speed [--preset pianist-135m] [--notes 600 3000] [--threads N]
     python -m benchmarks.render_speed --shipped
 
-Weights are random and so is the score: time does not depend on either. With --shipped the shipped
-model plays, twice: the first time it is compiled as well. The published code needs
-292 s for 633 notes on two cores (4.2 notes a second of processor time each).
+Weights and score are random: the time does not depend on them. With --shipped the included model
+plays twice; the first time includes its compilation. The published code needs 292 s for 633 notes
+on two cores (4.2 notes a second of processor time each).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ PUBLISHED_NOTES_PER_S = 633 / 292
 
 @dataclass
 class RandomCheckpoint:
-    """A checkpoint of random weights."""
+    """Hold a checkpoint of random weights."""
 
     config: PianistConfig
     tensors: Mapping[str, Float32Array]
 
 
 def random_checkpoint(config: PianistConfig) -> RandomCheckpoint:
-    """Weights as a fresh model has them; norms 0."""
+    """Make weights like those of a fresh model; norms are 0."""
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(shape, np.float32) * np.float32(0.02 * (len(shape) > 1))
@@ -52,14 +52,14 @@ def random_checkpoint(config: PianistConfig) -> RandomCheckpoint:
 
 
 def random_score(notes: int) -> Int32Array:
-    """Ids of a score."""
+    """Return the ids of a random score."""
     rng = np.random.default_rng(1)
     columns = [rng.integers(low, high, notes) for low, high in SLOT_RANGES]
     return np.stack(columns, axis=1).reshape(-1).astype(np.int32)
 
 
 def shipped(sizes: Sequence[int]) -> dict[str, Any]:
-    """Seconds from notes to notes with the default model."""
+    """Measure the seconds from notes to notes with the default model."""
     figures: dict[str, Any] = {"scores": {}}
     for notes in sizes:
         rng = np.random.default_rng(1)
@@ -115,7 +115,7 @@ def main() -> None:
         "published_code_notes_per_s": round(PUBLISHED_NOTES_PER_S, 2),
         "scores": {},
     }
-    BlockRender(backend, [random_score(2)], BlockSettings()).run()  # what only the first run does
+    BlockRender(backend, [random_score(2)], BlockSettings()).run()  # work of the first run only
     for notes in args.notes:
         score = random_score(notes)
         wall, processor = time.perf_counter(), time.process_time()

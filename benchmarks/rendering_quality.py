@@ -1,12 +1,12 @@
-"""How close do renderings come to people, on the published test set of 23 pieces?
+"""How close are renderings to human performances, on the published test set of 23 pieces?
 
     python -m benchmarks.rendering_quality TESTSET PAIRS [--models rules] [--renderings NAME=FOLDER]
 
 TESTSET holds ``score/P.mid`` and ``human/P-K.mid`` as the Pianist Transformer publishes them, and
 ``performance/`` its own renderings. PAIRS is what ``arietta data pairs`` makes of the ASAP
-alignments. The table has the score as it stands, every model, the published renderings and people
-among themselves; beside the anchor figures that the public script and an independent measurement
-gave, it says how far ours are from them. Sizes (error of log tempo beside a metronome's, swing and
+alignments. The table compares the score itself, every model, the published renderings and people
+with each other. It also shows the distance of our figures from the anchor figures of the public
+script and of an independent measurement. Sizes (error of log tempo beside a metronome's, swing and
 voicing beside people's) and how much two takes of one system differ stand beside that; give
 ``--variations 2`` for the latter. The tempo map is measured on the published renderings.
 """
@@ -39,19 +39,19 @@ ANCHORS = {
     ("human vs human", "distinct"): (0.0486, 0.9583),
     ("human vs human", "other_piece"): (0.0733, 0.9342),
 }
-"""Overall distance and intersection, from the public functions."""
+"""Overall distance and intersection by the public functions."""
 
 ALIGNED_ANCHORS = {
     "score as is": (0.348, 0.091, 0.579),
     PUBLISHED: (0.511, 0.268, 0.584),
     "human vs human": (0.660, 0.567, 0.757),
 }
-"""Velocity, tempo, articulation as measured before us. Those figures leave out a piece of which the
-published rendering has lost a note, and count velocities that never vary as unknown, not as 0."""
+"""Velocity, tempo, articulation of an earlier measurement. It leaves out a piece whose published
+rendering lacks a note, and treats constant velocities as unknown, not as 0."""
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("testset", type=Path)
     parser.add_argument("pairs", type=Path)
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def tempo_map_errors(testset: Path) -> dict[str, Any]:
-    """Onset error of the editable form of every published rendering, as read back from bytes."""
+    """Measure the onset error of the editable form of every published rendering."""
     worst, on_grid, uneven = {}, {}, {}
     for path in sorted((testset / "performance").glob("*.mid"), key=lambda p: int(p.stem)):
         score = ScoreNotes.from_piece(read_note_ons(testset / "score" / path.name))
@@ -121,7 +121,7 @@ def tempo_map_errors(testset: Path) -> dict[str, Any]:
 
 
 def whole(played: Played) -> PerformedNotes:
-    """A rendering with the rows that its program lost filled in between their neighbours."""
+    """Fill in the rows that the program of a rendering lost, between their neighbours."""
     known = np.isfinite(played.onset_ms)
     rows = np.arange(len(known))
     columns = [np.interp(rows, rows[known], column[known]) for column in played]
@@ -129,7 +129,7 @@ def whole(played: Played) -> PerformedNotes:
 
 
 def rounded(value: Any) -> Any:
-    """Figures to five digits, for reading."""
+    """Round figures to five digits."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):

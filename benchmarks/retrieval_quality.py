@@ -1,12 +1,12 @@
-"""Does search find the performance of a score, in another key, from twenty seconds of it?
+"""Does search find the performances of a score, also from 20 seconds of it or in another key?
 
     python -m benchmarks.retrieval_quality CORPUS [--model NAME] [--performances 1]
 
 CORPUS is a folder with ``manifest.csv`` that holds ASAP. Queries are its scores as MIDI, the
-gallery its performances; right is any performance of the same piece. Four tasks: the whole score
+gallery its performances; any performance of the same piece is right. Four tasks: the whole score
 or 20 seconds of it drawn at random, as written or transposed by one to six semitones up or down.
-Beside the model stands the histogram of keys, which all but solves the first task by itself, and
-the same tried in every transposition within a tritone, as ``arietta search --by notes`` does.
+The baseline is the histogram of keys, which nearly solves the first task alone, and the same in
+every transposition within a tritone, as ``arietta search --by notes`` uses it.
 
 Whole scores are compared with whole performances, excerpts with passages of 20 seconds every 10, a
 performance counting as its best passage.
@@ -36,13 +36,13 @@ from benchmarks.common import file_result
 
 WINDOWS = Passages(20.0, 10.0)
 Vectors = tuple[Float32Array, list[Float32Array]]
-"""Of whole pieces (n, D), and of each piece's passages."""
+"""Vectors of whole pieces (n, D), and of the passages of each piece."""
 Embed = Callable[[Sequence[Piece]], Vectors]
-FLOOR, ANY_KEY = "pitch histogram", "pitch histogram, any key"
+HISTOGRAM, ANY_KEY = "pitch histogram", "pitch histogram, any key"
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--model", nargs="*", help="instead of the shipped one")
@@ -64,21 +64,21 @@ def main() -> None:
         "by": {},
     }
     models = [default_model()] if arguments.model is None else arguments.model
-    for name in [FLOOR, ANY_KEY, *models]:
+    for name in [HISTOGRAM, ANY_KEY, *models]:
         embed: Embed = _histograms
         pooling, shifts = "end", EVERY_KEY if name == ANY_KEY else [0]
-        if name not in (FLOOR, ANY_KEY):
+        if name not in (HISTOGRAM, ANY_KEY):
             embedder = Embedder(load(name))
             embed, pooling = _embed(embedder), embedder.pooling
         known = embed(pieces)
         table = figures["by"][name] = {}
         wholes, parts = Space.of(known[0], pooling), Space.of(np.concatenate(known[1]), pooling)
         windows = [parts.place(rows) for rows in known[1]]
-        for task, asked in queries.items():
+        for task, task_queries in queries.items():
             likeness = np.full(right.shape, -np.inf, np.float32)
-            given, _ = embed(asked)
+            query_vectors, _ = embed(task_queries)
             for shift in shifts:
-                vectors = transposed(given, shift)
+                vectors = transposed(query_vectors, shift)
                 if "20 s" in task:
                     near = parts.place(vectors)
                     found = np.stack([(near @ rows.T).max(axis=1) for rows in windows], axis=1)
@@ -94,7 +94,7 @@ def main() -> None:
 def _music(
     corpus: Path, split: str | None, count: int
 ) -> tuple[dict[str, Piece], list[tuple[str, Piece]]]:
-    """Scores by piece, and at most ``count`` performances of each piece."""
+    """Return scores by piece, and at most ``count`` performances of each piece."""
     (source,) = find_sources([corpus])
     scores: dict[str, Piece] = {}
     found: dict[str, list[tuple[str, Piece]]] = defaultdict(list)
@@ -167,7 +167,7 @@ def _histograms(pieces: Sequence[Piece]) -> Vectors:
 
 def _figures(likeness: Float32Array, right: BoolArray) -> dict[str, float]:
     best = np.where(right, likeness, -np.inf).max(axis=1, keepdims=True)
-    # Ties count against us, as a constant answer must not look good.
+    # Ties count against the model, so that a constant answer is not good.
     rank = ((likeness >= best) & ~right).sum(axis=1) + 1
     return {
         "recall_at_1": round(float((rank == 1).mean()), 4),

@@ -1,9 +1,9 @@
-"""How fast a piece is turned into sound, and how close its loudness follows FluidSynth's.
+"""How fast is the synthesis of a piece, and how close is its loudness to that of FluidSynth?
 
     python -m benchmarks.sound
 
-Each shipped prompt is sounded twice in a fresh process: cold (samples decoded and transposed) and
-warm. Where a ``fluidsynth`` command is installed, the loudness envelopes of both on the same bank
+Each included prompt is synthesised twice in a fresh process: cold (samples decoded and transposed)
+and warm. If a ``fluidsynth`` command is installed, the loudness envelopes of both on the same bank
 are compared.
 """
 
@@ -31,7 +31,7 @@ ENVELOPE_FRAMES = SAMPLE_RATE // 20
 
 
 def one(name: str) -> dict[str, Any]:
-    """Figures of one prompt, in this process."""
+    """Return the figures of one prompt, in this process."""
     import resource
 
     path = assets_dir() / "prompts" / f"{name}.mid"
@@ -57,7 +57,7 @@ def one(name: str) -> dict[str, Any]:
 
 
 def compare(midi: Path, audio: Float32Array) -> float:
-    """Correlation of 50 ms levels in dB, over what lies within 60 dB of the peak."""
+    """Correlate 50 ms levels in dB, over what lies within 60 dB of the peak."""
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,8 +69,8 @@ def compare(midi: Path, audio: Float32Array) -> float:
         reference, _ = soundfile.read(wav, dtype="float32")
     n = min(len(reference), len(audio)) // ENVELOPE_FRAMES * ENVELOPE_FRAMES
     ours, theirs = (_envelope_db(x[:n]) for x in (audio, reference))
-    heard = theirs > theirs.max() - 60
-    return float(np.corrcoef(ours[heard], theirs[heard])[0, 1])
+    audible = theirs > theirs.max() - 60
+    return float(np.corrcoef(ours[audible], theirs[audible])[0, 1])
 
 
 def _envelope_db(audio: Float32Array) -> Float32Array:
@@ -79,7 +79,7 @@ def _envelope_db(audio: Float32Array) -> Float32Array:
 
 
 def main() -> None:
-    """Measure every prompt in a process of its own and file the result."""
+    """Measure every prompt in a separate process and file the result."""
     figures = {}
     for name in PROMPTS:
         command = [sys.executable, "-m", "benchmarks.sound", name]

@@ -1,12 +1,12 @@
-"""What does the machinery of drafting cost, and what would it gain at which acceptance?
+"""What is the overhead of drafting, and how large is the gain at which acceptance?
 
     python -m benchmarks.speculative_cost [--preset medium] [--tokens 120]
 
-Random weights, greedy. The machinery is what a stream does outside both models (proposing,
-mapping ids, accepting, rewinding), as a share of its wall clock; it should stay below 10 %. With
-the depth fixed, the time of a round shows what drafting and verifying k tokens cost in passes of
-the target, from which follows the speed-up at any acceptance. How often random models agree says
-nothing about trained ones.
+Random weights, greedy. The overhead (``machinery``) is the work of a stream outside both models
+(proposing, mapping ids, accepting, rewinding), as a share of its wall time; it should stay below
+10 %. With a fixed depth, the time of a round shows the cost of drafting and verifying k tokens in
+passes of the target; it determines the speed-up at any acceptance. The acceptance of random models
+does not predict that of trained ones.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Float32Array
-from arietta.generation.engine import Engine, Stop, Stream
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.engine import Engine, Stream
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft
 from arietta.models.aria.config import PRESETS, AriaConfig
 from arietta.models.aria.protocol import Backend, Session
@@ -34,7 +34,7 @@ from benchmarks.common import file_result
 
 
 class RandomTensors(Mapping[str, Float32Array]):
-    """Normal weights, made when they are asked for."""
+    """Make normally distributed weights on access."""
 
     def __init__(self, config: AriaConfig) -> None:
         self._shapes = config.tensor_shapes()
@@ -55,14 +55,14 @@ class RandomTensors(Mapping[str, Float32Array]):
 
 @dataclass(frozen=True)
 class RandomModel:
-    """Settings and tensors of a model that has learnt nothing."""
+    """Hold the settings and tensors of an untrained model."""
 
     config: AriaConfig
     tensors: RandomTensors
 
 
 class TimedSession:
-    """A session that adds up the time spent in it."""
+    """Wrap a session and add up the time spent in it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -84,7 +84,7 @@ class TimedSession:
 
 
 class TimedBackend:
-    """A backend whose sessions are timed."""
+    """Wrap a backend whose sessions are timed."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -94,19 +94,19 @@ class TimedBackend:
         return getattr(self._backend, name)
 
     def new_session(self, rows: int = 1) -> TimedSession:
-        """An empty session."""
+        """Return an empty session."""
         self.sessions.append(TimedSession(self._backend.new_session(rows)))
         return self.sessions[-1]
 
     @property
     def seconds(self) -> float:
-        """Spent in all sessions so far."""
+        """Return the time spent in all sessions so far."""
         return sum(session.seconds for session in self.sessions)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One measured stream: median time of a step, and the share outside the models."""
+    """Hold one measured stream: median time of a step, and the share outside the models."""
 
     step_ms: float
     machinery_share: float
@@ -114,7 +114,7 @@ class Run:
 
 
 def run(stream: Stream, models: list[TimedBackend]) -> Run:
-    """Run a stream to its end; the first steps are left out."""
+    """Run a stream to its end; skip the first steps."""
     for _ in range(4):
         stream.step()
     steps = []
@@ -168,7 +168,7 @@ def main() -> None:
                     stop=Stop(tokens=arguments.tokens),
                 )
                 taken[name].append(run(stream, models))
-    # The quietest round of each: other work on the machine only ever adds.
+    # The fastest round of each: other work on the machine only adds time.
     plain = min(r.step_ms for r in taken["no draft"])
     passes = {
         depth: round(min(r.step_ms for r in taken[f"depth {depth}"]) / plain, 3)

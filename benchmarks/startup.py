@@ -1,11 +1,11 @@
-"""How long until something happens?
+"""How long does the start take?
 
     python -m benchmarks.startup [--repeats 7]
 
 Wall time of whole processes, medians: ``arietta --help``; ``import arietta`` and what it loads;
-from the start of a process to the first new note of the shipped model; and the real-time factor of
-30 s of music. A bare ``python -c pass`` is timed beside them. "First" empties Arietta's caches
-before the run, "later" does not.
+from the start of a process to the first new note of the included model; and the real-time factor of
+30 s of music. ``python -c pass`` is the baseline. "First" empties the caches of Arietta before the
+run, "later" does not.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LOADED = (
 
 
 def run(code: list[str], home: Path) -> tuple[float, str]:
-    """Wall seconds and output of a process."""
+    """Run a process; return its wall seconds and output."""
     started = time.perf_counter()
     done = subprocess.run(
         code,
@@ -64,7 +64,7 @@ def run(code: list[str], home: Path) -> tuple[float, str]:
 
 
 def median(values: list[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
+    """Return median, lowest and highest value."""
     return {
         "median": round(statistics.median(values), 3),
         "min": round(min(values), 3),
@@ -73,7 +73,7 @@ def median(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats

@@ -2,18 +2,20 @@
 
     python -m benchmarks.steering DATASET [--model small-conditioned] [--pairs 48]
 
-Prompts are 15 s out of performances of a split (test), references whole performances of other
-works there. Each prompt is continued by 20 s at several strengths of guidance, with the same seed,
-and compared with what it gives at strength 0. Reported with bootstrap intervals over the pairs:
+Prompts are parts of 15 s of performances of a split (test), references are whole performances of
+other works there. Each prompt is continued by 20 s at several strengths of guidance, with the same
+seed, and compared with its continuation at strength 0. Reported with bootstrap intervals over the
+pairs:
 
 * cosine between the embeddings (the short ones) of continuation and reference, and between
   continuation and another pair's reference, which guidance should not bring nearer;
-* the distance of notes per second, mean pitch and mean velocity from the reference's, and by how
-  much it is less or more than at strength 0; beside it how far a random passage of the reference
-  itself, as long as the continuation, lies from the whole, which is as near as can be expected;
-* how far each statistic follows the reference's: its slope on the reference's over the pairs, the
-  prompt's held fixed (1: all the way, 0: not at all; which reference meets which prompt is chance);
-* bits per note of the continuation under the plain model, which says whether it is still music.
+* the distance of notes per second, mean pitch and mean velocity from those of the reference, and
+  its difference from strength 0; for comparison the distance of a random passage of the reference,
+  as long as the continuation, from the whole reference, which is the best that can be expected;
+* how far each statistic follows that of the reference: its slope on the statistic of the reference
+  over the pairs at a fixed statistic of the prompt (1: completely, 0: not at all; references are
+  paired with prompts at random);
+* bits per note of the continuation under the plain model, which shows whether it is still music.
 """
 
 from __future__ import annotations
@@ -30,18 +32,18 @@ import arietta
 from arietta.arrays import FloatArray
 from arietta.data.token_grid import grid_of
 from arietta.evaluation.continuations import Description, describe
+from arietta.evaluation.excerpts import FOLLOW_MS, draw_excerpts
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.evaluation.surprise import surprise
 from arietta.midi.piece import Piece
 from arietta.tokenizers.open import tokenizer_named
 from benchmarks.common import file_result
-from benchmarks.continuations import FOLLOW_MS, draw_excerpts
 
 STATISTICS = ("notes_per_second", "pitch_mean", "velocity_mean")
 
 
 def draw_references(dataset: Path, split: str, count: int, seed: int) -> list[Piece]:
-    """``count`` whole performances of a split, each of another work."""
+    """Draw ``count`` whole performances of a split, each of another work."""
     pieces = list(recordings_of_dataset(dataset, split))
     found: list[Piece] = []
     used: set[str] = set()
@@ -57,12 +59,12 @@ def draw_references(dataset: Path, split: str, count: int, seed: int) -> list[Pi
 
 
 def passages(references: list[Piece]) -> list[Description]:
-    """Statistics of a random passage of each, as long as a continuation."""
+    """Return the statistics of a random passage of each reference, as long as a continuation."""
     rng = np.random.default_rng(7)
     found = []
     for piece in references:
         last = float(piece.onset_ms.max()) - FOLLOW_MS
-        # From a note on: there are no empty passages.
+        # Start at a note: no passage is empty.
         starts = piece.onset_ms[piece.onset_ms <= max(last, float(piece.onset_ms.min()))]
         start = float(rng.choice(starts))
         inside = (piece.onset_ms >= start) & (piece.onset_ms < start + FOLLOW_MS)
@@ -72,7 +74,7 @@ def passages(references: list[Piece]) -> list[Description]:
 
 
 def description(piece: Piece, length_ms: float | None = None) -> Description:
-    """Statistics of a piece."""
+    """Return the statistics of a piece."""
     onset = piece.onset_ms - piece.onset_ms.min()
     found = describe(
         onset,
@@ -86,7 +88,7 @@ def description(piece: Piece, length_ms: float | None = None) -> Description:
 
 
 def interval(values: FloatArray) -> list[float]:
-    """Mean and 95 % bootstrap interval."""
+    """Return the mean and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     draws = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
     low, high = np.quantile(draws, (0.025, 0.975))
@@ -94,7 +96,7 @@ def interval(values: FloatArray) -> list[float]:
 
 
 def slope(got: FloatArray, wanted: FloatArray, prompt: FloatArray) -> list[float]:
-    """By how much ``got`` is more where ``wanted`` is one more and ``prompt`` the same; all (n,).
+    """Regress ``got`` on ``wanted`` and ``prompt``, all (n,); return the slope on ``wanted``.
 
     Returns:
         The least-squares slope and its 95 % bootstrap interval.
@@ -107,12 +109,12 @@ def slope(got: FloatArray, wanted: FloatArray, prompt: FloatArray) -> list[float
 
 
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Cosine of the angle between two vectors."""
+    """Return the cosine of the angle between two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small-conditioned")
@@ -127,11 +129,11 @@ def main() -> None:
     references = draw_references(arguments.dataset, arguments.split, arguments.pairs, seed=6)
     embedder = model.likeness
     goals = [embedder.embed(piece).vector for piece in references]
-    # A full vector begins with the short one, which is for distances.
+    # A full vector begins with the short one; distances use the short one.
     short = slice(embedder.checkpoint.config.embedding_size)
-    centre = np.mean(goals, axis=0)[short]  # all embeddings share a direction that says nothing
+    centre = np.mean(goals, axis=0)[short]  # all embeddings share a direction without information
     wanted = [description(piece) for piece in references]
-    aim, near, heard = (
+    aim, near, start = (
         {name: np.array([getattr(d, name) for d in found]) for name in STATISTICS}
         for found in (
             wanted,
@@ -194,7 +196,7 @@ def main() -> None:
             distance, before = (abs(x - aim[name])[both] for x in (reached, base[name]))
             line[f"{name}_distance"] = interval(distance)
             line[f"{name}_gain"] = interval(distance - before)
-            line[f"{name}_slope"] = slope(*(x[both] for x in (reached, aim[name], heard[name])))
+            line[f"{name}_slope"] = slope(*(x[both] for x in (reached, aim[name], start[name])))
         figures["strengths"][f"{strength:g}"] = line
         print(strength, line, flush=True)
     file_result(arguments.name, figures)

@@ -1,9 +1,9 @@
-"""How does a checkout hang together: circles of files, imports against the order, long functions?
+"""How is a checkout structured: cycles of files, imports against the order, long functions?
 
     python -m benchmarks.structure [CHECKOUT] [--name NAME]
 
-Every import counts, late ones and those for type checkers too. A circle is a set of files of which
-each can be reached from each. A command body is what follows the options and the docstring.
+Every import counts, including late imports and those for type checkers. A cycle (``circle``) is a
+set of files of which each reaches each. A command body is the code after options and docstring.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.common import file_result
 
 ORDER = (
-    *("errors", "paths", "output", "_version", "arrays"),
+    *("errors", "paths", "output", "_version", "arrays", "settings", "display"),
     *("midi", "notation", "tokenizers", "checkpoints", "models"),
     *("data", "generation", "vectors", "rendering", "sound"),
     *("evaluation", "training", "realtime", "api", "server", "cli", "__main__"),
@@ -26,17 +26,17 @@ ORDER = (
 """Parts of the package; a file imports from its own part and from those before it."""
 
 FORMER = {"graphs": "models", "inference": "generation", "retrieval": "vectors"}
-"""Parts of older checkouts -> where they stand in the order."""
+"""Parts of older checkouts -> their place in the order."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the package.
+    """Describe a function of the package.
 
     Attributes:
-        module, name: where it is; a method's name holds its class's.
-        lines: from the first line of ``def`` to the last.
-        body: the lines behind signature and docstring.
+        module, name: place of the function; the name of a method includes its class.
+        lines: number of lines from ``def`` to the last.
+        body: number of lines after signature and docstring.
         command: whether it is registered as a command.
     """
 
@@ -48,7 +48,7 @@ class Function:
 
 
 def modules_of(checkout: Path) -> dict[str, ast.Module]:
-    """Dotted name of every file of the package -> its syntax tree."""
+    """Parse every file of the package; return syntax trees by dotted name."""
     found = {}
     for path in sorted((checkout / "arietta").rglob("*.py")):
         parts = path.relative_to(checkout).with_suffix("").parts
@@ -58,7 +58,10 @@ def modules_of(checkout: Path) -> dict[str, ast.Module]:
 
 
 def imports_of(tree: ast.Module, modules: set[str]) -> set[str]:
-    """Files of the package that a file imports; ``from a import b`` is ``a.b`` if that is one."""
+    """Return the files of the package that a file imports.
+
+    ``from a import b`` is ``a.b`` if that is a file.
+    """
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -71,14 +74,14 @@ def imports_of(tree: ast.Module, modules: set[str]) -> set[str]:
 
 
 def import_graph(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
-    """Every file -> the files that it imports. The root only collects names and is left out."""
+    """Return the imports of every file; leave out the root, which only collects names."""
     graph = {name: imports_of(tree, set(trees)) - {name} for name, tree in trees.items()}
     graph["arietta"] = set()
     return graph
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The sets of files of which each reaches each."""
+    """Return the sets of files of which each reaches each."""
     reach: dict[str, set[str]] = {}
     for start in graph:
         seen: set[str] = set()
@@ -93,13 +96,13 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def part_of(module: str) -> str:
-    """The part of the package that a file belongs to."""
+    """Return the part of the package to which a file belongs."""
     part = module.split(".")[1]
     return FORMER.get(part, part)
 
 
 def against_order(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """Imports of a file from a part that stands behind its own, or of the root."""
+    """Return imports of a file from a later part than its own, or of the root."""
     return [
         (name, other)
         for name, others in sorted(graph.items())
@@ -109,7 +112,7 @@ def against_order(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 
 def functions_of(trees: dict[str, ast.Module]) -> list[Function]:
-    """Every function of a file and every method of its classes."""
+    """Return every function of a file and every method of its classes."""
     commands = set()
     for tree in trees.values():
         for node in ast.walk(tree):
@@ -150,7 +153,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def measure(checkout: Path) -> dict[str, Any]:
-    """The figures of a checkout."""
+    """Return the figures of a checkout."""
     trees = modules_of(checkout)
     graph = import_graph(trees)
     round_trips = circles(graph)

@@ -1,10 +1,11 @@
-"""How fast do MIDI bytes become ids, and ids notes again, on one core?
+"""How fast does one core convert MIDI bytes to ids, and ids to notes?
 
     python -m benchmarks.tokenize_speed [--data FOLDER] [--every N] [--miditok]
 
 FOLDER holds ``manifest.csv`` and the ``.tar.zst`` shards it names; the ASAP performances in it are
-read. Without it the MIDI files of the test fixtures are. All files are in memory before the clock
-starts; each figure is the best of three passes over all files, in processor time of one process.
+read. Without it the MIDI files of the test fixtures are read. All files are in memory before the
+clock starts; each figure is the best of three passes over all files, in processor time of one
+process.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "golden" / "aria" 
 
 
 def asap_performances(root: Path) -> list[bytes]:
-    """The bytes of every ASAP performance in the corpus, those kept in another shard included."""
+    """Return the bytes of every ASAP performance in the corpus, also from other shards."""
     import zstandard
 
     wanted: dict[str, set[str]] = {}
@@ -55,7 +56,7 @@ def asap_performances(root: Path) -> list[bytes]:
 
 
 def readable(files: list[bytes]) -> list[bytes]:
-    """The files that hold a piano piece; the fixtures have some that do not, on purpose."""
+    """Return the files with a piano piece; some fixtures have none on purpose."""
     kept = []
     piano = AriaTokenizer("piano")
     for data in files:
@@ -68,7 +69,7 @@ def readable(files: list[bytes]) -> list[bytes]:
 
 
 def best_seconds(work: Callable[[], Any], passes: int = 3) -> float:
-    """Processor time of the quickest of a few passes."""
+    """Return the processor time of the fastest of a few passes."""
     times = []
     for _ in range(passes):
         start = time.process_time()
@@ -78,7 +79,7 @@ def best_seconds(work: Callable[[], Any], passes: int = 3) -> float:
 
 
 def miditok_seconds(files: list[bytes]) -> float | None:
-    """MidiTok's TSD as it comes (pedals ignored) over the same bytes; None without MidiTok."""
+    """Measure the default TSD of MidiTok (no pedal) on the same bytes; None without MidiTok."""
     try:
         import miditok
         import symusic

@@ -1,9 +1,9 @@
-"""How fast does a training step run, and how much of the hardware does it use?
+"""How fast is a training step, and how much of the hardware does it use?
 
     python -m benchmarks.training_step [--sizes small medium] [--seq-len 8192] [--seconds 20]
 
-On a GPU where there is one; on the processor otherwise, with shorter rows. Random rows: the loader
-is measured by loader_speed. The peak is a large bf16 matrix product in the same run.
+Runs on a GPU if there is one, otherwise on the CPU with shorter rows. Rows are random, as
+loader_speed measures the loader. The peak is a large bf16 matrix product in the same run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure(
     compiled: bool,
     grad_checkpoint: bool,
 ) -> dict[str, Any]:
-    """Figures of one size and batch."""
+    """Measure one size and batch."""
     decoder = AriaDecoder(config)
     initialise(decoder, 0)
     decoder.model.grad_checkpoint = grad_checkpoint
@@ -87,7 +87,7 @@ def measure(
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=None, choices=["small", "medium"])
     parser.add_argument("--seq-len", type=int, default=None)

@@ -1,8 +1,8 @@
 """Is everything that is generated a valid piece? A thousand generations with random weights.
 
-Random weights say anything the grammar lets them: whatever can go wrong, does. Counted are ids that
-decoding drops, notes without length, keys struck twice at once, and notes that a written and read
-file does not give back (a note that is never ended would be one).
+Random weights generate everything that the grammar allows, so every possible fault occurs. The
+result counts ids that decoding drops, notes without length, keys pressed twice at once, and notes
+that are lost when a file is written and read (for instance notes that never end).
 
     python -m benchmarks.validity
 """
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from arietta.arrays import Float32Array
-from arietta.generation.continuation import Continuation, ContinuationStream, Request, prepare
+from arietta.generation.continuation import Continuation, ContinuationStream, prepare
 from arietta.generation.engine import Engine
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import Request, SamplingSettings
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 from arietta.models.aria.config import AriaConfig
@@ -30,7 +30,7 @@ from benchmarks.common import file_result
 
 VOCABULARIES = ("piano", "full", "piano-demo", "full-pedal-delimiter")
 SETTINGS = (
-    SamplingSettings(),
+    SamplingSettings(0.98, 0.035),
     SamplingSettings(temperature=1.5, min_p=None),
     SamplingSettings(temperature=1.0, min_p=None, top_p=0.7, density=4.0),
     SamplingSettings(temperature=2.0, min_p=None, density=0.2),
@@ -40,14 +40,14 @@ ROWS = 25
 
 @dataclass(frozen=True)
 class RandomModel:
-    """Settings and tensors of a model that has learnt nothing."""
+    """Hold the settings and tensors of an untrained model."""
 
     config: AriaConfig
     tensors: dict[str, Float32Array]
 
     @classmethod
     def of(cls, vocab: str, seed: int) -> RandomModel:
-        """A small one."""
+        """Make a small random model."""
         size = AriaTokenizer(vocab).vocab_size
         config = AriaConfig(d_model=64, n_heads=2, n_layers=2, vocab_size=size, max_seq_len=512)
         rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ class RandomModel:
 
 
 def prompt() -> Piece:
-    """Eight notes on a coarse grid with a tempo change and the pedal down at the end."""
+    """Make eight notes on a coarse grid with a tempo change and the pedal down at the end."""
     at = np.arange(8) * 300
     return Piece.from_ms(
         at, 400, 60 + np.arange(8), 70, pedal_time_ms=[100, 900, 2000], pedal_value=[127, 0, 90]
@@ -67,7 +67,7 @@ def prompt() -> Piece:
 
 
 def faults(out: Continuation, tokenizer: AriaTokenizer, start: Piece | None) -> Counter[str]:
-    """What is wrong with one generation, by kind."""
+    """Count the faults of one generation by kind."""
     found: Counter[str] = Counter()
     ids = [*prepare(tokenizer, start, Request()).ids, *out.ids]
     columns = tokenizer.decode_columns(ids)
@@ -92,7 +92,7 @@ def faults(out: Continuation, tokenizer: AriaTokenizer, start: Piece | None) -> 
 
 
 def main() -> None:
-    """Generate, check, report."""
+    """Generate, check, file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--generations", type=int, default=1000)
     parser.add_argument("--tokens", type=int, default=200)

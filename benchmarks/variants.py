@@ -1,12 +1,12 @@
-"""Which of several trained models is better, and how did they get there?
+"""Which of several trained models is best, and how did their losses develop?
 
     python -m benchmarks.variants NAME RUN... [--dataset DATASET] [--split test] [--windows 600]
     python -m benchmarks.variants NAME RUN... --curves-only
 
-The runs are folders of ``arietta train``, for instance the variants of one recipe; the first is
-what the others are compared with. Every model scores the same notes of DATASET, so bits per note
-compare whatever the tokens are; the differences are paired. Files ``NAME.json`` and the learning
-curves as ``NAME.png``: validation loss against tokens and against arithmetic.
+The runs are folders of ``arietta train``, for instance the variants of one recipe; the first one is
+the baseline. Every model scores the same notes of DATASET, so bits per note are comparable for any
+tokens; the differences are paired. Files ``NAME.json`` and the learning curves as ``NAME.png``:
+validation loss against tokens and against operations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.common import RESULTS, file_result
 
 
 def curves(run: Path) -> dict[str, Any]:
-    """What a run was and how its validation loss fell."""
+    """Return the recipe of a run and its validation losses."""
     recipe = recipe_from(json.loads((run / RECIPE).read_text("utf8")))
     config = load(run / "model").config
     with (run / VALIDATION).open(newline="") as file:
@@ -66,7 +66,7 @@ def curves(run: Path) -> dict[str, Any]:
 
 
 def draw(path: Path, runs: dict[str, dict[str, Any]], unit: str) -> None:
-    """Curves of all runs against tokens and against arithmetic."""
+    """Draw the curves of all runs against tokens and against operations."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,7 +92,7 @@ def draw(path: Path, runs: dict[str, dict[str, Any]], unit: str) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("runs", type=Path, nargs="+")

@@ -40,7 +40,7 @@ def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force=True`"):
         check_output(tmp_path / "a")
     assert check_output(tmp_path / "a", force=True) == tmp_path / "a"
     with pytest.raises(OutputError, match="is a directory"):

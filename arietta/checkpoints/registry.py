@@ -7,13 +7,10 @@ import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from arietta.errors import CheckpointError
 from arietta.paths import assets_dir, cache_dir
-
-if TYPE_CHECKING:
-    pass
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -59,13 +56,13 @@ class ModelEntry:
 
 
 # The hub could not be reached where this was written: hashes of its files are not pinned.
-_PAGE = "as stated on its model page"
+_STATED = "Apache-2.0, as its authors state"
 _HUB = (
     ModelEntry(
         "loubb/aria-medium-base",
         "pretrained decoder of the Aria paper, 17,727-token vocabulary",
         "lm",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model.safetensors",
         parameters=658_538_496,
@@ -74,7 +71,7 @@ _HUB = (
         "loubb/aria-medium-gen",
         "the same, finetuned for continuing piano performances",
         "lm",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model-gen.safetensors",
         parameters=658_538_496,
@@ -83,7 +80,7 @@ _HUB = (
         "loubb/aria-medium-demo",
         "the real-time demo's conditioned decoder; its vocabulary changed in 2026, both load",
         "conditioned",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-base",
         filename="model-demo.safetensors",
     ),
@@ -91,7 +88,7 @@ _HUB = (
         "loubb/aria-medium-embedding",
         "contrastive embeddings of whole pieces, 512 numbers",
         "embedding",
-        _PAGE,
+        _STATED,
         repo="loubb/aria-medium-embedding",
         filename="model.safetensors",
         parameters=632_096_256,
@@ -100,7 +97,7 @@ _HUB = (
         "yhj137/pianist-transformer-base",
         "Pianist Transformer, pretrained only: for finetuning, not for rendering",
         "renderer",
-        _PAGE,
+        _STATED,
         repo="yhj137/pianist-transformer-base",
         filename="model.safetensors",
         parameters=126_874_368,
@@ -109,7 +106,7 @@ _HUB = (
         "yhj137/pianist-transformer-rendering",
         "Pianist Transformer: plays scores with expression",
         "renderer",
-        _PAGE,
+        _STATED,
         repo="yhj137/pianist-transformer-rendering",
         filename="model.safetensors",
         parameters=126_874_368,
@@ -150,7 +147,7 @@ def entries() -> list[ModelEntry]:
 
 
 def _on_disk(folder: Path, summary: str, kind: str, licence: str) -> ModelEntry:
-    """The entry of a folder; a list must not fail over one that is bad."""
+    """Return the entry of a folder; a list must not fail over one that is bad."""
     import json
 
     try:
@@ -163,14 +160,15 @@ def _on_disk(folder: Path, summary: str, kind: str, licence: str) -> ModelEntry:
 
 
 def find(name: str) -> ModelEntry | None:
-    """The entry of that name, or None."""
+    """Return the entry of that name, or None."""
     return next((entry for entry in entries() if entry.name == name), None)
 
 
 def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple[Path, str | None]:
     """File or folder of a checkpoint, and its pinned sha256 where there is one.
 
-    A path that exists wins over a name. What is not on this machine is fetched from the hub.
+    A path that exists wins over a name; of a run's folder the ``model`` folder in it is meant. What
+    is not on this machine is fetched from the hub.
 
     Raises:
         CheckpointError: nothing of that name exists here or can be fetched.
@@ -178,6 +176,9 @@ def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple
     text = str(name_or_path)
     entry = find(text)
     path = Path(name_or_path).expanduser()
+    inner = path / "model"
+    if not (path / "config.json").is_file() and (inner / "config.json").is_file():
+        return inner, None
     # A folder that happens to be called "small" must not hide the shipped model.
     if path.exists() and (entry is None or path.is_file() or (path / "config.json").is_file()):
         return path, None
@@ -199,7 +200,7 @@ def locate(name_or_path: str | PathLike[str], *, offline: bool = False) -> tuple
 
 
 def _cached(repo: str, filename: str) -> Path | None:
-    """A hub file that was fetched before, or None."""
+    """Return a hub file that was fetched before, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     place = try_to_load_from_cache(repo, filename)
@@ -277,7 +278,7 @@ def pull(name: str, *, offline: bool = False) -> Path:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``arietta models list`` shows: one table row per checkpoint, as JSON values."""
+    """Return what ``arietta models list`` shows: one table row per checkpoint, as JSON values."""
     rows = []
     for entry in entries():
         here = entry.installed()

@@ -62,7 +62,7 @@ class OnDisk:
 
 
 def read_values(folder: Path) -> dict[str, Any]:
-    """The table in a folder's ``config.json``."""
+    """Return the table in a folder's ``config.json``."""
     place = folder / CONFIG
     if not place.is_file():
         raise CheckpointError(f"{folder}: no checkpoint here: it has no {CONFIG}")
@@ -76,7 +76,7 @@ def read_values(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, architecture: str) -> dict[str, Any]:
-    """What the ``config.json`` of a folder in our form says; ``model`` in it is a table.
+    """Return what the ``config.json`` of a folder in our form says; ``model`` in it is a table.
 
     Raises:
         CheckpointError: it is missing, damaged, of another format or of another architecture.

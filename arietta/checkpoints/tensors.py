@@ -27,7 +27,7 @@ StoredType = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 def stored_type(text: str) -> StoredType:
-    """A name from the outside as a ``StoredType``.
+    """Check a name from the outside as a ``StoredType``.
 
     Raises:
         UsageError: there is no such type.
@@ -61,14 +61,14 @@ class _Entry:
 
 
 def widen(stored: npt.NDArray[Any], dtype: str) -> Float32Array:
-    """Stored numbers of one safetensors type as float32; float32 itself is not copied."""
+    """Decode stored numbers of one safetensors type as float32; float32 itself is not copied."""
     if dtype == "BF16":
         return (stored.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(stored, np.float32)
 
 
 def to_bfloat16(x: Float32Array) -> Uint16Array:
-    """The bits of x rounded to bf16, ties to even; NaN stays NaN."""
+    """Return the bits of x rounded to bf16, ties to even; NaN stays NaN."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
     return np.where(np.isnan(x), np.uint16(0x7FC0), rounded.astype(np.uint16))
@@ -169,7 +169,7 @@ class TensorFile:
         return self._entries[name].shape
 
     def dtype(self, name: str) -> str:
-        """Stored type of one tensor: F32, BF16, F16, F64 or I8."""
+        """Return the stored type of one tensor: F32, BF16, F16, F64 or I8."""
         return self._entries[name].dtype
 
     def stored(self, name: str) -> npt.NDArray[Any]:
@@ -332,7 +332,7 @@ def write_tensors(
 def _plan_tensor(
     tensors: Mapping[str, Float32Array], name: str, stored: StoredType
 ) -> Sequence[tuple[str, str, Shape, _Writer]]:
-    """The entries that one tensor becomes: (stored name, type, shape, what gives the data)."""
+    """Return the entries of one tensor: (stored name, type, shape, what gives the data)."""
     lazy = tensors if isinstance(tensors, CheckpointTensors) else None
     shape = lazy.shape(name) if lazy is not None else tuple(tensors[name].shape)
 

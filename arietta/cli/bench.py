@@ -70,7 +70,7 @@ def decode(
     wanted = tuple(precision or PRECISIONS[:2])
     if unknown := set(wanted) - set(PRECISIONS):
         raise UsageError(
-            f"--precision {', '.join(sorted(unknown))} is none of {', '.join(PRECISIONS)}"
+            f"--precision {', '.join(sorted(unknown))} is not one of {', '.join(PRECISIONS)}"
         )
     from arietta.evaluation.decode_speed import decode as measure
     from arietta.evaluation.decode_speed import table

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from arietta.cli.flags import with_flags
+from arietta.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from arietta.midi.piece import Piece
+
+_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
 def new_app(**settings: Any) -> typer.Typer:
-    """A typer application in the house's plain style, errors left to ``main``."""
+    """Return a typer application in the house's plain style, errors left to ``main``."""
     return typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -28,19 +37,51 @@ def new_app(**settings: Any) -> typer.Typer:
     )
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return a text that cannot steer a terminal: control characters stand as escapes.
+
+    Those are C0, DEL and C1, the marks that turn the direction of writing, and the two separators
+    of lines and paragraphs.
+
+    Args:
+        text: of a file or of its name.
+        keep: control characters that may stay, such as a line break.
+    """
+    return "".join(
+        c if c in keep or not _STEERS.match(c) else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
 def say(text: str = "") -> None:
     """One line for a human, on stdout."""
-    print(text)
+    print(printable(text, keep="\n\t"))
 
 
 def note(text: str) -> None:
-    """One line beside the result, on stderr."""
-    print(f"arietta: {text}", file=sys.stderr)
+    """Print one line beside the result, on stderr; names of arguments become flags."""
+    print(f"arietta: {printable(with_flags(text))}", file=sys.stderr)
+
+
+def with_notices(piece: Piece) -> Piece:
+    """Return a piece that was read, after one line on what was repaired in reading it."""
+    if piece.notices:
+        note(f"{piece.source or 'MIDI data'}: read, though damaged: {'; '.join(piece.notices)}")
+    return piece
+
+
+def left_out(*, quiet: bool) -> Callable[[str, InputError], None]:
+    """Return what notes each file that is left out, and why; nothing when quiet."""
+    return lambda _, error: None if quiet else note(f"left out: {error}")
+
+
+told = with_notices  # its former name
 
 
 def emit(value: Any) -> None:
     """One JSON value on stdout."""
-    print(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(value, ensure_ascii=False)
+    print(_STEERS.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
 def clock(seconds: float) -> str:
@@ -51,6 +92,25 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
+
+
+def seconds_of(text: str, flag: str) -> float:
+    """Return the seconds that 80, 80.5, 1:20 or 1:02:03 stand for.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    parts = text.strip().split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or not all(0 <= n < 1e6 for n in numbers):
+        raise UsageError(f"{flag} is a time such as 80, 1:20 or 1:02:03, not {text}")
+    total = 0.0
+    for number in numbers:
+        total = total * 60 + number
+    return total
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
@@ -65,7 +125,8 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns under a head line."""
+    """Aligned columns under a head line; a cell stays on its line."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
         cells = (f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
@@ -73,7 +134,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """The path, or its first numbered neighbour that does not exist: a.wav, a-2.wav, a-3.wav."""
+    """Return the path, or its first free numbered neighbour: a.wav, a-2.wav, a-3.wav."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1

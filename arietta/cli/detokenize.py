@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, emit, new_app, note, say
-from arietta.cli.tokenize import PIANIST, TOKENIZER_HELP, VOCABULARIES, TokenizerName
+from arietta.cli.tokenize import TOKENIZER_HELP
 from arietta.errors import InputError
 
 app = new_app()
@@ -27,9 +27,7 @@ def detokenize(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.mid", help="MIDI file.")],
-    tokenizer: Annotated[
-        TokenizerName, typer.Option(metavar="NAME", help=TOKENIZER_HELP)
-    ] = TokenizerName.aria,
+    tokenizer: Annotated[str, typer.Option(metavar="NAME", help=TOKENIZER_HELP)] = "aria",
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -40,21 +38,17 @@ def detokenize(
       arietta detokenize nocturne.json -o again.mid
       arietta tokenize nocturne.mid | arietta detokenize - -o again.mid
     """
+    from arietta.api.tokens import open_tokenizer
     from arietta.output import check_output
-    from arietta.tokenizers.aria import AriaTokenizer
     from arietta.tokenizers.pianist import PianistTokenizer
 
     check_output(output, force=force)
-    vocabulary: AriaTokenizer | PianistTokenizer
-    if tokenizer.value == PIANIST:
-        vocabulary = PianistTokenizer()
-    else:
-        vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
+    vocabulary = open_tokenizer(tokenizer)
     ids = _read_ids(file)
     outside = next((i for i in ids if not 0 <= i < vocabulary.vocab_size), None)
     if outside is not None:
         raise InputError(
-            f"{file}: id {outside} is not in {tokenizer.value}, which has"
+            f"{file}: id {outside} is not in {tokenizer}, which has"
             f" {vocabulary.vocab_size}; choose another --tokenizer"
         )
     dropped = 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    ProgressLine,
+    clock,
+    emit,
+    left_out,
+    new_app,
+    note,
+    say,
+)
 from arietta.cli.options import AnyProgramFlag, Precision, PrecisionOption
-from arietta.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from arietta.vectors.collection import Collection
-    from arietta.vectors.embedding import Embedder
 
 app = new_app()
 
@@ -32,16 +36,6 @@ FullFlag = Annotated[
         " the model holds of each note. For distances the short ones are better.",
     ),
 ]
-
-
-def open_embedder(
-    model: str | None, precision: Precision = Precision.int8, *, full: bool = False
-) -> Embedder:
-    """The embedder that ``--model``, ``--precision`` and ``--full`` name."""
-    from arietta.models.aria.checkpoint import load
-    from arietta.vectors.embedding import Embedder, default_model
-
-    return Embedder(load(model or default_model()), precision=precision.value, full=full)
 
 
 @app.command()
@@ -81,7 +75,7 @@ def embed(
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """A vector for every piece: near each other where pieces are alike.
+    """Make a vector for every piece: near each other where pieces are alike.
 
     OUT.npz holds embeddings (n, d) float32, paths (n,), and what is known of each piece. Files that
     cannot be read, or are not for piano, are named and left out. A run that was stopped goes on
@@ -93,84 +87,38 @@ def embed(
       arietta embed my.mid another.mid -o two.npz --chunks
       arietta embed my-midi -o newer.npz --update my.npz
     """
-    from arietta.output import check_output
-    from arietta.vectors.collection import Collection, about, build
+    from arietta.api.vectors import embed as run
 
-    if output.suffix.lower() != ".npz":
-        raise UsageError(f"-o {output}: vectors are written as .npz")
-    if update is None or update.resolve() != output.resolve():
-        check_output(output, force=force)
-    embedder = open_embedder(model, precision, full=full)
-    known = {}
-    if update is not None:
-        old = Collection.load(update)
-        if old.about != about(embedder, None):
-            raise UsageError(
-                f"--update {update}: made by {old.about.get('model')} or in another way; its"
-                " vectors cannot stand beside new ones"
-            )
-        # Without its chunks an old row could not give them.
-        if not chunks or all(len(e.embedding.chunks.vectors) for e in old.entries.values()):
-            known = old.by_content()
-    journal = output.with_name(f".{output.name}.part.npz")
-    refused: list[dict[str, str]] = []
-
-    def refuse(path: str, error: InputError) -> None:
-        refused.append({"file": path, "reason": str(error)})
-        if not as_json:
-            note(f"left out: {error}")
-
-    began = time.monotonic()
-    resumed = journal.is_file()
     try:
         with ProgressLine(quiet=as_json) as progress:
-            collection = build(
+            done = run(
                 files,
-                embedder,
-                journal=journal,
-                any_program=any_program,
+                output,
+                model=model,
+                chunks=chunks,
+                full=full,
                 transposed=transposed,
-                known=known,
-                refused=refuse,
-                report=lambda so_far, tokens: progress.show(
-                    f"{len(so_far):,} pieces, {_rate(len(so_far), began)} pieces/s,"
-                    f" {clock(time.monotonic() - began)}"
+                update=update,
+                any_program=any_program,
+                precision=precision.value,
+                force=force,
+                refused=left_out(quiet=as_json),
+                report=lambda count, seconds: progress.show(
+                    f"{count:,} pieces, {count / max(seconds, 1e-9):.1f} pieces/s, {clock(seconds)}"
                 ),
             )
     except (KeyboardInterrupt, MemoryError):
-        if journal.is_file():
+        if output.with_name(f".{output.name}.part.npz").is_file():
             note("what is done is kept; the same command goes on from there")
         raise
-    if not len(collection):
-        journal.unlink(missing_ok=True)
-        raise InputError(f"{files[0]}: nothing to embed: {len(refused)} files, none can be used")
-    same = update is not None and update.resolve() == output.resolve()
-    collection.save(output, force=force or same, chunks=chunks)
-    journal.unlink(missing_ok=True)
-    seconds = time.monotonic() - began
     if as_json:
-        emit(_summary(collection, output, refused, seconds))
+        emit(done.to_dict())
         return
-    again = " (went on from a run that was stopped)" if resumed else ""
+    made = done.collection
+    again = " (went on from a run that was stopped)" if done.resumed else ""
     say(
-        f"{output}: {len(collection):,} pieces, {collection.about['size']} numbers each, by"
-        f" {collection.about['model']}, in {clock(seconds)}{again}"
+        f"{output}: {len(made):,} pieces, {made.about['size']} numbers each, by"
+        f" {made.about['model']}, in {clock(done.seconds)}{again}"
     )
-    if refused:
-        say(f"{len(refused):,} files left out")
-
-
-def _rate(count: int, began: float) -> str:
-    return f"{count / max(time.monotonic() - began, 1e-9):.1f}"
-
-
-def _summary(
-    collection: Collection, output: Path, refused: list[dict[str, str]], seconds: float
-) -> dict[str, Any]:
-    return {
-        "output": str(output),
-        "pieces": len(collection),
-        **collection.about,
-        "refused": refused,
-        "seconds": round(seconds, 3),
-    }
+    if done.refused:
+        say(f"{len(done.refused):,} files left out")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arietta.api.files import Target as Target
+from arietta.api.files import free_output
+from arietta.api.files import name_targets as name_targets
 from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
@@ -24,62 +25,48 @@ from arietta.cli.console import (
     note,
     print_pairs,
     say,
+    with_notices,
 )
 from arietta.cli.options import (
     Device,
     DeviceOption,
+    Group,
     Precision,
     PrecisionOption,
     ThreadsOption,
     WavFlag,
+    choices_of,
+    with_groups,
 )
-from arietta.errors import UsageError
+from arietta.generation.settings import (
+    DEFAULT_PRESET,
+    PRESETS,
+    Request,
+    SamplingSettings,
+    Steering,
+)
 
 if TYPE_CHECKING:
-    from arietta.generation import engine
-    from arietta.generation.continuation import Continuation, ContinuationStream
+    from arietta.api.generation import GenerateResult
+    from arietta.generation.continuation import Continuation
+    from arietta.generation.engine import GenerationProgress
 
 app = new_app()
 
-
-class Preset(StrEnum):
-    """Choices of ``--preset``."""
-
-    faithful = "faithful"
-    balanced = "balanced"
-    adventurous = "adventurous"
-
-
-class RequestOptions(TypedDict):
-    """What is asked for, as ``Model.stream`` takes it."""
-
-    seconds: float | None
-    bars: float | None
-    prompt_seconds: float | None
-    end: bool
-    seed: int
-    style: tuple[str, ...]
-
-
-class SettingOptions(TypedDict):
-    """How it is sampled, as ``Model.stream`` takes it."""
-
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
-    density: float | None
-    grammar: bool | None
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where one variation goes."""
-
-    midi: Path
-    wav: Path | None
+if TYPE_CHECKING:
+    Preset = StrEnum
+else:
+    Preset = choices_of("Preset", PRESETS)
+_DEFAULT: Preset = getattr(Preset, DEFAULT_PRESET)
+_WARMTHS = [f"{name} ({one.temperature})" for name, one in PRESETS.items()]
+_PRESET_HELP = (
+    f"{_WARMTHS[0].replace('(', '(temperature ')}, {', '.join(_WARMTHS[1:-1])} or {_WARMTHS[-1]},"
+    " each without min-p."
+)
 
 
 @app.command()
+@with_groups
 def generate(
     prompt: Annotated[
         Path | None,
@@ -94,84 +81,33 @@ def generate(
             "--output",
             metavar="OUT.mid",
             help="MIDI file to write; with several variations OUT-1.mid, OUT-2.mid, ..."
-            " [default: PROMPT-SEED.mid in the current directory]",
+            " [default: PROMPT-continued-1.mid in the current directory, the next free number]",
         ),
     ] = None,
-    prompt_seconds: Annotated[
-        float | None,
-        typer.Option(
-            metavar="S", help="Go on after the first S seconds of the prompt. [default: all of it]"
+    *,
+    request: Annotated[
+        dict[str, Any],
+        Group(
+            Request,
+            first=("prompt_seconds", "seconds", "bars", "variations", "seed", "end"),
+            unset=("seed",),
         ),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Length of the new music. [default: 30]")
-    ] = None,
-    bars: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", help="Length in bars of the prompt's own metre and tempo instead."
-        ),
-    ] = None,
-    variations: Annotated[
-        int, typer.Option(metavar="N", help="How many different continuations.")
-    ] = 1,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The same seed gives the same music. [default: a new one, told]"
-        ),
-    ] = None,
-    end: Annotated[
-        bool, typer.Option("--end", help="Bring the music to an ending at about that length.")
-    ] = False,
+    ],
     only_new: Annotated[
-        bool, typer.Option("--only-new", help="Write the continuation without the prompt.")
+        bool,
+        typer.Option(
+            "--only-new",
+            help="Write the continuation without the prompt, and name the bar where it belongs.",
+        ),
     ] = False,
     wav: WavFlag = False,
-    preset: Annotated[
-        Preset,
-        typer.Option(
-            metavar="NAME",
-            help="faithful (temperature 0.94), balanced (1.0) or adventurous (1.05), each without"
-            " min-p.",
-        ),
-    ] = Preset.balanced,
-    temperature: Annotated[
-        float | None,
-        typer.Option(metavar="T", help="0..2, in place of the preset's; 0 always takes the top."),
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P", help="0..1: drop what is less than P times as likely as the likeliest."
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="0..1: keep the likeliest that make up P together."),
-    ] = None,
-    density: Annotated[
-        float | None,
-        typer.Option(metavar="D", help="0.1..10: above 1 for more notes, below for fewer."),
-    ] = None,
-    style: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A composer, form or genre to lean to (chopin, nocturne, jazz); may be repeated.",
-        ),
-    ] = None,
+    preset: Annotated[Preset, typer.Option(metavar="NAME", help=_PRESET_HELP)] = _DEFAULT,
+    sampling: Annotated[dict[str, Any], Group(SamplingSettings, unset=None)],
     like: Annotated[
         Path | None,
         typer.Option(metavar="REF.mid", help="Steer the music towards that of another file."),
     ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="G",
-            help="0..10, with --like: 0 ignores it, 1 follows it, more exaggerates. [default: 2.5]",
-        ),
-    ] = None,
+    steering: Annotated[dict[str, Any], Group(Steering, unset=None)],
     model: Annotated[
         str | None,
         typer.Option(
@@ -190,12 +126,6 @@ def generate(
     precision: PrecisionOption = Precision.int8,
     device: DeviceOption = Device.cpu,
     threads: ThreadsOption = None,
-    no_grammar: Annotated[
-        bool,
-        typer.Option(
-            "--no-grammar", help="Sample as the public code does; notes may come out broken."
-        ),
-    ] = False,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -214,122 +144,58 @@ def generate(
     """
     from secrets import randbits
 
-    from arietta.generation.continuation import Request
-    from arietta.generation.sampling import settings_from
+    from arietta.api.generation import check_request
+    from arietta.api.generation import generate as run
     from arietta.midi.reader import read
-    from arietta.output import check_output
 
+    request = {"seed": randbits(31), **request}
+    steered = {**steering, "like": like} if like is not None else steering
     # Everything that can be refused is refused before the work.
-    request: RequestOptions = {
-        "seconds": seconds,
-        "bars": bars,
-        "prompt_seconds": prompt_seconds,
-        "end": end,
-        "seed": randbits(31) if seed is None else seed,
-        "style": tuple(style or ()),
-    }
-    settings: SettingOptions = {
-        "temperature": temperature,
-        "min_p": min_p,
-        "top_p": top_p,
-        "density": density,
-        "grammar": False if no_grammar else None,
-    }
-    Request(**request, variations=variations)
-    settings_from(preset.value, **settings)
-    if prompt is None and prompt_seconds is not None:
-        raise UsageError("--prompt-seconds needs a PROMPT")
-    if prompt is None and bars is not None:
-        raise UsageError("--bars counts in the prompt's metre; without one give --seconds")
-    if guidance is not None and like is None:
-        raise UsageError("--guidance needs --like REF.mid")
-    if output is None:
-        stem = prompt.stem if prompt is not None else "arietta"
-        output = Path(f"{stem}-{request['seed']}.mid")
-    elif output.suffix.lower() not in (".mid", ".midi"):
-        raise UsageError(f"{output}: the output is a MIDI file; call it {output.stem}.mid")
-    targets = name_targets(output, variations, wav=wav)
-    for target in targets:
-        check_output(target.midi, force=force)
-        if target.wav is not None:
-            check_output(target.wav, force=force)
-    piece = None if prompt is None else read(prompt)
-    reference = None if like is None else read(like)
-
-    from arietta.api import CONDITIONED_MODEL, DEFAULT_GUIDANCE, DEFAULT_MODEL, load
-
-    began = time.perf_counter()
-    player = load(
-        model or (DEFAULT_MODEL if like is None else CONDITIONED_MODEL),
-        device=device.value,
-        precision=precision.value,
-        threads=threads,
-        draft=draft,
-    )
-    load_seconds = time.perf_counter() - began
+    check_request(prompt, **request, **sampling, **steered, preset=preset.value)
+    output = output or default_output(prompt, request["variations"], wav=wav, force=force)
+    piece = None if prompt is None else with_notices(read(prompt))
+    if like is not None:
+        steered["like"] = with_notices(read(like))
     with ProgressLine(quiet=as_json) as progress:
-        stream = player.stream(
+        done = run(
             piece,
-            variations=variations,
+            output=output,
+            wav=wav,
+            only_new=only_new,
+            force=force,
             preset=preset.value,
-            like=reference,
-            guidance=DEFAULT_GUIDANCE if guidance is None else guidance,
+            model=model,
+            draft=draft,
+            device=device.value,
+            precision=precision.value,
+            threads=threads,
+            report=lambda now: show(now, progress),
+            sound_report=lambda at, end: progress.show(f"sound: {clock(at)} of {clock(end)}"),
+            watch=lambda stream: stopped_by_ctrl_c(stream.cancel),
             **request,
-            **settings,
+            **sampling,
+            **steered,
         )
-        with stopped_by_ctrl_c(stream.cancel) as interrupted:
-            follow(stream, progress)
-        made = stream.results()
-        notices = list(dict.fromkeys(line for result in made for line in result.notices))
-        for line in notices:
-            note(line)
-        facts = stream.progress()
-        if interrupted and not any(len(result.new) for result in made):
-            note("stopped before the first note; nothing was written")
-            raise typer.Exit(130)
-        rows = []
-        for target, result in zip(targets, made, strict=True):
-            if interrupted and not len(result.new):
-                continue
-            result.save(target.midi, only_new=only_new, force=force)
-            if target.wav is not None:
-                sound(target.wav, result, progress, only_new=only_new, force=force)
-            rows.append(row_facts(target, result))
-    total = {
-        "load_seconds": round(load_seconds, 3),
-        "prefill_seconds": round(facts.prefill_seconds, 3),
-        "first_note_seconds": _rounded(facts.first_note_seconds, load_seconds),
-        "wall_seconds": round(facts.wall_seconds, 3),
-        "notes": facts.notes,
-        "tokens": facts.tokens,
-        "music_seconds": round(facts.total_music_seconds, 3),
-        "notes_per_second": round(facts.notes_per_second, 1),
-        "realtime_factor": round(facts.realtime_factor, 1),
-        "draft_acceptance": facts.acceptance,
-        "interrupted": bool(interrupted),
-        "notices": notices,
-        "provenance": dict(made[0].provenance),
-    }
+    for line in done.notices:
+        note(line)
+    for place in done.places if only_new else []:
+        note(f"place at {place}")
+    if done.interrupted and not any(done.targets):
+        note("stopped before the first note; nothing was written")
+        raise typer.Exit(130)
     if as_json:
-        emit({"outputs": rows, **total})
+        emit(done.to_dict())
     else:
-        summary(rows, total, made, prompt)
-    if interrupted:
+        summary(done, prompt)
+    if done.interrupted:
         note("stopped; what was decided so far is kept")
         raise typer.Exit(130)
 
 
-def name_targets(output: Path, variations: int, *, wav: bool) -> list[Target]:
-    """OUT.mid alone, or OUT-1.mid to OUT-N.mid with numbers of one width."""
-    if variations == 1:
-        paths = [output]
-    else:
-        width = len(str(variations))
-        paths = [
-            output.with_name(f"{output.stem}-{i:0{width}d}{output.suffix}")
-            for i in range(1, variations + 1)
-        ]
-    return [Target(path, path.with_suffix(".wav") if wav else None) for path in paths]
+def default_output(prompt: Path | None, variations: int, *, wav: bool, force: bool) -> Path:
+    """Return WALTZ-continued-1.mid, or the next free number; improvised-1.mid from scratch."""
+    stem = "improvised" if prompt is None else f"{prompt.stem}-continued"
+    return free_output(stem, variations, wav=wav, force=force)
 
 
 @contextmanager
@@ -357,62 +223,26 @@ def stopped_by_ctrl_c(cancel: Callable[[], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def follow(stream: ContinuationStream, progress: ProgressLine) -> None:
-    """Run a stream to its end under a progress line."""
-
-    def show(now: engine.GenerationProgress) -> None:
-        if progress.due():
-            progress.show(
-                f"{now.notes} notes, {clock(now.music_seconds)} of music,"
-                f" {now.realtime_factor:.1f}x real time"
-            )
-
-    stream.run(show)
+def show(now: GenerationProgress, progress: ProgressLine) -> None:
+    """Show on the progress line how a stream stands."""
+    if progress.due():
+        progress.show(
+            f"{now.notes} notes, {clock(now.music_seconds)} of music,"
+            f" {now.realtime_factor:.1f}x real time"
+        )
 
 
-def sound(
-    path: Path, result: Continuation, progress: ProgressLine, *, only_new: bool, force: bool
-) -> None:
-    """Write the WAV of a continuation."""
-    from arietta.sound.files import write_piece
-
-    write_piece(
-        path,
-        result.new if only_new else result.piece,
-        force=force,
-        progress=lambda done, total: progress.show(f"sound: {clock(done)} of {clock(total)}"),
-    )
-
-
-def row_facts(target: Target, result: Continuation) -> dict[str, Any]:
-    """What ``--json`` says about one variation."""
-    return {
-        "midi": str(target.midi),
-        "wav": None if target.wav is None else str(target.wav),
-        "variation": result.stats.variation,
-        "notes": result.stats.notes,
-        "tokens": result.stats.tokens,
-        "music_seconds": round(result.stats.music_seconds, 3),
-        "seam_ms": round(result.seam_ms, 3),
-        "stopped": result.stats.reason,
-    }
-
-
-def summary(
-    rows: list[dict[str, Any]],
-    total: dict[str, Any],
-    made: list[Continuation],
-    prompt: Path | None,
-) -> None:
-    """One screen: where, how much, how fast, with what."""
-    for row in rows:
+def summary(done: GenerateResult, prompt: Path | None) -> None:
+    """Print one screen: where, how much, how fast, with what."""
+    total = done.to_dict()
+    for row in total["outputs"]:
         where = row["midi"] if row["wav"] is None else f"{row['midi']}, {row['wav']}"
         say(f"{where}: {row['notes']} new notes, {clock(row['music_seconds'])}")
-    first = made[0]
+    first = done.continuations[0]
     came_from = "from scratch"
     if prompt is not None:
-        heard = first.prompt.end_ms / 1000
-        came_from = f"{prompt}, {len(first.prompt)} notes, {clock(heard)}"
+        length_s = first.prompt.end_ms / 1000
+        came_from = f"{prompt}, {len(first.prompt)} notes, {clock(length_s)}"
     used = first.provenance
     settings = used["settings"]
     dials = ", ".join(f"{k} {v:g}" for k, v in settings.items() if type(v) in (int, float))
@@ -421,6 +251,7 @@ def summary(
         [
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
+            ("seam", _seam_line(first)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -434,5 +265,10 @@ def summary(
     )
 
 
-def _rounded(first_note_seconds: float | None, load_seconds: float) -> float | None:
-    return None if first_note_seconds is None else round(first_note_seconds + load_seconds, 3)
+def _seam_line(made: Continuation) -> str:
+    """Return what was taken as the prompt's end, and where the new notes begin."""
+    if not len(made.prompt) or not len(made.new):
+        return ""
+    last = clock(made.prompt.end_ms / 1000)
+    where = f" in {made.place}" if made.place.startswith("bar") else ""
+    return f"at {clock(made.seam_ms / 1000)}{where}, behind the prompt's last release at {last}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, say
-from arietta.cli.embed import ModelOption, open_embedder
+from arietta.cli.embed import ModelOption
 from arietta.cli.options import AnyProgramFlag
 from arietta.errors import UsageError
 
@@ -54,10 +53,10 @@ def index(
     any_program: AnyProgramFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make MIDI searchable by likeness; `arietta search` asks.
+    """Make MIDI searchable by likeness; `arietta search` finds it.
 
-    Given again, new files are added and changed ones replaced, told by their content. Files that
-    cannot be read are named and left out. A run that was stopped keeps what it did.
+    Given again, new files are added and changed ones replaced; contents are compared, not names.
+    Files that cannot be read are named and left out. A run that was stopped keeps what it did.
 
     \b
     Examples:
@@ -65,50 +64,25 @@ def index(
       arietta index another.mid -o my-index
       arietta index -o my-index --prune
     """
-    from arietta.vectors.embedding import Passages, default_model
-    from arietta.vectors.index import Changes, Index
+    from arietta.api.vectors import index as run
 
     if not output:
         raise UsageError("-o INDEX is missing: where is the index to be?")
-    if not (files or remove or prune):
-        raise UsageError("nothing to do: give FILES to add, or --remove PATH, or --prune")
-    began = time.monotonic()
-    found = Index(output)
-    changes = Changes()
-    try:
-        gone = list(remove or [])
-        if prune:
-            # What came out of an archive has no file of its own.
-            gone += [p for p in found.contents() if _was_file(p) and not Path(p).is_file()]
-        if gone:
-            changes.removed = found.remove(dict.fromkeys(gone)).removed
-        elif remove or prune:
-            found.about  # noqa: B018  # an index that is not there is a mistake
-        if files:
-            # An index goes on with the model it was begun with.
-            name = model or (found.about["source"] if found.exists() else default_model())
-            if Path(name).exists():
-                name = str(Path(name).resolve())
-            windows = Passages(seconds, seconds / 2) if seconds else None
-            with ProgressLine(quiet=as_json) as progress:
-                done = found.update(
-                    files,
-                    open_embedder(name),
-                    passages=found.passages() if found.exists() else windows,
-                    any_program=any_program,
-                    source=name,
-                    report=lambda pieces, tokens: progress.show(
-                        f"{pieces:,} pieces, {clock(time.monotonic() - began)}"
-                    ),
-                )
-            done.removed = changes.removed
-            changes = done
-        total = len(found.contents())
-    finally:
-        found.close()
+    with ProgressLine(quiet=as_json) as progress:
+        done = run(
+            files or (),
+            output,
+            model=model,
+            passages=seconds,
+            remove=remove or (),
+            prune=prune,
+            any_program=any_program,
+            report=lambda count, passed: progress.show(f"{count:,} pieces, {clock(passed)}"),
+        )
     if as_json:
-        emit({"index": output, "pieces": total, **changes.__dict__})
+        emit(done.to_dict())
         return
+    changes = done.changes
     for reason in changes.refused.values():
         note(f"left out: {reason}")
     parts = [
@@ -118,10 +92,4 @@ def index(
     ]
     if changes.refused:
         parts.append(f"{len(changes.refused):,} left out")
-    say(f"{output}: {total:,} pieces ({', '.join(parts) or 'no file'})")
-
-
-def _was_file(path: str) -> bool:
-    from arietta.data.sources import MIDI_SUFFIXES
-
-    return ":" not in path and path.lower().endswith(MIDI_SUFFIXES)
+    say(f"{output}: {done.pieces:,} pieces ({', '.join(parts) or 'no file'})")

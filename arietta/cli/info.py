@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arietta.cli.console import JsonFlag, clock, emit, new_app, print_pairs
+from arietta.cli.console import JsonFlag, clock, emit, new_app, print_pairs, printable
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
@@ -28,8 +28,9 @@ def info(
 ) -> None:
     """Show what is in a MIDI file: length, notes, tempo, metre, key, instruments, pedal.
 
-    Warnings name what would surprise a listener or a model: silence before the first note, stuck
-    notes, drums, a missing pedal.
+    The key is estimated beside the written one, and whether the file is a performance or a score.
+    Warnings name what would surprise a listener or a model, and what reading dropped or doubted:
+    silence before the first note, stuck or unended notes, drums, a missing pedal, damage.
 
     \b
     Example:
@@ -41,14 +42,16 @@ def info(
     if as_json:
         emit({"file": str(file), **facts})
     else:
-        print_pairs([("file", str(file)), *_lines(facts)])
+        print_pairs([("file", printable(str(file))), *_lines(facts)])
 
 
 def describe(piece: Piece) -> dict[str, Any]:
     """Everything ``info`` shows, as JSON values; times in seconds, None for what is not stated."""
     import numpy as np
 
+    from arietta.midi.grid import estimate_kind
     from arietta.midi.instruments import CLASSES, DRUMS, channel_classes
+    from arietta.midi.key import estimate_key
     from arietta.midi.notes import DRUM_CHANNEL
 
     notes = piece.notes
@@ -76,9 +79,10 @@ def describe(piece: Piece) -> dict[str, Any]:
         }
         for t in np.unique(notes.track)
     ]
-    micros = piece.tempo.us_per_quarter
+    micros = piece.tempo.from_start.us_per_quarter
+    found_key, found_kind = estimate_key(piece), estimate_kind(piece)
     bpm = 60e6 / np.maximum(micros, 1)
-    metre = [f"{a}/{b}" for _, a, b in piece.time_signatures]
+    metre = [f"{a}/{b}" if b <= 64 else "damaged" for _, a, b in piece.time_signatures]
     key = [_key_name(sharps, minor) for _, sharps, minor in piece.key_signatures]
     return {
         "notes": n,
@@ -93,12 +97,21 @@ def describe(piece: Piece) -> dict[str, Any]:
         "tempo_changes": len(bpm) - 1,
         "metre": metre,
         "key": key,
+        "key_estimate": None
+        if found_key is None
+        else {
+            "key": _key_name(found_key.sharps, found_key.is_minor),
+            "confidence": found_key.confidence,
+        },
+        "kind": None
+        if found_kind is None
+        else {"kind": found_kind.kind, "confidence": found_kind.confidence},
         "tracks": tracks,
         "instruments": instruments,
         "pedal_events": int(np.count_nonzero(piece.pedals.channel != DRUM_CHANNEL)),
         "pedal_down_share": _pedal_share(piece, first, end),
         "ticks_per_quarter": piece.tempo.division if piece.tempo.division > 0 else None,
-        "text": [text for _, text in piece.text],
+        "text": [text.rstrip("\0 \t\r\n") for _, text in piece.text],
         "warnings": _warnings(piece, first, instruments),
     }
 
@@ -122,10 +135,12 @@ def _pedal_share(piece: Piece, first_s: float, end_s: float) -> float | None:
 
 
 def _warnings(piece: Piece, first_s: float, instruments: dict[str, int]) -> list[str]:
-    found = []
+    from arietta.midi.doubts import doubts
+
+    found = doubts(piece)
     n = len(piece)
     if not n:
-        return ["no notes"]
+        return [*found, "no notes"]
     if first_s >= _LEAD_IN_S:
         found.append(f"{first_s:.1f} s of silence before the first note")
     stuck = int((piece.duration_ms > _STUCK_S * 1000).sum())
@@ -166,16 +181,29 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     rows.append(("tempo", _tempo_line(facts)))
     rows.append(("metre", _changes(facts["metre"])))
-    rows.append(("key", _changes(facts["key"])))
+    rows.append(("key", _key_line(facts)))
+    if facts["kind"] is not None:
+        kind = facts["kind"]
+        rows.append(("kind", f"{kind['kind']} (confidence {kind['confidence']:.0%})"))
     rows.append(("instruments", ", ".join(f"{k} ({v:,})" for k, v in facts["instruments"].items())))
-    named = [f"{t['track']}: {t['name'] or '-'} ({t['notes']:,})" for t in facts["tracks"]]
+    named = [
+        f"{t['track']}: {printable(t['name'] or '-')} ({t['notes']:,})" for t in facts["tracks"]
+    ]
     rows.append(("tracks", "\n".join(named) if len(named) > 1 or facts["tracks"] else ""))
     share = facts["pedal_down_share"]
     pedal = f"{facts['pedal_events']:,} events"
     rows.append(("pedal", pedal + (f", down {share:.0%} of the time" if share is not None else "")))
-    rows.append(("text", "\n".join(" ".join(t.split()) for t in facts["text"][:5])))
-    rows.append(("warnings", "\n".join(facts["warnings"])))
+    rows.append(("text", "\n".join(printable(" ".join(t.split())) for t in facts["text"][:5])))
+    rows.append(("warnings", "\n".join(map(printable, facts["warnings"]))))
     return rows
+
+
+def _key_line(facts: dict[str, Any]) -> str:
+    written, found = _changes(facts["key"]), facts["key_estimate"]
+    if found is None:
+        return written
+    estimate = f"{found['key']} estimated (confidence {found['confidence']:.0%})"
+    return f"{written}; {estimate}" if written else estimate
 
 
 def _tempo_line(facts: dict[str, Any]) -> str:

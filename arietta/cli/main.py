@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 # In the order a newcomer meets them: name -> what it does.
 COMMANDS = {
     "generate": "continue a piano performance, or improvise from nothing",
+    "fill": "fill a gap: this bar again, another left hand, the missing middle",
     "render": "play a score with expression",
     "play": "hear a MIDI file",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
@@ -112,21 +113,24 @@ def _call(name: str, args: list[str]) -> int:
 
 
 def _report(name: str, error: Exception) -> int:
+    from arietta.cli.flags import with_flags
     from arietta.errors import AriettaError
 
     if isinstance(error, AriettaError):
-        return _fail(str(error), error.exit_code)
+        return _fail(with_flags(str(error)), error.exit_code)
     usage = getattr(error, "format_message", None)  # the option parser's own errors
     if usage is not None:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else f"arietta {name}"
-        said = usage().replace("Value error, ", "")  # its name for the reason that follows
-        return _fail(f"{said} (see `{path} --help`)", 2)
+        message = usage().replace("Value error, ", "")  # its name for the reason that follows
+        return _fail(f"{message} (see `{path} --help`)", 2)
     what = f"{type(error).__name__}: {error}"
     return _fail(f"a fault of ours, please report it: {what} (--debug shows where)", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    from arietta.cli.console import printable
+
+    line = printable(" ".join(message.split()))
     sys.stderr.write(f"arietta: error: {line}\n" if code != 130 else f"arietta: {line}\n")
     return code

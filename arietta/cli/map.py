@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, note, say
-from arietta.cli.embed import ModelOption, open_embedder
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    ProgressLine,
+    clock,
+    emit,
+    left_out,
+    new_app,
+    note,
+    say,
+)
+from arietta.cli.embed import ModelOption
 from arietta.cli.options import AnyProgramFlag
-from arietta.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -63,85 +68,28 @@ def draw_map(
       arietta map my-midi -o map.html
       arietta map my.npz -o map.html --colour minutes --no-png
     """
-    from arietta.output import check_output, whole_file
-    from arietta.vectors.collection import Collection, build, music_items, read_item
-    from arietta.vectors.map import columns, layout, page, picture, preferred, starts_of
+    from arietta.api.vectors import draw_map as run
 
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"-o {output}: the page is written as .html")
-    image = output.with_suffix(".png")
     if png and find_spec("matplotlib") is None:
         note("no picture: it needs an extra: pip install 'arietta[plot]'")
         png = False
-    for target in [output, image][: 1 + png]:
-        check_output(target, force=force)
-    began = time.monotonic()
-    refused: list[dict[str, str]] = []
-
-    def refuse(path: str, error: InputError) -> None:
-        refused.append({"file": path, "reason": str(error)})
-        if not as_json:
-            note(f"left out: {error}")
-
     with ProgressLine(quiet=as_json) as progress:
-        if [path.suffix.lower() for path in files] == [".npz"]:
-            collection = Collection.load(files[0])
-            starts = starts_of(collection, _again, seconds)
-        else:
-            collection = build(
-                files,
-                open_embedder(model),
-                any_program=any_program,
-                refused=refuse,
-                report=lambda so_far, tokens: progress.show(
-                    f"{len(so_far):,} pieces, {clock(time.monotonic() - began)}"
-                ),
-            )
-            # Read once more: the music of a big collection does not stay in memory.
-            starts = {}
-            for item in music_items(files) if seconds else ():
-                if item.id in collection.entries:
-                    starts |= starts_of(
-                        Collection({}, {item.id: collection.entries[item.id]}),
-                        lambda _, item=item: read_item(item)[0],  # type: ignore[misc]
-                        seconds,
-                    )
-        if not len(collection):
-            raise InputError(f"{files[0]}: no piece to draw")
-        table = columns(list(collection.entries.values()))
-        if colour is not None and colour not in table:
-            raise UsageError(f"--colour {colour!r} is none of {', '.join(table)}")
-        progress.show("laying out")
-        places = layout(collection, seed)
-    title = f"{files[0].resolve().stem}: a map of its music"
-    text = page(collection, places, starts, title=title, colour=colour)
-    with whole_file(output, force=force) as part:
-        part.write_text(text, encoding="utf-8")
-    written = [str(output)]
-    if png:
-        with whole_file(image, force=force) as part:
-            picture(part, collection, places, title=title, colour=colour)
-        written.append(str(image))
-    if as_json:
-        emit(
-            {
-                "written": written,
-                "pieces": len(collection),
-                "colour": preferred(table, colour),
-                "columns": list(table),
-                "model": collection.about.get("model"),
-                "refused": refused,
-            }
+        done = run(
+            files,
+            output,
+            png=png,
+            colour=colour,
+            seconds=seconds,
+            seed=seed,
+            model=model,
+            any_program=any_program,
+            force=force,
+            refused=left_out(quiet=as_json),
+            report=lambda count, passed: progress.show(f"{count:,} pieces, {clock(passed)}"),
+            laying_out=lambda: progress.show("laying out"),
         )
+    if as_json:
+        emit(done.to_dict())
         return
-    say(f"{', '.join(written)}: {len(collection):,} pieces in {clock(time.monotonic() - began)}")
-
-
-def _again(path: str) -> Piece | None:
-    """A piece by the path that an .npz gives, if it still lies there."""
-    from arietta.midi.reader import read
-
-    try:
-        return read(path)
-    except InputError:
-        return None
+    written = ", ".join(map(str, done.written))
+    say(f"{written}: {len(done.collection):,} pieces in {clock(done.seconds)}")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from arietta.settings import parameters_of, type_of
 
 
 class Precision(StrEnum):
@@ -38,3 +44,99 @@ AnyProgramFlag = Annotated[
     bool, typer.Option("--any-program", help="Take every instrument but drums as a piano.")
 ]
 WavFlag = Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")]
+
+
+def choices_of(name: str, choices: Iterable[str]) -> Any:
+    """Return the enumeration that the option parser takes for a choice of texts."""
+    return StrEnum(name, {choice: choice for choice in choices})
+
+
+@dataclass(frozen=True)
+class Group:
+    """Marks an argument of a command that stands for the options of a group of parameters.
+
+    The command gets a dictionary of the values that were given, by the names of the parameters.
+
+    Attributes:
+        parameters: frozen dataclass; see ``arietta.settings``.
+        first: parameters whose options come first in the help.
+        only: the parameters that have options; all with a help text by default.
+        unset: parameters whose option has no default of its own; None for all.
+    """
+
+    parameters: type[Any]
+    first: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    unset: tuple[str, ...] | None = ()
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of its ``Group`` arguments."""
+    signature = inspect.signature(command, eval_str=True)
+    options: list[inspect.Parameter] = []
+    groups: dict[str, dict[str, tuple[str, bool]]] = {}
+    for argument in signature.parameters.values():
+        marks = [m for m in getattr(argument.annotation, "__metadata__", ()) if type(m) is Group]
+        if not marks:
+            options.append(argument.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[argument.name] = {}
+        for name, option in _options_of(marks[0]):
+            options.append(option)
+            negative = parameters_of(marks[0].parameters)[name][1].negative
+            groups[argument.name][option.name] = (name, negative)
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        for argument, names in groups.items():
+            given: dict[str, Any] = {}
+            for option, (name, negative) in names.items():
+                value = values.pop(option)
+                if value is None or (negative and not value):
+                    continue
+                value = value.value if isinstance(value, StrEnum) else value
+                given[name] = False if negative else tuple(value) if type(value) is list else value
+            values[argument] = given
+        command(**values)
+
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
+    return run
+
+
+def _options_of(group: Group) -> Iterator[tuple[str, inspect.Parameter]]:
+    """Give every option of a group with the name of its parameter."""
+    known = parameters_of(group.parameters)
+    for name in dict.fromkeys((*group.first, *known)):
+        declared, about = known[name]
+        if not about.help or (group.only and name not in group.only):
+            continue
+        kind: Any = type_of(group.parameters, name)
+        default: Any = declared.default
+        option = f"no_{name}" if about.negative else name
+        if about.negative:
+            kind, default = bool, False
+        elif about.several:
+            kind, default = list[str] | None, None
+        else:
+            if about.choices:
+                kind = choices_of(name, about.choices)
+                default = None if default is None else kind(default)
+            if group.unset is None or name in group.unset:
+                default = None
+            if default is None:
+                kind = kind | None
+        info = typer.Option(
+            f"--{option.replace('_', '-')}",
+            metavar=about.metavar,
+            help=about.text(declared.default),
+        )
+        yield (
+            name,
+            inspect.Parameter(
+                option,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[kind, info],
+            ),
+        )

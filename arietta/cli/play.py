@@ -18,7 +18,10 @@ from arietta.cli.console import (
     new_app,
     note,
     say,
+    seconds_of,
+    with_notices,
 )
+from arietta.errors import UsageError
 
 app = new_app()
 
@@ -36,19 +39,25 @@ def play(
             " directory, numbered if that exists]",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Begin there: seconds or minutes, 80 or 1:20."),
+    ] = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Play a MIDI file on the bundled piano.
 
-    Uses the sound player of this machine (afplay, pw-play, paplay, aplay, play or ffplay; the
-    environment variable ARIETTA_PLAYER names another). Where there is no audio device the sound is
-    written to a WAV file instead.
+    Uses the sound player of this machine (afplay, pw-play, paplay, aplay, play or ffplay, on
+    Windows its own; the environment variable ARIETTA_PLAYER names another). Where there is no audio
+    device the sound is written to a WAV file instead.
 
     \b
     Example:
       arietta play nocturne.mid
+      arietta play nocturne.mid --from 1:20
     """
+    from arietta.midi.passages import piece_from
     from arietta.midi.reader import read
     from arietta.output import check_output
     from arietta.sound.files import check_audio, write_piece
@@ -56,7 +65,11 @@ def play(
 
     if output is not None:
         check_output(check_audio(output), force=force)
-    piece = read(file)
+    begin_s = 0.0 if start is None else seconds_of(start, "--from")
+    piece = with_notices(read(file))
+    if begin_s * 1000 >= max(piece.end_ms, 1.0):
+        raise UsageError(f"--from {start}: {file} ends at {clock(piece.end_ms / 1000)}")
+    piece = piece_from(piece, begin_s * 1000)
     player = find_player()
     with ProgressLine() as progress, tempfile.TemporaryDirectory() as folder:
 

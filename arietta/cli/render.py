@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +18,7 @@ from arietta.cli.console import (
     print_pairs,
     say,
 )
-from arietta.cli.generate import Target, name_targets, stopped_by_ctrl_c
+from arietta.cli.generate import stopped_by_ctrl_c
 from arietta.cli.options import (
     Device,
     DeviceOption,
@@ -31,11 +30,8 @@ from arietta.cli.options import (
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
-    from arietta.rendering import players
-    from arietta.rendering.blocks import BlockSettings
-    from arietta.rendering.controls import Controls
-    from arietta.rendering.players import Player
-    from arietta.rendering.render import Rendering
+    from arietta.api.rendering import RenderResult
+    from arietta.rendering.players import RenderProgress
 
 app = new_app()
 
@@ -157,81 +153,59 @@ def render(
     """
     from secrets import randbits
 
-    from arietta.notation.reader import read_score
-    from arietta.notation.score_notes import ScoreNotes
-    from arietta.output import check_output
+    from arietta.api.rendering import render as run
     from arietta.rendering.controls import Controls, parse_bars, parse_scale
-    from arietta.rendering.performer import PerformerPlayer
-    from arietta.rendering.render import RULES, open_player
 
-    # Everything that can be refused is refused before the work.
-    if variations < 1:
-        raise UsageError(f"--variations must be at least 1, not {variations}")
-    settings = settings_from(
-        randbits(31) if seed is None else seed, temperature=temperature, top_p=top_p, top_k=top_k
-    )
-    if model == RULES and not (temperature is None and top_p is None and top_k is None):
-        raise UsageError("--temperature, --top-p and --top-k are a model's; rules have none")
     controls = Controls(
         parse_scale(dynamics, "dynamics"),
         parse_scale(rubato, "rubato"),
         pedal,
         parse_bars(steady) if steady is not None else (),
     )
-    if snap and not editable:
-        raise UsageError("--snap needs the bars of the score; leave --plain out")
-    tempo_from(tempo)
-    if output is None:
-        output = Path(f"{score.stem}-played.mid")
-    elif output.suffix.lower() not in (".mid", ".midi"):
-        raise UsageError(f"{output}: the output is a MIDI file; call it {output.stem}.mid")
-    targets = name_targets(output, variations, wav=wav)
-    for target in targets:
-        check_output(target.midi, force=force)
-        if target.wav is not None:
-            check_output(target.wav, force=force)
-    rows = ScoreNotes.from_piece(read_score(score, movement))
-    for remark in rows.remarks:
+    stopped: list[bool] = []
+    with (
+        ProgressLine(quiet=as_json) as progress,
+        stopped_by_ctrl_c(lambda: stopped.append(True)) as interrupted,
+    ):
+        done = run(
+            score,
+            output or Path(f"{score.stem}-played.mid"),
+            model=model,
+            editable=editable,
+            snap=snap,
+            tempo=tempo_from(tempo),
+            movement=movement,
+            wav=wav,
+            variations=variations,
+            seed=randbits(31) if seed is None else seed,
+            controls=controls,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            device=device.value,
+            precision=precision.value,
+            threads=threads,
+            force=force,
+            report=lambda now: show(now, progress),
+            sound_report=lambda at, end: progress.show(f"sound: {clock(at)} of {clock(end)}"),
+            stop=lambda: bool(stopped),
+        )
+    for remark in done.remarks:
         note(f"{score}: {remark}")
-    player = open_player(
-        model, settings, device=device.value, precision=precision.value, threads=threads
-    )
-    if isinstance(player, PerformerPlayer) and not (top_p is None and top_k is None):
-        raise UsageError(f"--top-p and --top-k do nothing to {model}; it takes --temperature")
-    began = time.perf_counter()
-    made, interrupted = perform(
-        rows, player, variations, controls, tempo=tempo_from(tempo), as_json=as_json
-    )
-    seconds = time.perf_counter() - began
-    if interrupted and not any(take.rows for take in made):
+    if interrupted and not any(done.targets):
         note("stopped before the first note; nothing was written")
         raise typer.Exit(130)
-    written = []
-    with ProgressLine(quiet=as_json) as progress:
-        for target, take in zip(targets, made, strict=True):
-            take.save(target.midi, editable=editable, snap=snap, force=force)
-            if target.wav is not None:
-                sound(target.wav, take, progress, force=force)
-            written.append(row_facts(target, take))
-    total = {
-        "notes": len(rows),
-        "wall_seconds": round(seconds, 3),
-        "notes_per_second": round(sum(take.rows for take in made) / max(seconds, 1e-9), 1),
-        "interrupted": interrupted,
-        "remarks": list(rows.remarks),
-        "provenance": dict(made[0].provenance),
-    }
     if as_json:
-        emit({"outputs": written, **total})
+        emit(done.to_dict())
     else:
-        summary(written, total, made[0], score)
+        summary(done, score)
     if interrupted:
         note("stopped; notes not performed yet stay as written")
         raise typer.Exit(130)
 
 
 def tempo_from(text: str) -> str | float:
-    """``written``, ``free`` or a number.
+    """Return ``written``, ``free`` or a number.
 
     Raises:
         UsageError: it is none of them.
@@ -244,84 +218,16 @@ def tempo_from(text: str) -> str | float:
         raise UsageError(f"--tempo {text!r}: give written, free or quarters a minute") from None
 
 
-def settings_from(
-    seed: int, *, temperature: float | None, top_p: float | None, top_k: int | None
-) -> BlockSettings:
-    """How a model draws; None keeps the default, ``top_k`` 0 means any number."""
-    from arietta.rendering.blocks import BlockSettings
-
-    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
-    given = {name: value for name, value in given.items() if value is not None}
-    if top_k is not None:
-        given["top_k"] = top_k or None
-    return BlockSettings(seed=seed, **given)
+def show(now: RenderProgress, progress: ProgressLine) -> None:
+    """Show on the progress line how far the rendering is."""
+    if progress.due():
+        progress.show(f"{now.notes:,} of {now.total:,} notes, {clock(now.seconds_left)} left")
 
 
-def perform(
-    rows: Any,
-    player: Player,
-    variations: int,
-    controls: Controls,
-    *,
-    tempo: str | float = "written",
-    as_json: bool,
-) -> tuple[list[Rendering], bool]:
-    """All performances under a progress line, and whether ctrl-C ended them early."""
-    from arietta.rendering.render import render as render_score
-
-    stopped: list[bool] = []
-    with (
-        ProgressLine(quiet=as_json) as progress,
-        stopped_by_ctrl_c(lambda: stopped.append(True)) as interrupted,
-    ):
-
-        def report(now: players.RenderProgress) -> None:
-            if progress.due():
-                progress.show(
-                    f"{now.notes:,} of {now.total:,} notes, {clock(now.seconds_left)} left"
-                )
-
-        made = render_score(
-            rows,
-            player,
-            variations=range(variations),
-            controls=controls,
-            tempo=tempo,
-            report=report,
-            stop=lambda: bool(stopped),
-        )
-    return made, bool(interrupted)
-
-
-def sound(path: Path, take: Rendering, progress: ProgressLine, *, force: bool) -> None:
-    """Write the WAV of a performance."""
-    from arietta.sound.files import write_piece
-
-    write_piece(
-        path,
-        take.piece(),
-        force=force,
-        progress=lambda done, total: progress.show(f"sound: {clock(done)} of {clock(total)}"),
-    )
-
-
-def row_facts(target: Target, take: Rendering) -> dict[str, Any]:
-    """What ``--json`` says about one performance."""
-    return {
-        "midi": str(target.midi),
-        "wav": None if target.wav is None else str(target.wav),
-        "variation": take.provenance["variation"],
-        "notes": len(take.score),
-        "performed": take.rows,
-        "music_seconds": round(take.piece().end_ms / 1000, 3),
-    }
-
-
-def summary(
-    written: list[dict[str, Any]], total: dict[str, Any], first: Rendering, score: Path
-) -> None:
-    """One screen: where, how long, with what."""
-    for row in written:
+def summary(done: RenderResult, score: Path) -> None:
+    """Print one screen: where, how long, with what."""
+    total, first = done.to_dict(), done.renderings[0]
+    for row in total["outputs"]:
         where = row["midi"] if row["wav"] is None else f"{row['midi']}, {row['wav']}"
         say(f"{where}: {row['notes']} notes, {clock(row['music_seconds'])}")
     used = first.provenance

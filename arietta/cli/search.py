@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from arietta.cli.console import JsonFlag, emit, new_app, print_table, say
 
-if TYPE_CHECKING:
-    from arietta.vectors.stores import Kind, Sense
-
 app = new_app()
-
-_SHORT_MS = 45_000.0
 
 
 class By(StrEnum):
@@ -57,40 +52,14 @@ def search(
       arietta search my.mid --in my-index --by passage -n 3 --json
       arietta search my.mid --in my-index --by notes
     """
-    from dataclasses import asdict
+    from arietta.api.vectors import search as run
 
-    from arietta.cli.embed import open_embedder
-    from arietta.data.sources import Item
-    from arietta.errors import CheckpointError
-    from arietta.vectors.collection import read_item
-    from arietta.vectors.index import Index
-
-    piece, sha256 = read_item(Item(str(query), "", str(query), file=query))
-    index = Index(where)
-    try:
-        made = index.about
-        embedder = open_embedder(made["source"])
-        if embedder.checkpoint.sha256 != made["model_sha256"]:
-            raise CheckpointError(
-                f"{where}: made by another version of {made['model']}; build the index again"
-            )
-        found = embedder.embed(piece, any_program=True, passages=index.passages())
-        short = piece.end_ms - float(piece.onset_ms.min()) < _SHORT_MS
-        part: Kind = "passage" if short and index.passages() else "piece"
-        sense: Sense = "likeness"
-        if by is By.notes:
-            sense = "notes"
-        elif by is not None:
-            part = "piece" if by is By.piece else "passage"
-        hits = index.search(found, count, by=part, sense=sense, without=None if itself else sha256)
-    finally:
-        index.close()
+    done = run(query, where, count=count, by=None if by is None else by.value, itself=itself)
     if as_json:
-        told = {"query": str(query), "by": part, "sense": sense}
-        emit({**told, "hits": [asdict(hit) for hit in hits]})
+        emit(done.to_dict())
         return
     rows = []
-    for rank, hit in enumerate(hits, start=1):
+    for rank, hit in enumerate(done.hits, start=1):
         row = [str(rank), f"{hit.score:.3f}", hit.metadata.get("title", ""), _clock(hit.seconds)]
         if hit.match is not None:
             row += [
@@ -98,14 +67,14 @@ def search(
                 _span(hit.match.query_start_ms, hit.match.query_end_ms),
             ]
         row = [*row, "", ""][:6]
-        if sense == "notes":
+        if done.sense == "notes":
             row.append(f"{hit.semitones:+d}" if hit.semitones else "")
         rows.append([*row, hit.path])
     if not rows:
         say("nothing found: the index holds no other piece")
         return
     head = ["", "likeness", "title", "length", "like there", "as here"]
-    print_table([*head, *(["semitones"] if sense == "notes" else []), "path"], rows)
+    print_table([*head, *(["semitones"] if done.sense == "notes" else []), "path"], rows)
 
 
 def _clock(seconds: float) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, clock, emit, new_app, say
+from arietta.cli.console import (
+    ForceFlag,
+    JsonFlag,
+    ProgressLine,
+    clock,
+    emit,
+    new_app,
+    say,
+    with_notices,
+)
 
 app = new_app()
 
@@ -42,30 +50,21 @@ def synth(
       arietta synth nocturne.mid
       arietta synth nocturne.mid -o nocturne.flac --sample-rate 48000
     """
+    from arietta.api.synthesis import synth as run
     from arietta.midi.reader import read
-    from arietta.sound.files import write_piece
 
-    target = output or file.with_suffix(".wav")
-    piece = read(file)
-    began = time.perf_counter()
     with ProgressLine() as progress:
-        seconds = write_piece(
-            target,
-            piece,
-            sample_rate,
+        done = run(
+            with_notices(read(file)),
+            output or file.with_suffix(".wav"),
+            sample_rate=sample_rate,
             force=force,
-            progress=lambda done, total: progress.show(f"{clock(done)} of {clock(total)}"),
+            report=lambda at, total: progress.show(f"{clock(at)} of {clock(total)}"),
         )
-    took = time.perf_counter() - began
     if as_json:
-        emit(
-            {
-                "output": str(target),
-                "notes": len(piece),
-                "seconds": round(seconds, 3),
-                "sample_rate": sample_rate,
-                "took_seconds": round(took, 3),
-            }
-        )
+        emit(done.to_dict())
     else:
-        say(f"{target}: {len(piece)} notes, {clock(seconds)} of sound in {clock(took)}")
+        say(
+            f"{done.output}: {done.notes} notes, {clock(done.seconds)} of sound in"
+            f" {clock(done.took_seconds)}"
+        )

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from arietta.cli.console import JsonFlag, emit, new_app, note, say
-from arietta.errors import UsageError
+from arietta.cli.console import JsonFlag, emit, new_app, note, say, with_notices
 
 app = new_app()
-
-# What the command line calls a vocabulary -> what AriaTokenizer does.
-VOCABULARIES = {
-    "aria": "full",
-    "aria-full": "full",
-    "aria-piano": "piano",
-    "aria-no-drums": "no-drums",
-    "aria-pedal": "full-pedal",
-    "aria-delimiter": "full-delimiter",
-    "aria-pedal-delimiter": "full-pedal-delimiter",
-    "aria-demo": "piano-demo",
-}
-
-PIANIST: Literal["pianist"] = "pianist"
-"""The one that is no variant of Aria's."""
 
 TOKENIZER_HELP = (
     "aria (= aria-full): the public 17,727 ids; aria-piano: the 2,565 ids of our own models;"
@@ -35,33 +19,17 @@ TOKENIZER_HELP = (
 )
 
 
-class TokenizerName(StrEnum):
-    """Choices of ``--tokenizer``."""
-
-    aria = "aria"
-    aria_full = "aria-full"
-    aria_piano = "aria-piano"
-    aria_no_drums = "aria-no-drums"
-    aria_pedal = "aria-pedal"
-    aria_delimiter = "aria-delimiter"
-    aria_pedal_delimiter = "aria-pedal-delimiter"
-    aria_demo = "aria-demo"
-    pianist = PIANIST
-
-
 class Compat(StrEnum):
     """Choices of ``--compat``."""
 
     aria = "aria"
-    pianist = PIANIST
+    pianist = "pianist"
 
 
 @app.command()
 def tokenize(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="MIDI file.")],
-    tokenizer: Annotated[
-        TokenizerName, typer.Option(metavar="NAME", help=TOKENIZER_HELP)
-    ] = TokenizerName.aria,
+    tokenizer: Annotated[str, typer.Option(metavar="NAME", help=TOKENIZER_HELP)] = "aria",
     compat: Annotated[
         Compat | None,
         typer.Option(
@@ -93,31 +61,19 @@ def tokenize(
       arietta tokenize nocturne.mid | head
       arietta tokenize nocturne.mid --tokenizer aria-full --json > nocturne.json
     """
-    from arietta.midi.reader import read
-    from arietta.tokenizers.aria import AriaTokenizer
-    from arietta.tokenizers.pianist import PianistTokenizer
+    from arietta.api.tokens import tokenize as run
 
-    if compat and tokenizer.value.startswith("aria") != (compat == Compat.aria):
-        raise UsageError(f"--compat {compat.value} does not go with --tokenizer {tokenizer.value}")
-    piece = read(file)
-    vocabulary: AriaTokenizer | PianistTokenizer
-    if tokenizer.value == PIANIST:
-        if keep_silence or prefix:
-            raise UsageError("--keep-silence and --prefix do not go with --tokenizer pianist")
-        vocabulary = PianistTokenizer()
-        ids = vocabulary.encode_file(file, compat=PIANIST) if compat else vocabulary.encode(piece)
-    else:
-        vocabulary = AriaTokenizer(VOCABULARIES[tokenizer.value])
-        ids = vocabulary.encode(
-            piece,
-            keep_silence=keep_silence,
-            compat="aria" if compat else None,
-            prefix=prefix or "auto",
-        )
-    tokens = vocabulary.tokens(ids)
+    done = run(
+        file,
+        tokenizer=tokenizer,
+        compat=None if compat is None else compat.value,
+        keep_silence=keep_silence,
+        prefix=prefix or (),
+    )
+    with_notices(done.piece)
     if as_json:
-        emit({"ids": ids.tolist(), "tokens": tokens})
+        emit(done.to_dict())
         return
-    for number, token in zip(ids.tolist(), tokens, strict=True):
+    for number, token in zip(done.ids.tolist(), done.tokens, strict=True):
         say(f"{number}\t{token if isinstance(token, str) else ' '.join(map(str, token))}")
-    note(f"{len(ids)} ids of {vocabulary.vocab_size}, {len(piece)} notes")
+    note(f"{len(done.ids)} ids of {done.vocab_size}, {len(done.piece)} notes")

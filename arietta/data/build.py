@@ -183,14 +183,16 @@ def build_dataset(
 
 @contextmanager
 def _work_folder(out: Path, *, force: bool) -> Iterator[Path]:
-    """The folder of an unfinished build, held by this process alone."""
+    """Hold the folder of an unfinished build for this process alone."""
     work = out / WORK
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; name a folder for the dataset")
     if not work.is_dir() and out.is_dir() and any(out.iterdir()) and not force:
         if (out / DESCRIPTION).is_file():
-            raise OutputError(f"{out}: holds a dataset already; --force replaces it")
-        raise OutputError(f"{out}: is not empty; name a new folder (--force uses it all the same)")
+            raise OutputError(f"{out}: holds a dataset already; `force=True` replaces it")
+        raise OutputError(
+            f"{out}: is not empty; name a new folder (`force=True` uses it all the same)"
+        )
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = (work / "lock").open("w")
@@ -257,7 +259,7 @@ def _cut(
 
 
 def _chunk_key(items: Sequence[Item], settings: BuildSettings) -> str:
-    """Changes when an item changes, or a setting that the first stage depends on."""
+    """Return a text that changes with an item, or with a setting that the first stage needs."""
     recorded = settings.recorded()
     for later in ("cap_limit", "cap_per_work", "fractions", "seed"):
         del recorded[later]
@@ -307,7 +309,7 @@ def _write_one(task: _ShardTask) -> Shard:
 
 
 def _music(task: _ShardTask) -> Iterator[tuple[PieceRecord, Piece | GridNotes]]:
-    """The rows of a shard; those of one row group are fetched together."""
+    """Return the rows of a shard; those of one row group are fetched together."""
     pa, _ = arrow()
     opened: dict[Path, Any] = {}
     for start in range(0, len(task.rows), task.rows_per_group):
@@ -375,7 +377,7 @@ def _write_shards(
 
 
 def _write_manifest(path: Path, records: Sequence[Path], plan: Selection) -> None:
-    """A row for every input file, in the order of the inputs."""
+    """Return a row for every input file, in the order of the inputs."""
     pa, pq = arrow()
     schema = record_schema()
     names = [n for n in schema.names if n not in _INTERNAL and not n.startswith("print_")]

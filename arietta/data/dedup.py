@@ -90,7 +90,7 @@ def note_classes(piece: Piece) -> Uint8Array:
 
 
 def content_hash(piece: Piece, *, transposition: bool = False, tempo: bool = False) -> str:
-    """A hash of what sounds: onset, length, pitch, velocity and instrument class of every note.
+    """Hash what sounds: onset, length, pitch, velocity and instrument class of every note.
 
     It does not depend on ticks, tempo maps, tracks, channels, silence before the first note or on
     anything else a file may hold. Times count in whole milliseconds; the pedal does not count.
@@ -154,8 +154,8 @@ class Fingerprint:
         return len(self.hash)
 
 
-def fingerprint(piece: Piece, kept: int = KEPT) -> Fingerprint:
-    """The fingerprint that both near grades read; drums are left out.
+def fingerprint(piece: Piece) -> Fingerprint:
+    """Return the fingerprint that both near grades read; drums are left out.
 
     Args:
         piece: any piece.
@@ -168,7 +168,7 @@ def fingerprint(piece: Piece, kept: int = KEPT) -> Fingerprint:
 
 
 def fingerprint_notes(onset_ms: npt.NDArray[Any], pitch: npt.NDArray[Any]) -> Fingerprint:
-    """The same from columns.
+    """Return the fingerprint of columns.
 
     Sequences that any music may hold are left out: those that only rise or only fall (scales,
     arpeggios, glissandi) and those of fewer than four pitches (trills, repeated notes).
@@ -238,7 +238,7 @@ def _telling(pitches: Uint8Array) -> BoolArray:
 
 
 def _mixed(x: Uint64Array) -> Uint64Array:
-    """A one-to-one scramble of 64 bits (the finaliser of splitmix64)."""
+    """Return a one-to-one scramble of 64 bits (the finaliser of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -266,7 +266,7 @@ _NOTHING = Match(False, 0.0, 0)
 
 
 def _thinned(a: Fingerprint, b: Fingerprint) -> tuple[slice, slice, int]:
-    """The parts of both that the thinner one would have kept, and its level."""
+    """Return the parts of both that the thinner one would have kept, and its level."""
     level = max(a.level, b.level)
     top = 1 << (32 - level)
     parts = [
@@ -382,7 +382,7 @@ class FingerprintTable(Sequence[Fingerprint]):
 
     @classmethod
     def pack(cls, prints: Iterable[Fingerprint]) -> FingerprintTable:
-        """A table of the given fingerprints, in their order."""
+        """Return a table of the given fingerprints, in their order."""
         listed = list(prints)
         offsets = np.zeros(len(listed) + 1, np.int64)
         np.cumsum([len(p) for p in listed], out=offsets[1:])
@@ -539,7 +539,7 @@ class Groups:
         self._parent = np.arange(count)
 
     def find(self, i: int) -> int:
-        """The lowest member of i's group."""
+        """Return the lowest member of i's group."""
         parent = self._parent
         while parent[i] != i:
             parent[i] = parent[parent[i]]

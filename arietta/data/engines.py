@@ -81,7 +81,7 @@ class Local:
         except BrokenProcessPool:
             raise AriettaError(
                 "a worker process was killed, perhaps for want of memory; run the same command "
-                "again with fewer --workers, it goes on where it stopped"
+                "again with fewer `workers`, it goes on where it stopped"
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -157,12 +157,12 @@ def max_instruments(m: Measures, limit: int) -> tuple[bool, Value]:
 
 
 def total_note_frequency(m: Measures, limits: Range) -> tuple[bool, Value]:
-    """Notes a second, drums included; no time fails."""
+    """Measure notes a second, drums included; no time fails."""
     return m.notes_per_s > 0 and _within(m.notes_per_s, limits), m.notes_per_s
 
 
 def note_frequency_per_instrument(m: Measures, limits: Range) -> tuple[bool, Value]:
-    """The same divided by the number of instrument classes."""
+    """Measure the same, divided by the number of instrument classes."""
     value = m.notes_per_s / max(m.classes, 1)
     return value > 0 and _within(value, limits), value
 
@@ -431,7 +431,7 @@ def check(
 
 
 def with_setting(filters: Filters, text: str) -> Filters:
-    """Filters with one setting replaced, written ``name=value``.
+    """Return filters with one setting replaced, written ``name=value``.
 
     Numbers of one setting are separated by colons, settings of a windowed rule by commas; ``off``
     switches a rule off: ``length=30:7200``, ``unique_pitch_count_in_interval=5:30,8:60``.
@@ -442,18 +442,18 @@ def with_setting(filters: Filters, text: str) -> Filters:
     name, equals, value = text.partition("=")
     name = name.strip()
     if name not in CHECKS or not equals:
-        raise UsageError(f"--filter {text}: write NAME=VALUE; names: {', '.join(CHECKS)}")
+        raise UsageError(f"`filters` {text}: write NAME=VALUE; names: {', '.join(CHECKS)}")
     if value.strip() == "off":
         return replace(filters, **{name: None})
     model = _MEASURED_ONLY[name]
     try:
         rows = [tuple(float(word) for word in row.split(":")) for row in value.split(",")]
     except ValueError:
-        raise UsageError(f"--filter {text}: {value!r} is not off, nor numbers") from None
+        raise UsageError(f"`filters` {text}: {value!r} is not off, nor numbers") from None
     nested = isinstance(model, tuple) and isinstance(model[0], tuple)
     width = len(model[0]) if nested else len(model) if isinstance(model, tuple) else 1
     if any(len(row) != width for row in rows) or (len(rows) > 1 and not nested):
-        raise UsageError(f"--filter {text}: {name} looks like {_written(model)}")
+        raise UsageError(f"`filters` {text}: {name} looks like {_written(model)}")
     plain = [tuple(int(x) if x == int(x) else x for x in row) for row in rows]
     new: Any = tuple(plain) if nested else plain[0] if width > 1 else plain[0][0]
     return replace(filters, **{name: new})

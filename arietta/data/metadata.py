@@ -184,7 +184,7 @@ def describe(known: Mapping[str, str], *, infer_from: str | None = None) -> Desc
 
 
 def known_composer(name: str) -> str | None:
-    """The vocabulary's label of a composer, from a name in any usual spelling.
+    """Return the vocabulary's label of a composer, from a name in any usual spelling.
 
     An arrangement ("Franz Schubert / Franz Liszt") counts as its last name. Only the member of the
     family that the vocabulary means is taken: Johann Sebastian Bach, not his sons.

@@ -54,7 +54,7 @@ def is_given(folder: Path) -> bool:
 
 
 def given_pairs(folder: Path, refuse: Refuse) -> Iterator[Pair]:
-    """The pairs of an index, grouped by score.
+    """Yield the pairs of an index, grouped by score.
 
     Args:
         folder: see above.
@@ -98,7 +98,7 @@ def given_pairs(folder: Path, refuse: Refuse) -> Iterator[Pair]:
 
 
 def _tables(folder: Path) -> dict[str, bytes]:
-    """The CSV tables of the alignments, by their path."""
+    """Return the CSV tables of the alignments, by their path."""
     archive = folder / ALIGNMENTS
     if archive.is_file():
         return dict(read_members(archive, ".csv"))
@@ -110,7 +110,7 @@ def _tables(folder: Path) -> dict[str, bytes]:
 
 
 def _files(folder: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-    """The bytes of files in archives, or unpacked in a folder named like the archive."""
+    """Return the bytes of files in archives, or unpacked in a folder named like the archive."""
     found: dict[tuple[str, str], bytes] = {}
     for shard in sorted({shard for shard, _ in wanted}):
         names = {path for s, path in wanted if s == shard}
@@ -167,7 +167,7 @@ def own_pairs(
     score_suffixes: frozenset[str],
     refuse: Refuse,
 ) -> Iterator[Pair]:
-    """The pairs of a folder of pieces, aligned here.
+    """Yield the pairs of a folder of pieces, aligned here.
 
     Args:
         folder: one piece, or folders of pieces.

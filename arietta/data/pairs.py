@@ -65,7 +65,7 @@ class Pair:
         return float(given) if given else float(np.sum(self.stroke >= 0) / max(len(self.take), 1))
 
     def played(self) -> Played:
-        """The rows of the score as this take plays them, NaN where it does not."""
+        """Return the rows of the score as this take plays them, NaN where it does not."""
         row = self.stroke
         there = row >= 0
 
@@ -119,7 +119,7 @@ def label(
     pedal_ms: npt.ArrayLike = (),
     pedal_value: npt.ArrayLike = (),
 ) -> Label:
-    """What a model shall play for each row of a score (specification 3.3, steps 2 to 5 and 7).
+    """Return what a model shall play for each row of a score (specification 3.3, steps 2-5, 7).
 
     Args:
         score_onset: (n,) when a row is due, in any unit; not falling.
@@ -174,7 +174,7 @@ def label(
 
 
 def label_of(pair: Pair) -> Label:
-    """The label of a pair, in the rows of its score; of several pedals the deepest counts.
+    """Return the label of a pair, in the rows of its score; of several pedals the deepest counts.
 
     Raises:
         InputError: no row is played.
@@ -246,7 +246,7 @@ def read_pairs(
     where: Mapping[str, str] | None = None,
     min_match: float = MIN_MATCH,
 ) -> Iterator[Pair]:
-    """The pairs of a Parquet file, one by one.
+    """Yield the pairs of a Parquet file, one by one.
 
     Args:
         path: what ``write_pairs`` made.

@@ -123,7 +123,7 @@ def _write_ipc(path: Path, table: Any) -> None:
 def scan_item(
     item: Item, settings: BuildSettings
 ) -> tuple[dict[str, Any], tuple[PieceRecord, Piece | GridNotes] | None]:
-    """The record of one file, and its music unless a rule refuses it.
+    """Return the record of one file, and its music unless a rule refuses it.
 
     Nothing that a file can hold makes this raise: what goes wrong is the record's ``detail``.
     """
@@ -199,7 +199,7 @@ def scan_item(
 
 
 def preprocess(piece: Piece, settings: BuildSettings) -> Piece:
-    """The piece without the channels of instruments that are not wanted."""
+    """Return the piece without the channels of instruments that are not wanted."""
     piece = remove_ignored(piece, IGNORED[settings.instruments])
     drums = piece.notes.channel == DRUM_CHANNEL
     if settings.instruments == "piano" and drums.any():
@@ -212,7 +212,7 @@ class _NoNotes(Exception):
 
 
 def printable(text: str) -> str:
-    """The text without what UTF-8 cannot hold: file names may be any bytes."""
+    """Return the text without what UTF-8 cannot hold: file names may be any bytes."""
     return text.encode("utf8", "backslashreplace").decode("utf8")
 
 
@@ -227,7 +227,7 @@ def _read(item: Item) -> Piece:
         return read_bytes(item.data, source=name)
     assert item.file is not None
     try:
-        return replace(read(item.file), source=name)
+        return replace(read(item.file, strict=True), source=name)
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{item.file}: ")) from None
 
@@ -238,7 +238,7 @@ def _detail(value: Value) -> str:
 
 
 def _size(piece: Piece) -> dict[str, Any]:
-    """Notes, seconds from the first key down to the last key up, tokens of the piano vocabulary."""
+    """Count notes, seconds from first key down to last key up, tokens of the piano vocabulary."""
     notes = piece.notes
     if not len(notes):
         return {"notes": 0, "seconds": 0.0, "tokens": 0}
@@ -257,13 +257,13 @@ def _size(piece: Piece) -> dict[str, Any]:
 
 
 def open_ipc(path: Path) -> Any:
-    """An Arrow file as a table over mapped memory."""
+    """Return an Arrow file as a table over mapped memory."""
     pa, _ = arrow()
     with pa.memory_map(str(path)) as mapped:
         return pa.ipc.open_file(mapped).read_all()
 
 
 def read_records(path: Path, columns: Sequence[str]) -> Mapping[str, Any]:
-    """Some columns of a records file."""
+    """Return some columns of a records file."""
     table = open_ipc(path)
     return {name: table[name] for name in columns}

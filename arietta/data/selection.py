@@ -130,7 +130,7 @@ def select(records: Sequence[Path], settings: BuildSettings, scratch: Path) -> S
 
 
 def _unique(ids: list[str]) -> list[str]:
-    """The ids, a number behind those that came before."""
+    """Return the ids, a number behind those that came before."""
     seen: dict[str, int] = {}
     names = []
     for name in ids:
@@ -142,7 +142,7 @@ def _unique(ids: list[str]) -> list[str]:
 def _fingerprints(
     records: Sequence[Path], kept: Sequence[int], chunk: Sequence[int], scratch: Path
 ) -> FingerprintTable:
-    """The fingerprints of the kept files, their columns in mapped files."""
+    """Return the fingerprints of the kept files, their columns in mapped files."""
     names = ("print_hash", "print_time_ms", "print_span_ms", "print_level", "print_notes")
     first = np.searchsorted(chunk, np.arange(len(records) + 1))
     keep = np.zeros(len(chunk), bool)

@@ -24,9 +24,9 @@ IGNORED: Mapping[str, frozenset[str]] = {
 FRACTIONS = {"train": 0.94, "valid": 0.03, "test": 0.03}
 
 
-def _one_of(flag: str, value: str, known: Collection[str]) -> None:
+def _one_of(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
-        raise UsageError(f"{flag} {value}: choose {', '.join(known)}")
+        raise UsageError(f"`{name}` {value}: choose {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class BuildSettings:
     rows_per_shard: int = 1024
 
     def __post_init__(self) -> None:
-        _one_of("--form", self.form, ("pieces", "grid"))
-        _one_of("--dedup", self.dedup, DEDUP)
-        _one_of("--instruments", self.instruments, IGNORED)
+        _one_of("form", self.form, ("pieces", "grid"))
+        _one_of("dedup", self.dedup, DEDUP)
+        _one_of("instruments", self.instruments, IGNORED)
         if (self.any_key or self.any_tempo) and not self.looks_for("exact"):
-            raise UsageError(f"--any-key and --any-tempo need --dedup exact, not {self.dedup}")
+            raise UsageError(f"`any_key` and `any_tempo` need `dedup` exact, not {self.dedup}")
         shares = self.fractions.values()
         if not self.fractions or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise UsageError(f"--splits {dict(self.fractions)}: the shares must add up to 1")
+            raise UsageError(f"`fractions` {dict(self.fractions)}: the shares must add up to 1")
         if self.cap_per_work is not None and self.cap_per_work < 1:
             raise UsageError("at least one file of a work has to stay")
         if self.rows_per_group < 1 or self.rows_per_shard < self.rows_per_group:
@@ -96,7 +96,7 @@ class BuildSettings:
         return self.compositions or self.looks_for("recordings")
 
     def recorded(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
 
@@ -111,10 +111,10 @@ PRESET_SETTINGS: Mapping[str, BuildSettings] = {
 
 
 def preset(name: str, **changes: Any) -> BuildSettings:
-    """A preset with some settings replaced.
+    """Return a preset with some settings replaced.
 
     Raises:
         UsageError: there is no such preset, or a setting is out of range.
     """
-    _one_of("--preset", name, PRESET_SETTINGS)
+    _one_of("preset", name, PRESET_SETTINGS)
     return replace(PRESET_SETTINGS[name], **changes)

@@ -82,7 +82,7 @@ class Dataset:
         return tuple(dict.fromkeys(shard.split for shard in self.shards))
 
     def of_split(self, split: str | None) -> list[Shard]:
-        """The shards of a split, or all of them; every file is there.
+        """Return the shards of a split, or all of them; every file is there.
 
         Raises:
             InputError: there is no such split, or one of its files is missing.
@@ -397,7 +397,7 @@ def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[Pi
     if dataset.form != "pieces":
         raise InputError(
             f"{dataset.path}: holds notes on the token grid, not whole pieces; "
-            "build it with --form pieces"
+            "build it with `form` pieces"
         )
     for shard in dataset.of_split(split):
         with open_shard(dataset, shard) as file:

@@ -64,7 +64,7 @@ class Item:
     consumed: int = 0
 
     def key(self) -> str:
-        """A text that changes when the item does."""
+        """Return a text that changes when the item does."""
         known = json.dumps(dict(self.known), sort_keys=True)
         return f"{self.id}\0{self.source}\0{self.size}\0{self.stamp}\0{self.problem}\0{known}"
 
@@ -94,7 +94,7 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path]) -> list[Source]:
-    """The sources with their labels.
+    """Return the sources with their labels.
 
     Raises:
         InputError: a path does not exist, or is of no known kind.
@@ -176,7 +176,7 @@ def read_source(source: Source, table: MetadataTable | None = None) -> Iterator[
 
 
 def _table_of(folder: Path) -> MetadataTable | None:
-    """The metadata table that lies in a folder, or in the Aria-MIDI layout one above its data."""
+    """Return the metadata table in a folder, or one above its data as Aria-MIDI has it."""
     for candidate in (folder / "metadata.json", folder / "metadata.csv"):
         if candidate.is_file():
             return MetadataTable.read(candidate)
@@ -239,7 +239,7 @@ def _open_tar(path: Path, raw: IO[bytes]) -> tarfile.TarFile:
 
 
 def _archive_errors() -> tuple[type[Exception], ...]:
-    """What reading an archive raises when it is damaged; zstandard's own only if it is there."""
+    """Return what reading a damaged archive raises; zstandard's own if it is installed."""
     try:
         from zstandard import ZstdError
     except ImportError:
@@ -387,7 +387,7 @@ def _corpus_shard(source: Source, shard: Path, rows: _Rows) -> Iterator[Item]:
 
 
 def _dataset(source: Source, folder: Path, shard: str | None = None) -> Iterator[Item]:
-    """The pieces of a dataset, or of one Parquet file of pieces."""
+    """Yield the pieces of a dataset, or of one Parquet file of pieces."""
     if shard is None:
         dataset = open_dataset(folder)
         read = folder / DESCRIPTION

@@ -20,7 +20,7 @@ def hashed(seed: int, *parts: str) -> int:
 
 
 def split_of(group: str, fractions: Mapping[str, float], seed: int = 0) -> str:
-    """The split of a group without a given one.
+    """Return the split of a group without a given one.
 
     Args:
         group: its name.
@@ -42,7 +42,7 @@ def assign_splits(
     fractions: Mapping[str, float],
     seed: int = 0,
 ) -> list[str]:
-    """A split for every piece.
+    """Return a split for every piece.
 
     A split that no group fell into, as happens with few pieces, takes one group of the largest
     split that has several, unless any split was given.

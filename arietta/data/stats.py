@@ -65,7 +65,7 @@ class DatasetStats:
 
 
 def read_manifest(path: Path, columns: tuple[str, ...] | None = None) -> Any:
-    """The manifest of a dataset as a ``pyarrow.Table``.
+    """Return the manifest of a dataset as a ``pyarrow.Table``.
 
     Raises:
         InputError: there is no such dataset, or its manifest is missing or damaged.

@@ -17,7 +17,13 @@ import numpy.typing as npt
 
 from arietta.data.token_grid import GridNotes, grid_of, tags_of
 from arietta.errors import InputError, MissingExtraError, UsageError
-from arietta.midi.notes import ExtraTable, MessageList, NoteTable, PedalTable, ProgramTable
+from arietta.midi.notes import (
+    ExtraTable,
+    MessageList,
+    NoteTable,
+    PedalTable,
+    ProgramTable,
+)
 from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.encoding import MAX_SEGMENT
@@ -116,7 +122,7 @@ def arrow() -> tuple[ModuleType, ModuleType]:
 
 
 def piece_to_row(piece: Piece) -> dict[str, Any]:
-    """The music of a piece as columns of the form ``pieces``; metadata and description apart."""
+    """Return the music of a piece as columns of the form ``pieces``, without its metadata."""
     tempo, notes, pedals = piece.tempo, piece.notes, piece.pedals
     programs, extra = piece.programs, piece.extra
     return {
@@ -147,7 +153,7 @@ def piece_to_row(piece: Piece) -> dict[str, Any]:
 
 
 def row_to_piece(row: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> Piece:
-    """The piece that ``piece_to_row`` took apart; lists are taken as well as arrays."""
+    """Return the piece that ``piece_to_row`` took apart; lists are taken as well as arrays."""
 
     def column(name: str) -> npt.NDArray[Any]:
         return np.asarray(row[name], PIECE_COLUMNS[name])
@@ -181,7 +187,7 @@ def row_to_piece(row: Mapping[str, Any], metadata: Mapping[str, str] | None = No
 
 
 def schema_of(form: Form) -> Any:
-    """The ``pyarrow.Schema`` of a form."""
+    """Return the ``pyarrow.Schema`` of a form."""
     pa, _ = arrow()
     fields = [pa.field(name, pa.string(), nullable=False) for name in DESCRIBED]
     fields.append(pa.field("metadata", pa.map_(pa.string(), pa.string()), nullable=False))
@@ -195,7 +201,7 @@ def schema_of(form: Form) -> Any:
 
 
 def list_array(values: Sequence[Any], kind: str) -> Any:
-    """A list column out of one array (or list of bytes or strings) a row."""
+    """Return a list column out of one array (or list of bytes or strings) a row."""
     pa, _ = arrow()
     offsets = np.zeros(len(values) + 1, np.int32)
     np.cumsum([len(v) for v in values], out=offsets[1:])
@@ -250,7 +256,7 @@ def rows_table(form: Form, rows: Sequence[tuple[PieceRecord, Piece | GridNotes]]
 
 
 def described_rows(table: Table) -> list[PieceRecord]:
-    """The descriptions of a table's rows."""
+    """Return the descriptions of a table's rows."""
     ids, splits, groups, sources = (table[name].to_pylist() for name in DESCRIBED)
     metadata = map(dict, table["metadata"].to_pylist())
     return list(map(PieceRecord, ids, splits, groups, sources, metadata))

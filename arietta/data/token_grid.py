@@ -51,11 +51,11 @@ class GridNotes:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of notes."""
+        """Return the number of notes."""
         return len(self.wait)
 
     def columns(self) -> NoteColumns:
-        """The notes in milliseconds and MIDI velocities, ready to be augmented and encoded."""
+        """Return the notes in ms and MIDI velocities, ready to be augmented and encoded."""
         return NoteColumns(
             np.cumsum(self.wait, dtype=np.int64) * STEP,
             self.duration.astype(np.int64) * STEP,
@@ -71,7 +71,7 @@ def _labels() -> dict[tuple[str, str], str]:
 
 
 def tags_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """What metadata tells of composer, form and genre, in the vocabulary's spelling.
+    """Return what metadata tells of composer, form and genre, in the vocabulary's spelling.
 
     ``etude`` becomes ``étude``; a name without a token is left out.
     """
@@ -87,7 +87,7 @@ def prefix_of(tags: Mapping[str, str], vocab: Vocabulary) -> list[int]:
 
 
 def grid_of(piece: Piece) -> GridNotes:
-    """The piece on the token grid.
+    """Return the piece on the token grid.
 
     Every channel but drums is taken as piano. ``AriaTokenizer("piano").encode_columns`` of the
     result's columns with its prefix gives what ``encode`` gives for the piece.

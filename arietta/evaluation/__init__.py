@@ -1,1 +1,1 @@
-"""One metric family a file: how good a model is, beside its floor."""
+"""Evaluate models against baselines, one family of metrics a file."""

@@ -1,9 +1,9 @@
-"""How good a classifier is on pieces whose classes are known: figures, by class, what is taken for
-what.
+"""Evaluate a classifier on labelled pieces: metrics, metrics by class, confusion matrix.
 
-Conventions. *Precision* of a class: how many of the pieces said to be of it are; *recall*: how many
-of its pieces were said to be. Either is None where nothing is to be divided by. The metrics of the
-whole and their intervals are those of ``evaluation.probe``: the interval resamples groups.
+Conventions. *Precision* of a class: share of the pieces predicted as this class that belong to it;
+*recall*: share of the pieces of the class that are predicted as this class. Either is None if its
+denominator is 0. The metrics over all pieces and their intervals are those of ``evaluation.probe``:
+the interval resamples groups.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Report = dict[str, Any]
 def judged(
     classes: Sequence[str],
     truth: Sequence[str],
-    said: Sequence[str],
+    predicted: Sequence[str],
     groups: Sequence[str],
 ) -> Report:
-    """What the answers of a classifier are worth.
+    """Compute the metrics of the predictions of a classifier.
 
     Args:
-        classes: (C,) names in their order; those without a piece stay in the matrix.
-        truth, said: (n,) the class of each piece, n >= 1.
+        classes: (C,) names in order; classes without a piece stay in the matrix.
+        truth, predicted: (n,) true and predicted class of each piece, n >= 1.
         groups: (n,) pieces of one group hold the same work.
 
     Returns:
@@ -37,11 +37,11 @@ def judged(
     """
     place = {name: i for i, name in enumerate(classes)}
     labels = np.array([place[name] for name in truth], np.int64)
-    answers = np.array([place[name] for name in said], np.int64)
+    predictions = np.array([place[name] for name in predicted], np.int64)
     rows = np.arange(len(labels))
-    found = figures(labels, groups, [answers], [(rows[:0], rows)], len(classes))
+    found = figures(labels, groups, [predictions], [(rows[:0], rows)], len(classes))
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels, answers), 1)
+    np.add.at(confusion, (labels, predictions), 1)
     by_class = {}
     for i, name in enumerate(classes):
         hits, there, claimed = confusion[i, i], confusion[i].sum(), confusion[:, i].sum()
@@ -68,7 +68,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """Accuracy and macro F1 in per cent, with their intervals."""
+    """Return accuracy and macro F1 in per cent, with their intervals."""
     shown = []
     for name, key in (("accuracy", "accuracy"), ("macro F1", "macro_f1")):
         low, high = report[key]["interval_95"]
@@ -81,7 +81,7 @@ HEAD = ("class", "pieces", "precision", "recall", "F1", "taken for")
 
 
 def class_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the table under ``HEAD``, figures in per cent."""
+    """Return the rows of the table under ``HEAD``, figures in per cent."""
     names = list(report["classes"])
     rows = []
     for (name, one), counts in zip(report["classes"].items(), report["confusion"], strict=True):
@@ -96,11 +96,11 @@ def class_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def markdown(report: Mapping[str, Any], title: str, picture: str = "") -> str:
-    """The report as Markdown.
+    """Format the report as Markdown.
 
     Args:
-        report: of ``judged``.
-        title: what was asked about what.
+        report: result of ``judged``.
+        title: title of the report.
         picture: path of the drawn matrix, if there is one.
     """
     lines = [

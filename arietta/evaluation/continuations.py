@@ -1,7 +1,7 @@
-"""Does generated music degenerate? Plain statistics of continuations beside the human ones.
+"""Compare statistics of generated continuations with human ones, to detect degeneration.
 
-Definition. A continuation is a stretch of music of known length; ``describe`` turns it into
-numbers, ``compare`` sets generated stretches beside the human stretches of the same prompts.
+Definition. A continuation is a stretch of music of known length; ``describe`` computes its
+statistics, ``compare`` compares generated stretches with the human stretches of the same prompts.
 
 Conventions. Performances carry no bar lines, so a *bar* here is a stretch of 2 s, and two bars are
 equal when they hold the same pitches in the same order (at least four notes). A *chord note* starts
@@ -26,7 +26,7 @@ PHRASE_NOTES = 8
 
 @dataclass(frozen=True)
 class Description:
-    """Statistics of one stretch of music.
+    """Hold the statistics of one stretch of music.
 
     Attributes:
         notes_per_second: onsets per second.
@@ -60,11 +60,11 @@ def describe(
     velocity: npt.NDArray[Any],
     length_ms: float,
 ) -> Description | None:
-    """Statistics of a stretch that begins at 0 and lasts ``length_ms``; None without notes.
+    """Compute the statistics of a stretch from 0 to ``length_ms``; None without notes.
 
     Args:
         onset_ms, duration_ms, pitch, velocity: (n,) columns in onset order.
-        length_ms: length of the stretch, also where it ends in silence.
+        length_ms: length of the stretch, including silence at its end.
     """
     if not len(onset_ms):
         return None
@@ -98,10 +98,10 @@ def describe(
 
 
 def overlap(a: FloatArray, b: FloatArray, bins: int = 8) -> float:
-    """Shared area of two histograms over the quantiles of both together, 0..1.
+    """Return the shared area of two histograms over the quantiles of both together, 0..1.
 
     Quantile bins make it independent of the unit; two samples of n = 40 from one distribution reach
-    about 0.8, so read it beside that ceiling.
+    about 0.8, which is the ceiling.
     """
     edges = np.unique(np.quantile(np.concatenate((a, b)), np.linspace(0, 1, bins + 1)))
     if len(edges) < 2:
@@ -113,7 +113,7 @@ def overlap(a: FloatArray, b: FloatArray, bins: int = 8) -> float:
 def compare(
     generated: Sequence[Description | None], human: Sequence[Description | None]
 ) -> dict[str, Any]:
-    """Per statistic: medians and quartiles of both, the overlap, and the mean paired error.
+    """Compare each statistic: medians and quartiles of both, overlap, and mean paired error.
 
     Args:
         generated, human: one entry a prompt, in the same order; None for a stretch without notes.

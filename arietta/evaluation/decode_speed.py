@@ -1,10 +1,10 @@
-"""How fast a model of a given size decodes here, against what the memory allows.
+"""Measure how fast a model of a given size decodes, against the limit of the memory.
 
-Weights are random: speed does not depend on what they are. They are written once as a public-format
-float32 checkpoint into a temporary folder; every figure is taken in a process of its own, so that
-peak memory and load times are those of a fresh start. The roofline is the speed at which all
-threads together read memory, taken again between the decoded tokens, divided by the bytes of
-weights that one token has to read.
+Weights are random, as the speed does not depend on them. They are written once as a public-format
+float32 checkpoint into a temporary folder; every figure comes from a separate process, so that peak
+memory and load times are those of a fresh start. The roofline is the rate at which all threads
+together read memory, measured between the decoded tokens, divided by the bytes of weights that one
+token has to read.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from arietta.models.executors import cpu_backend
 from arietta.models.kernel.threads import physical_cores
 
 EXECUTORS = ("native", "openvino")
-_PROBE_BYTES = 128 << 20  # a thread; several times any processor cache
+_PROBE_BYTES = 128 << 20  # a thread; several times larger than any processor cache
 _SECONDS_PER_FIGURE = 8.0
 
 
 class _RandomTensors(Mapping[str, Float32Array]):
-    """Normal weights of a model, made when they are asked for."""
+    """Make normally distributed weights of a model on access."""
 
     def __init__(self, config: AriaConfig, seed: int) -> None:
         self._shapes = config.tensor_shapes()
@@ -76,14 +76,14 @@ def decode(
 
     Args:
         preset: a name of ``models.aria.config.PRESETS`` with a language-model head.
-        model: name or path of a checkpoint to take instead of random weights.
+        model: name or path of a checkpoint to measure instead of random weights.
         precisions: weight forms to measure.
-        executors: ``native`` (our kernel; left out where it cannot run) and ``openvino``.
+        executors: ``native`` (our kernel; skipped if it cannot run) and ``openvino``.
         context: tokens of the prompt.
         variations: rows of the batched figure.
-        tokens: least number of decoded tokens that a figure is the median of.
+        tokens: smallest number of decoded tokens for the median of a figure.
         threads: processor threads; all physical cores by default.
-        report: told what is being measured.
+        report: callback with the name of each measurement.
 
     Returns:
         Figures: ``settings``, and under ``executor precision`` the load seconds (first, cached),
@@ -99,7 +99,7 @@ def decode(
         if model is not None:
             source = aria_checkpoint.load(model)
             config, path = source.config, str(source.path)
-            # A folder in our form is loaded as one, a single file as itself.
+            # A folder in our form is loaded as a folder, a single file as a file.
             if (source.path.parent / store.CONFIG).is_file():
                 path = str(source.path.parent)
         else:
@@ -144,7 +144,7 @@ def _preset(name: str) -> AriaConfig:
 
 
 def _measure(folder: str, task: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Figures of one executor and precision; None where it cannot run here."""
+    """Measure one executor and precision; return None if it cannot run here."""
     first = _stage(folder, {**task, "stage": "load"})
     if not first["supported"]:
         return None
@@ -160,7 +160,7 @@ def _measure(folder: str, task: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def table(figures: Mapping[str, Any]) -> list[list[str]]:
-    """The figures as rows of text, a heading first."""
+    """Format the figures as rows of text with a heading."""
     rows = [
         [
             "executor",
@@ -195,7 +195,7 @@ def _stage(folder: str, task: Mapping[str, Any]) -> dict[str, Any]:
     """Run one stage in a fresh process whose caches lie in the temporary folder.
 
     Raises:
-        AriettaError: it failed.
+        AriettaError: the stage failed.
     """
     environment = {**os.environ, "ARIETTA_HOME": folder}
     started = time.time()
@@ -247,7 +247,7 @@ def _run_stage(task: Mapping[str, Any]) -> dict[str, Any]:
             "cold_s": round(cold_s, 3),
             "peak_gb": round(_peak_bytes() / 1e9, 3),
         }
-    # The first prefill of a graph includes laying out its weights; the second is what recurs.
+    # The first prefill of a graph includes the layout of its weights; measure the second one.
     session = backend.new_session()
     started = time.perf_counter()
     session.append(prompt, last=True)
@@ -256,7 +256,7 @@ def _run_stage(task: Mapping[str, Any]) -> dict[str, Any]:
     busy = _OtherWork()
 
     def rate(rows: int) -> tuple[float, float]:
-        """Median seconds of one step and median bytes per second, taken in turns."""
+        """Measure in turns the median seconds of a step and the median bytes per second."""
         steps: list[float] = []
         reads: list[float] = []
         until = time.perf_counter() + _SECONDS_PER_FIGURE
@@ -292,21 +292,21 @@ def _run_stage(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Probe:
-    """Reads memory with all threads."""
+    """Read memory with all threads."""
 
     def __init__(self, threads: int) -> None:
         self._blocks = [np.ones(_PROBE_BYTES // 8, np.int64) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
 
     def read(self) -> float:
-        """Bytes per second of summing every thread's block once."""
+        """Read the block of every thread once; return bytes per second."""
         started = time.perf_counter()
         list(self._pool.map(np.sum, self._blocks))
         return len(self._blocks) * _PROBE_BYTES / (time.perf_counter() - started)
 
 
 class _OtherWork:
-    """How much of the processor other processes used; Linux only."""
+    """Measure the share of the processor that other processes use; Linux only."""
 
     def __init__(self) -> None:
         self._start = self._now()
@@ -322,7 +322,7 @@ class _OtherWork:
         return busy / tick, sum(fields) / tick, time.process_time()
 
     def share(self) -> float | None:
-        """Share 0..1 of all cores; None where it cannot be told."""
+        """Return the share 0..1 of all cores; None if it is unknown."""
         now = self._now()
         if now is None or self._start is None:
             return None
@@ -331,11 +331,11 @@ class _OtherWork:
 
 
 def _peak_bytes() -> int:
-    """Most memory that this process ever held."""
+    """Return the peak memory of this process."""
     import resource
 
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss counts the parent's memory too, from the moment of the fork
+    if status.exists():  # ru_maxrss includes the memory of the parent at the fork
         lines = status.read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,10 +1,10 @@
-"""Which notes of a piece are likely wrong: a wrong key, a stray note, a bad time or velocity.
+"""Detect notes that are likely wrong: a wrong key, a stray note, a bad time or velocity.
 
-Surprise alone does not tell: rare and right look alike, and a wrong note disturbs what follows it.
-So a few figures a note (what the model expected, how much likelier the neighbouring keys were, what
-the following notes would gain without it, how common its pitch is before *and* behind it) go into a
-multinomial logistic regression, fitted on errors planted into unspoilt recordings.
-``benchmarks/planted_errors.py`` fits it and measures it on others.
+Surprise alone is not enough: a rare note may be right, and a wrong note makes the following notes
+surprising. So a multinomial logistic regression reads several features of each note (the expected
+bits, how much likelier the neighbouring keys were, how much the following notes would gain without
+it, how common its pitch is before *and* after it). It is fitted on errors planted into recordings.
+``benchmarks/planted_errors.py`` fits it and evaluates it on other recordings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from arietta.evaluation.surprise import Surprise
 from arietta.paths import assets_dir
 
 KINDS = ("wrong key", "wrong octave", "stray note", "timing", "velocity")
-"""What a note may be suspected of."""
+"""Kinds of errors of a note."""
 
 FEATURES = (
     "pitch", "velocity", "onset", "duration", "near", "octave", "removal",
@@ -30,18 +30,18 @@ FEATURES = (
 )  # fmt: skip
 
 _NEIGHBOURS = 64
-"""Notes on either side that say how common a pitch is around a note."""
+"""Notes on either side over which the frequency of a pitch around a note is computed."""
 _FADE_MS = 4_000.0
-"""Over which their weight falls to a third."""
-_FILE = "suspicion.json"
+"""Time over which their weight falls to a third."""
+_FILE = "error_detector.json"
 
 
 def features(notes: NoteColumns, found: Surprise) -> FloatArray:
-    """(n, len(FEATURES)) what is known of each note.
+    """Return the features (n, len(FEATURES)) of each note.
 
     ``pitch``, ``velocity``, ``onset``, ``duration``: bits beyond the expected ones. ``near``,
     ``octave``, ``removal``: as in ``Surprise``. ``rare_pitch``, ``rare_class``: bits of the pitch
-    and of its class among the notes before and behind. ``lonely``: log distance in semitones to the
+    and of its class among the notes before and after. ``lonely``: log distance in semitones to the
     nearest pitches around.
     """
     columns = {
@@ -58,7 +58,7 @@ def features(notes: NoteColumns, found: Surprise) -> FloatArray:
 
 
 def _surroundings(notes: NoteColumns) -> dict[str, FloatArray]:
-    """Features that need no model: how a pitch stands among the notes on both sides."""
+    """Compute the features that need no model: the pitch among the notes on both sides."""
     k = _NEIGHBOURS
     onset = np.pad(np.asarray(notes.onset_ms, np.float64), k, constant_values=np.inf)
     onset[:k] = -np.inf
@@ -67,7 +67,7 @@ def _surroundings(notes: NoteColumns) -> dict[str, FloatArray]:
     times = np.lib.stride_tricks.sliding_window_view(onset, 2 * k + 1)
     keys = np.lib.stride_tricks.sliding_window_view(pitch, 2 * k + 1)
     rows: list[FloatArray] = []
-    # In slices, so that a long piece needs little memory.
+    # In slices: a long piece needs little memory.
     for at in range(0, len(notes.pitch), 4_096):
         part = slice(at, at + 4_096)
         apart = np.abs(times[part][:, around] - times[part][:, [k]])
@@ -92,11 +92,11 @@ def _surroundings(notes: NoteColumns) -> dict[str, FloatArray]:
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """The fitted regression.
+    """Hold the fitted regression.
 
     Attributes:
-        mean, scale: (features,) by which features are standardised.
-        weights: (features + 1, kinds) beside a weight of 0 for a right note; the last row is the
+        mean, scale: (features,) standardise the features.
+        weights: (features + 1, kinds); the weights of a right note are 0; the last row is the
             constant.
     """
 
@@ -105,19 +105,19 @@ class Detector:
     weights: FloatArray
 
     def log_odds(self, values: FloatArray) -> FloatArray:
-        """(n, kinds) natural log of the odds of each kind of error against a right note."""
+        """Return the natural log odds (n, kinds) of each kind of error against a right note."""
         standard = (values - self.mean) / self.scale
         out: FloatArray = standard @ self.weights[:-1] + self.weights[-1]
         return out
 
     @classmethod
     def fit(cls, values: FloatArray, kinds: AnyIntArray, *, penalty: float = 10.0) -> Detector:
-        """Multinomial logistic regression by Newton's method.
+        """Fit multinomial logistic regression by Newton's method.
 
         Args:
             values: (n, features).
             kinds: (n,) 0 for a right note, 1 + index into ``KINDS`` for a wrong one.
-            penalty: half of it times the squared weights is added to the loss in nats.
+            penalty: ``penalty / 2`` times the squared weights is added to the loss in nats.
         """
         mean, scale = values.mean(axis=0), values.std(axis=0) + 1e-9
         x = np.column_stack(((values - mean) / scale, np.ones(len(values))))
@@ -137,14 +137,14 @@ class Detector:
             curve = blocks.reshape(classes * width, classes * width)
             curve += np.diag(np.tile(ridge, classes))
             step = np.linalg.solve(curve, slope.T.reshape(-1)).reshape(classes, width).T
-            # Newton overshoots where a class is rare: no log-odds moves by more than 2 at once.
+            # Newton overshoots if a class is rare: limit the change of the log odds to 2.
             weights = weights - step / max(1.0, float(np.abs(x @ step).max()) / 2.0)
             if np.abs(step).max() < 1e-6:
                 break
         return cls(mean, scale, weights)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values from which ``from_json`` makes the detector again."""
+        """Return JSON values for ``from_json``."""
         return {
             "features": list(FEATURES),
             "kinds": list(KINDS),
@@ -155,13 +155,13 @@ class Detector:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Detector:
-        """What ``to_json`` described."""
+        """Build a detector from the values of ``to_json``."""
         assert tuple(values["features"]) == FEATURES and tuple(values["kinds"]) == KINDS
         return cls(*(np.array(values[name]) for name in ("mean", "scale", "weights")))
 
 
 def _shares(log_odds: FloatArray) -> FloatArray:
-    """(n, kinds) probabilities, the right note's left out."""
+    """Return probabilities (n, kinds), without the one of a right note."""
     top = np.maximum(log_odds.max(axis=1, keepdims=True), 0.0)
     grown = np.exp(log_odds - top)
     out: FloatArray = grown / (grown.sum(axis=1, keepdims=True) + np.exp(-top))
@@ -170,18 +170,18 @@ def _shares(log_odds: FloatArray) -> FloatArray:
 
 @cache
 def detector() -> Detector:
-    """The detector that ships, fitted on surprises of the shipped model."""
+    """Load the included detector, fitted on surprises of the included model."""
     path = assets_dir() / _FILE
     return Detector.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True, eq=False)
 class NoteErrors:
-    """How likely each note is wrong, where one in a hundred is.
+    """Hold the probability that each note is wrong, with a prior of one in a hundred.
 
     Attributes:
-        probability: (n,) 0..1 of any error.
-        kind: (n,) the likeliest one, an index into ``KINDS``.
+        probability: (n,) 0..1, of any error.
+        kind: (n,) likeliest kind of error, an index into ``KINDS``.
     """
 
     probability: FloatArray
@@ -189,6 +189,6 @@ class NoteErrors:
 
 
 def find_errors(notes: NoteColumns, found: Surprise) -> NoteErrors:
-    """Judge notes by their surprise, ``removal`` included."""
+    """Predict the errors of notes from their surprise, ``removal`` included."""
     shares = _shares(detector().log_odds(features(notes, found)))
     return NoteErrors(shares.sum(axis=1), shares.argmax(axis=1))

@@ -1,13 +1,12 @@
-"""What plain counting knows of a piece: the floor under every figure of a learned embedding.
+"""Compute histograms of a piece: the baseline for every learned embedding.
 
 Definition. About a hundred shares of notes: pitch classes, pitches, times between onsets, durations
 and velocities, each a histogram that sums to one, and the rate of notes. A classifier on these
-numbers sees neither order nor harmony nor form. What an embedding does not add to that, it need not
-be thanked for.
+numbers sees neither order nor harmony nor form. An embedding has to be better than that.
 
-Conventions. Durations include the sustain pedal, as everywhere behind the tokenizers. Times are
-binned on a logarithmic scale, notes struck together (within 10 ms) apart. An empty histogram is all
-zeros.
+Conventions. Durations include the sustain pedal, as everywhere after the tokenizers. Times are
+binned on a logarithmic scale; simultaneous notes (within 10 ms) have their own bin. An empty
+histogram is all zeros.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ NAMES = (
     *(f"velocity {i}" for i in _VELOCITY_EDGES[:-1]),
     "log notes per second",
 )
-"""What each number is."""
+"""Name of each number."""
 
 
 def histogram_features(notes: NoteColumns) -> Float32Array:
-    """The numbers of one piece.
+    """Return the numbers of one piece.
 
     Args:
         notes: columns in token order, at least one note.

@@ -1,12 +1,12 @@
-"""Labelled collections: which files a probe is taught and asked about, by the names of benchmarks.
+"""Gather labelled files for probes, by the names of benchmarks.
 
-Definition. A benchmark turns a folder that the user has into examples: a file, its class, the group
-that must not be torn apart, and whatever splits the source itself defines. No music is shipped,
-only (for two small sets) a table of content hashes and labels.
+Definition. A benchmark turns a folder of the user into examples: a file, its class, its group, and
+the splits that the source defines. A group stays on one side of a split. No music is included, only
+(for two small sets) a table of content hashes and labels.
 
-Conventions. A group is a composition (``piece_id``), a set of files of one recording, or a game:
-what would let a probe recognise instead of judge. Classes too small to be split (fewer than five
-groups) are left out where a benchmark finds its classes in the data.
+Conventions. A group is a composition (``piece_id``), a set of files of one recording, or a game: a
+probe could recognise the other files of a group. If a benchmark finds its classes in the data, it
+leaves out classes too small for a split (fewer than five groups).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from arietta.paths import assets_dir
 from arietta.tokenizers.vocabulary import plain_name
 
 MIN_GROUPS = 5
-"""Groups that a class needs, where classes are found in the data: one for each fold."""
+"""Smallest number of groups of a class that is found in the data: one for each fold."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One labelled file.
+    """Hold one labelled file.
 
     Attributes:
         item: the file.
-        label: its class.
+        label: class of the file.
         group: examples of one group are never on both sides of a split.
-        splits: name of a split that the source defines -> ``train``, ``valid``, ``test``, or the
-            number of a fold.
+        splits: name of a split of the source -> ``train``, ``valid``, ``test``, or the number of
+            a fold.
     """
 
     item: Item
@@ -53,12 +53,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Published:
-    """A figure from the literature, in per cent.
+    """Hold a figure from the literature, in per cent.
 
     Attributes:
-        system: who.
-        accuracy, macro_f1: what.
-        protocol: what is known of the split it was measured on.
+        system: evaluated system.
+        accuracy, macro_f1: its figures.
+        protocol: what is known about the split.
     """
 
     system: str
@@ -69,14 +69,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named task.
+    """Define a named task.
 
     Attributes:
-        name: as on the command line.
-        what: what is to be told from what.
-        folder: what the folder has to hold.
+        name: name on the command line.
+        what: description of the classes.
+        folder: description of the required folder.
         gather: folder -> examples.
-        published: rows to stand beside ours.
+        published: published figures for comparison.
     """
 
     name: str
@@ -100,7 +100,7 @@ def _tuned(accuracy: float, macro_f1: float, protocol: str = _ARIA_TEST) -> Publ
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """Name -> benchmark."""
+    """Return the benchmarks by name."""
     corpus = "a corpus with manifest.csv"
     found = [
         Benchmark(
@@ -166,10 +166,10 @@ def benchmarks() -> dict[str, Benchmark]:
 
 
 def named(name: str) -> Benchmark:
-    """The benchmark of a name.
+    """Return the benchmark of a name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such benchmark.
     """
     known = benchmarks()
     if name not in known:
@@ -178,12 +178,12 @@ def named(name: str) -> Benchmark:
 
 
 def gather_table(path: Path) -> list[Example]:
-    """Examples of a CSV with columns path, label and, if wanted, group and split.
+    """Gather the examples of a CSV with columns path, label and, optionally, group and split.
 
-    Paths are relative to the table. Without a column group each file is its own.
+    Paths are relative to the table. Without a column group each file is a group.
 
     Raises:
-        InputError: the table cannot be read, lacks a column, or names a file that is not there.
+        InputError: the table cannot be read, lacks a column, or names a file that does not exist.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -206,7 +206,7 @@ def gather_table(path: Path) -> list[Example]:
 
 
 def label_finder(labels: str) -> Callable[[Item], str]:
-    """What tells the class of an item, empty where nothing does.
+    """Return a function from an item to its class, or to "" if it has none.
 
     Args:
         labels: path of a table with columns path and label (paths inside the source, or relative
@@ -237,7 +237,7 @@ def label_finder(labels: str) -> Callable[[Item], str]:
 
 
 def _by_hash(folder: Path, name: str) -> list[Example]:
-    """Files known by content, or else by name: some copies were converted on their way."""
+    """Find labelled files by content, or else by name, as some copies were converted."""
     with (assets_dir() / "labels" / f"{name}.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     by_hash = {row["sha256_start"]: row for row in rows}
@@ -270,14 +270,14 @@ def _bytes(item: Item) -> bytes:
     try:
         return item.file.read_bytes() if item.file is not None else b""
     except OSError:
-        return b""  # reading it as MIDI will say why
+        return b""  # reading it as MIDI will report the reason
 
 
 # Aria-MIDI
 
 
 def _aria_midi(folder: Path, category: str) -> list[Example]:
-    """metadata.json: {category: {split: {path: label}}}; the music lies beside it."""
+    """Gather the files of metadata.json: {category: {split: {path: label}}}."""
     place = next((p for p in [folder / "metadata.json", *folder.rglob("metadata.json")]), None)
     try:
         content = json.loads(place.read_text(encoding="utf-8")) if place else None
@@ -297,7 +297,7 @@ def _aria_midi(folder: Path, category: str) -> list[Example]:
                 file = by_name.get(Path(path).name, file)
             size = file.stat().st_size if file.is_file() else 0
             item = Item(path, "aria-midi", path, size, file)
-            # One recording may give several files: <number>_<segment>.mid.
+            # One recording may have several files: <number>_<segment>.mid.
             group = Path(path).stem.split("_")[0]
             found.append(Example(item, str(label), group, {"official": split}))
     return found
@@ -312,7 +312,7 @@ def _items(folder: Path, table: MetadataTable | None = None) -> Iterator[Item]:
 
 
 def _performances(folder: Path, source: str) -> Iterator[Item]:
-    """Recorded performances of one collection, from a corpus or from what it is distributed as."""
+    """Gather the recorded performances of one collection, from a corpus or its distributed form."""
     (place,) = find_sources([folder])
     for item in read_source(place, _official_table(place)):
         known = item.known
@@ -321,7 +321,7 @@ def _performances(folder: Path, source: str) -> Iterator[Item]:
 
 
 def _official_table(source: Source) -> MetadataTable | None:
-    """The tables that ASAP and MAESTRO come with, their columns under our names."""
+    """Read the tables of ASAP or MAESTRO; rename their columns to ours."""
     folder = source.path
     if not folder.is_dir() or (folder / "manifest.csv").is_file():
         return None
@@ -359,7 +359,7 @@ def _composers(folder: Path, source: str) -> list[Example]:
         Example(item, item.known["composer"], item.known.get("piece_id") or item.id,
                 _official_split(item))
         for item in _performances(folder, source)
-        # An arrangement is by two composers.
+        # An arrangement has two composers.
         if item.known.get("composer") and "/" not in item.known["composer"]
     ]  # fmt: skip
     return _large_classes(found, folder)
@@ -369,7 +369,7 @@ def _pijama(folder: Path, *, by_album: bool) -> list[Example]:
     found = []
     for item in _performances(folder, "pijama"):
         known = item.known
-        # As distributed: studio|live / performer / album / tune.
+        # Distributed as: studio|live / performer / album / tune.
         parts = item.path.split("/")
         performer = known.get("performer") or (parts[-3] if len(parts) > 3 else "")
         album = known.get("album") or (parts[-2] if len(parts) > 2 else "")
@@ -378,7 +378,7 @@ def _pijama(folder: Path, *, by_album: bool) -> list[Example]:
             group = f"{performer}/{album}" if by_album else tune
             found.append(Example(item, performer, group, {} if by_album else _official_split(item)))
     count = Counter(example.label for example in found)
-    # Names decide among equals, so that the thirty do not depend on the order of files.
+    # Names break ties, so that the thirty do not depend on the order of files.
     chosen = sorted(count, key=lambda name: (-count[name], name))[:30]
     if len(chosen) < 2:
         raise InputError(f"{folder}: no recordings of PiJAMA in it")
@@ -387,13 +387,13 @@ def _pijama(folder: Path, *, by_album: bool) -> list[Example]:
 
 
 def _tune(name: str) -> str:
-    """A tune's name without what stands behind a dash or in brackets."""
+    """Return the name of a tune without the part after a dash or in brackets."""
     stem = plain_name(Path(name).stem)
     return re.split(r" - |\(|\[", stem)[0].strip() or stem
 
 
 def _styles(folder: Path, per_class: int = 400) -> list[Example]:
-    """The same number of files of each style, chosen by a hash of their names."""
+    """Gather the same number of files of each style, chosen by a hash of their names."""
     by_label: dict[str, list[Example]] = defaultdict(list)
     for item in _items(folder):
         known = item.known

@@ -1,19 +1,19 @@
-"""Held-out likelihood: nats per token and bits per note, with bootstrap intervals.
+"""Measure held-out likelihood: nats per token and bits per note, with bootstrap intervals.
 
-Definition. A recording is seen through stretches of whole notes. A model reads a stretch as it
-reads a prompt: prefix, ``<S>``, the notes, and ``<E>`` where the recording ends. Every token after
-``<S>`` is scored given what stands before it.
+Definition. A recording is scored in stretches of whole notes. A model reads a stretch like a
+prompt: prefix, ``<S>``, the notes, and ``<E>`` where the recording ends. Every token after ``<S>``
+is scored given the tokens before it.
 
-Conventions. The instrument prefix alone is shown, no composer or genre. Stretches are chosen by a
-hash of the recording's name and a seed, at least one a recording (short recordings weigh more than
-their length), and cut so that the absolute ``piano`` tokens fill a window; so every model scores
-the same notes, whatever its vocabulary. Means weight scored tokens, or notes, equally; intervals
+Conventions. The prefix is the instrument only, no composer or genre. Stretches are chosen by a hash
+of the recording's name and a seed, at least one a recording (so short recordings have more weight),
+and cut so that the absolute ``piano`` tokens fill a window; so every model scores the same notes,
+whatever its vocabulary. Means weight scored tokens, or notes, equally; intervals
 resample groups of recordings (95 %, 1,000 draws): recordings of one work are not independent.
 
-*Nats per token* covers every scored token and compares models of one vocabulary. *Bits per note*
-is the length of the code of everything behind a stretch's first note, over the notes there: it
-compares models of any vocabulary, and leaves out the first note because only some vocabularies say
-where in a segment it starts.
+*Nats per token* covers every scored token and compares models of one vocabulary. *Bits per note* is
+the code length of everything after the first note of a stretch, divided by the number of these
+notes: it compares models of any vocabulary. The first note is left out because only some
+vocabularies encode where in a segment it starts.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ Scorer = Callable[[Int32Array, int], FloatArray]
 """(window ids (n,), first scored position) -> nats (n - first,)."""
 
 KINDS = ("note", "onset", "wait", "duration", "time", "end", "other")
-"""Kinds of tokens; ``wait`` is what relative vocabularies have in the place of ``onset``."""
+"""Kinds of tokens; ``wait`` is what relative vocabularies have instead of ``onset``."""
 
 MIN_WINDOW = 64
-"""Tokens: a dozen notes and what stands before them."""
+"""Smallest window in tokens: a dozen notes and the tokens before them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A solo-piano recording to be scored.
+    """Hold a solo-piano recording to score.
 
     Attributes:
-        name: unique; decides which of its stretches are chosen.
+        name: unique name; its hash selects the stretches.
         group: recordings of one group are resampled together.
         notes: columns in token order; time may start anywhere.
-        labels: what figures can be split by, such as ``source`` or ``genre``.
+        labels: labels by which figures can be split, such as ``source`` or ``genre``.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """Whole notes of a recording.
+    """Hold consecutive whole notes of a recording.
 
     Attributes:
-        notes: the columns, time zero at the start of the first note's five-second segment.
+        notes: columns; time 0 is the start of the five-second segment of the first note.
         ends: whether the recording ends here.
-        name, group, labels: of the recording.
+        name, group, labels: those of the recording.
     """
 
     notes: NoteColumns
@@ -82,13 +82,13 @@ class Stretch:
 
 @dataclass(frozen=True, eq=False)
 class ScoredStretches:
-    """What a model made of stretches.
+    """Hold the scores of stretches by one model.
 
     Attributes:
-        stretches: n of them.
-        nats: n arrays, of every token after ``<S>``.
-        kinds: n arrays, ``token_kinds`` of the same tokens.
-        opening: n counts of tokens up to and with the first note's last one.
+        stretches: n stretches.
+        nats: n arrays: nats of every token after ``<S>``.
+        kinds: n arrays: ``token_kinds`` of the same tokens.
+        opening: n counts of tokens up to the last token of the first note, inclusive.
     """
 
     stretches: tuple[Stretch, ...]
@@ -98,16 +98,16 @@ class ScoredStretches:
 
 
 def stretches_of(recording: Recording, length: int) -> Iterator[Stretch]:
-    """All stretches of a recording, without overlap; a last one shorter than half is left out.
+    """Yield all stretches of a recording without overlap; skip a last one shorter than half.
 
     Args:
-        recording: with at least one note.
+        recording: a recording with at least one note.
         length: tokens of a window of the ``piano`` vocabulary; prefix, ``<S>`` and ``<E>`` count.
     """
     notes = recording.notes
     onset = notes.onset_ms - int(notes.onset_ms[0])
     segment = onset // SEGMENT_MS
-    # Where each note's tokens end, counted from the recording's first token.
+    # Where the tokens of each note end, counted from the first token of the recording.
     end = 3 * np.arange(1, len(onset) + 1) + segment
     room = length - 3
     start = 0
@@ -119,7 +119,7 @@ def stretches_of(recording: Recording, length: int) -> Iterator[Stretch]:
         begin = int(segment[start]) * SEGMENT_MS
         yield Stretch(
             NoteColumns(
-                # Copies: a stretch outlives the row group that its recording came in.
+                # Copies: a stretch outlives the row group of its recording.
                 (onset[start:stop] - begin).astype(np.int32),
                 notes.duration_ms[start:stop].astype(np.int32),
                 notes.pitch[start:stop].astype(np.uint8),
@@ -136,26 +136,26 @@ def stretches_of(recording: Recording, length: int) -> Iterator[Stretch]:
 def draw_stretches(
     recordings: Iterable[Recording], length: int, count: int | None = None, seed: int = 0
 ) -> list[Stretch]:
-    """One stretch a recording first, then more in proportion to length.
+    """Draw one stretch a recording first, then more in proportion to length.
 
-    Which ones depends on each recording's name, not on its neighbours or their order. Memory holds
-    ``count`` stretches however many recordings stream by.
+    The choice depends on the name of each recording, not on other recordings or their order. Memory
+    holds ``count`` stretches for any number of recordings.
 
     Args:
-        recordings: those without notes are passed over.
+        recordings: recordings without notes are skipped.
         length: tokens a window, see ``stretches_of``.
-        count: how many at most; None for all. With fewer than there are recordings, a random
-            selection of recordings gives one each.
-        seed: of the choice.
+        count: largest number of stretches; None for all. If there are more recordings, a random
+            selection of them gives one stretch each.
+        seed: seed of the choice.
 
     Raises:
         UsageError: ``length`` or ``count`` is too small.
     """
     if length < MIN_WINDOW:
-        raise UsageError(f"--length must be at least {MIN_WINDOW} tokens, not {length}")
+        raise UsageError(f"`length` must be at least {MIN_WINDOW} tokens, not {length}")
     if count is not None and count < 1:
-        raise UsageError(f"--windows must be at least 1, not {count}")
-    kept: list[tuple[float, int, Stretch]] = []  # a heap: the one to give up first on top
+        raise UsageError(f"`windows` must be at least 1, not {count}")
+    kept: list[tuple[float, int, Stretch]] = []  # a heap: the first one to drop on top
     seen = 0
     for recording in recordings:
         if not len(recording.notes.pitch):
@@ -164,7 +164,7 @@ def draw_stretches(
         rng = np.random.default_rng(int.from_bytes(digest, "little"))
         parts = list(stretches_of(recording, length))
         keys = rng.random(len(parts))
-        keys[rng.integers(len(parts))] -= 1.0  # before every second one of any recording
+        keys[rng.integers(len(parts))] -= 1.0  # before every second stretch of any recording
         for key, part in zip(keys.tolist(), parts, strict=True):
             seen += 1
             if count is None or len(kept) < count:
@@ -175,7 +175,7 @@ def draw_stretches(
 
 
 def window_ids(stretch: Stretch, tokenizer: Tokenizer) -> Int32Array:
-    """Ids (n,) of a stretch: piano prefix, ``<S>``, notes, ``<E>`` where the recording ends."""
+    """Return the ids (n,) of a stretch: piano prefix, ``<S>``, notes, ``<E>`` at the end."""
     return tokenizer.encode_columns(*stretch.notes, eos=stretch.ends)
 
 
@@ -206,13 +206,13 @@ def score_stretches(
     *,
     report: Callable[[int, int], None] | None = None,
 ) -> ScoredStretches:
-    """Nats of every token after ``<S>`` of every stretch.
+    """Score every token after ``<S>`` of every stretch.
 
     Args:
         stretches: see ``draw_stretches``.
-        tokenizer: of the model behind ``score``.
+        tokenizer: tokenizer of the scored model.
         score: see ``backend_scorer``.
-        report: called with (done, all) stretches after each.
+        report: callback with (done, all) after each stretch.
     """
     nats, kinds, opening = [], [], []
     for done, stretch in enumerate(stretches, start=1):
@@ -228,7 +228,7 @@ def score_stretches(
 
 
 def token_kinds(ids: Int32Array, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
-    """One of ``KINDS`` for each id."""
+    """Return one of ``KINDS`` for each id."""
     names = np.full(Kind.FOREIGN + 1, "other", "<U8")
     names[[Kind.NOTE, Kind.DUR, Kind.ONSET]] = (
         "note",
@@ -246,7 +246,7 @@ _BITS = 1 / math.log(2)
 
 
 def _sums(scored: ScoredStretches) -> FloatArray:
-    """(4, n) per stretch: nats, tokens; nats behind the first note, notes there."""
+    """Return sums (4, n) per stretch: nats, tokens; nats after the first note, notes there."""
     opened = list(zip(scored.nats, scored.kinds, scored.opening, strict=True))
     return np.array(
         [
@@ -260,13 +260,13 @@ def _sums(scored: ScoredStretches) -> FloatArray:
 
 
 def _grouped(sums: FloatArray, stretches: Sequence[Stretch]) -> FloatArray:
-    """(..., groups): sums over the stretches of each group."""
+    """Sum over the stretches of each group; return (..., groups)."""
     groups = np.unique([s.group for s in stretches], return_inverse=True)[1]
     return np.stack([np.bincount(groups, row) for row in sums])
 
 
 def _resampled(by_group: FloatArray, draws: int, seed: int) -> FloatArray:
-    """(draws, rows): sums of as many groups as there are, drawn with replacement."""
+    """Return sums (draws, rows) of as many groups as there are, drawn with replacement."""
     groups = by_group.shape[1]
     drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), draws)
     out: FloatArray = drawn @ by_group.T
@@ -274,7 +274,7 @@ def _resampled(by_group: FloatArray, draws: int, seed: int) -> FloatArray:
 
 
 def _interval(values: FloatArray, groups: int, digits: int) -> list[float] | None:
-    """95 % of the draws; None where a single group allows no statement."""
+    """Return the 95 % interval of the draws; None for a single group."""
     values = values[np.isfinite(values)]
     if groups < 2 or not len(values):
         return None
@@ -313,19 +313,19 @@ def evaluate(
     draws: int = 1_000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Figures of scored stretches.
+    """Compute the figures of scored stretches.
 
     Args:
         scored: see ``score_stretches``.
         by: labels to split by; a recording without the label counts as ``-``.
-        draws, seed: of the bootstrap.
+        draws, seed: number of bootstrap draws, and their seed.
 
     Returns:
         ``nats_per_token`` and ``bits_per_note`` with their 95 % intervals (``..._95``, None for a
         single group), ``tokens``, ``notes`` (those that bits per note counts), ``windows``,
-        ``groups``; ``by_kind`` with ``nats_per_token``, ``bits_per_note`` (what that kind adds to
-        the sum) and ``tokens`` of each kind of token; ``by_<label>`` with all of the former for
-        each value of a label.
+        ``groups``; ``by_kind`` with ``nats_per_token``, ``bits_per_note`` (the part of the sum) and
+        ``tokens`` of each kind of token; ``by_<label>`` with all of these for each value of a
+        label.
     """
     sums = _sums(scored)
     table = _figures(sums, scored.stretches, draws, seed)
@@ -359,10 +359,10 @@ def evaluate(
 def compare(
     scored: ScoredStretches, baseline: ScoredStretches, *, draws: int = 1_000, seed: int = 0
 ) -> dict[str, Any]:
-    """How many bits per note two models differ by, on the same stretches.
+    """Compare the bits per note of two models on the same stretches.
 
     Returns:
-        ``bits_per_note`` (below 0: ``scored`` is the better one), ``percent`` of the baseline,
+        ``bits_per_note`` (below 0: ``scored`` is better), ``percent`` of the baseline,
         each with its 95 % interval from paired draws.
     """
     assert scored.stretches == baseline.stretches

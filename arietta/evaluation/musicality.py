@@ -1,19 +1,11 @@
-"""Does generated music keep time, key and texture? What a listener notices, as numbers.
+"""Measure whether generated music keeps time, key and texture.
 
-Definition. Each figure is of one stretch of notes, alone or beside the prompt it goes on from; a
-floor for the pulse is the same notes with their times between onsets in random order.
+Definition. Each figure describes one stretch of notes, alone or compared with its prompt; the
+baseline of the pulse is the same notes with their inter-onset times in random order. Most figures
+are those of ``arietta.generation.measures``; in addition:
 
-Conventions. Notes that begin within 30 ms of the first of them are one *chord*. The *top line* is
-the highest key of each chord. Times are in ms from the start of the stretch.
-
-    pulse clarity     windows of 8 s; onsets on bins of 10 ms, smoothed by 20 ms; the highest
-                      autocorrelation between 0.25 and 1.5 s, the median over windows
     on the grid       share of onsets within 30 ms of a multiple of a period (an eighth)
-    key correlation   of the twelve pitch classes' shares with the prompt's
-    clashes           share of chords of two notes or more that hold two keys a semitone apart
-    returning shapes  share of the top line's six-interval shapes that occurred before
     short             share of notes shorter than 80 ms
-    same key          share of notes that strike the key of a note that began less than 150 ms ago
 """
 
 from __future__ import annotations
@@ -22,57 +14,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arietta.arrays import AnyFloatArray, AnyIntArray, BoolArray, FloatArray, IntArray
+from arietta.arrays import AnyFloatArray, AnyIntArray
+from arietta.generation.measures import (
+    Notes,
+    clashes,
+    key_correlation,
+    pulse_clarity,
+    returning_shapes,
+    same_key,
+)
+from arietta.midi.piece import Piece
 
-CHORD_MS = 30.0
-BIN_MS, SMOOTH_MS = 10.0, 20.0
-WINDOW_S = 8.0
-SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.25, 1.5
 TOLERANCE_MS = 30.0
-SHAPE_INTERVALS = 6
 SHORT_MS = 80.0
-SAME_KEY_MS = 150.0
-_FEWEST_ONSETS = 8
-"""Onsets of a window whose pulse can be told."""
-
-
-@dataclass(frozen=True, eq=False)
-class Notes:
-    """Notes in order of their onsets.
-
-    Attributes:
-        onset_ms, duration_ms: (n,) from the start of the stretch.
-        pitch, velocity: (n,) 0..127.
-    """
-
-    onset_ms: FloatArray
-    duration_ms: FloatArray
-    pitch: IntArray
-    velocity: IntArray
-
-    def __len__(self) -> int:
-        """Number of notes."""
-        return len(self.onset_ms)
-
-    def where(self, chosen: BoolArray) -> Notes:
-        """Some of the notes."""
-        return Notes(
-            self.onset_ms[chosen],
-            self.duration_ms[chosen],
-            self.pitch[chosen],
-            self.velocity[chosen],
-        )
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What ``measure`` finds; see the module. None where the stretch is too short to tell.
+    """Hold the result of ``measure``; a figure is None if the stretch is too short.
 
     Attributes:
         notes_per_second: onsets per second.
         pulse_clarity: -1..1.
-        shuffled_pulse_clarity: of the same times between onsets in random order.
-        key_correlation: -1..1, with the prompt.
+        shuffled_pulse_clarity: pulse clarity of the same inter-onset times in random order.
+        key_correlation: -1..1, correlation with the prompt.
         clashes, returning_shapes, short, same_key: shares, 0..1.
     """
 
@@ -87,13 +52,13 @@ class Figures:
 
 
 def measure(new: Notes, prompt: Notes, length_ms: float, seed: int = 0) -> Figures | None:
-    """Measure a continuation beside its prompt; None for one without notes.
+    """Measure a continuation beside its prompt; return None for one without notes.
 
     Args:
         new: the continuation; its time counts from its own start.
-        prompt: what it goes on from.
-        length_ms: of the stretch, also where it ends in silence.
-        seed: of the shuffled order.
+        prompt: the prompt.
+        length_ms: length of the stretch, including silence at its end.
+        seed: seed of the shuffled order.
     """
     if not len(new):
         return None
@@ -110,38 +75,6 @@ def measure(new: Notes, prompt: Notes, length_ms: float, seed: int = 0) -> Figur
     )
 
 
-def pulse_clarity(onset_ms: AnyFloatArray | AnyIntArray) -> float | None:
-    """Return the median over windows of the highest autocorrelation of onsets; None: too few."""
-    onset = np.asarray(onset_ms, np.float64)
-    found = []
-    window_ms = WINDOW_S * 1000
-    start = float(onset[0]) if len(onset) else 0.0
-    while len(onset) and start < onset[-1]:
-        inside = onset[(onset >= start) & (onset < start + window_ms)] - start
-        start += window_ms
-        if len(inside) < _FEWEST_ONSETS:
-            continue
-        found.append(_autocorrelation_peak(inside))
-    return float(np.median(found)) if found else None
-
-
-def _autocorrelation_peak(onset_ms: FloatArray) -> float:
-    bins = int(WINDOW_S * 1000 / BIN_MS)
-    train = np.bincount((onset_ms / BIN_MS).astype(np.int64), minlength=bins)[:bins] > 0
-    at = np.arange(-4, 5) * BIN_MS
-    kernel = np.exp(-0.5 * (at / SMOOTH_MS) ** 2)
-    smooth = np.convolve(train.astype(np.float64), kernel, mode="same")
-    smooth -= smooth.mean()
-    low, high = int(SHORTEST_PERIOD_S * 1000 / BIN_MS), int(LONGEST_PERIOD_S * 1000 / BIN_MS)
-    power = float(smooth @ smooth)
-    # Every lag is judged by as many bins as overlap there.
-    lags = [
-        float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag)
-        for lag in range(low, high + 1)
-    ]
-    return max(lags)
-
-
 def on_grid(
     onset_ms: AnyFloatArray | AnyIntArray, period_ms: float, phase_ms: float = 0.0
 ) -> float:
@@ -150,72 +83,63 @@ def on_grid(
     return float((np.abs(away - period_ms / 2) <= TOLERANCE_MS).mean())
 
 
-def key_correlation(pitch: AnyIntArray, prompt_pitch: AnyIntArray) -> float | None:
-    """Return how the shares of the pitch classes go together; None where one is even or empty."""
-    if not len(pitch) or not len(prompt_pitch):
-        return None
-    a = np.bincount(np.asarray(pitch) % 12, minlength=12).astype(np.float64)
-    b = np.bincount(np.asarray(prompt_pitch) % 12, minlength=12).astype(np.float64)
-    if not a.std() or not b.std():
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
+@dataclass(frozen=True)
+class Metronome:
+    """Test whether a continuation of eight bars of even quarters keeps to their eighths.
 
-
-def chord_numbers(onset_ms: AnyFloatArray | AnyIntArray) -> IntArray:
-    """Return the chord (n,) that each note belongs to, from 0."""
-    numbers = np.zeros(len(onset_ms), np.int64)
-    first, number = -np.inf, -1
-    for i, onset in enumerate(np.asarray(onset_ms, np.float64).tolist()):
-        if onset - first > CHORD_MS:
-            first, number = onset, number + 1
-        numbers[i] = number
-    return numbers
-
-
-def clashes(onset_ms: AnyFloatArray | AnyIntArray, pitch: AnyIntArray) -> float | None:
-    """Return the share of chords that hold a minor second; None without chords."""
-    numbers = chord_numbers(onset_ms)
-    order = np.lexsort((pitch, numbers))
-    keys, numbers = np.asarray(pitch, np.int64)[order], numbers[order]
-    chords = np.bincount(numbers) >= 2 if len(numbers) else np.zeros(0, bool)
-    if not chords.any():
-        return None
-    semitone = (np.diff(keys) == 1) & (np.diff(numbers) == 0)
-    clashing = np.unique(numbers[1:][semitone])
-    return float(len(clashing) / chords.sum())
-
-
-def top_line(notes: Notes) -> IntArray:
-    """Return the highest key of each chord."""
-    numbers = chord_numbers(notes.onset_ms)
-    top = np.full(int(numbers[-1]) + 1 if len(numbers) else 0, -1, np.int64)
-    np.maximum.at(top, numbers, notes.pitch)
-    return top
-
-
-def returning_shapes(new: Notes, prompt: Notes) -> float | None:
-    """Return the share of shapes of the new top line that the prompt or the new part had before.
-
-    A shape is ``SHAPE_INTERVALS`` intervals in a row; one that does not move is no shape.
+    Attributes:
+        bpm: quarters a minute.
+        beats: quarters a bar.
+        bars: number of bars.
     """
-    known: set[bytes] = set(_shapes(top_line(prompt)))
-    found = total = 0
-    for shape in _shapes(top_line(new)):
-        total += 1
-        found += shape in known
-        known.add(shape)
-    return found / total if total else None
+
+    bpm: float
+    beats: int
+    bars: int = 8
+
+    @property
+    def eighth_ms(self) -> float:
+        """Return half a quarter."""
+        return 30_000 / self.bpm
+
+    @property
+    def prompt_ms(self) -> float:
+        """Return the end of the last bar."""
+        return self.bars * self.beats * 60_000 / self.bpm
+
+    def prompt(self) -> Piece:
+        """Return the prompt: a bass note, then chords, on I, IV, V and I of C major."""
+        quarter = 60_000 / self.bpm
+        roots = (48, 53, 55, 48)
+        onset: list[float] = []
+        pitch: list[int] = []
+        velocity: list[int] = []
+        for bar in range(self.bars):
+            root = roots[bar % len(roots)]
+            for beat in range(self.beats):
+                keys = [root] if beat == 0 else [root + 12, root + 16, root + 19]
+                if beat == 0:
+                    keys.append(root + 24 + (0, 4, 7)[bar % 3])
+                onset += [(bar * self.beats + beat) * quarter] * len(keys)
+                pitch += keys
+                velocity += [70 if beat == 0 else 55] * len(keys)
+        n = len(onset)
+        return Piece.from_ms(
+            np.array(onset), np.full(n, quarter * 0.9), np.array(pitch), np.array(velocity)
+        )
+
+    def share(self, onset_ms: AnyFloatArray, first_ms: float | None = None) -> float | None:
+        """Return the share of new onsets within 30 ms of an eighth; None without onsets.
+
+        Args:
+            onset_ms: (n,) onsets after the prompt, counted from the start of the prompt.
+            first_ms: only onsets within this time after the prompt; all by default.
+        """
+        onset = np.asarray(onset_ms, np.float64)
+        if first_ms is not None:
+            onset = onset[onset < self.prompt_ms + first_ms]
+        return on_grid(onset, self.eighth_ms) if len(onset) else None
 
 
-def _shapes(line: IntArray) -> list[bytes]:
-    steps = np.diff(line).astype(np.int16)
-    windows = [steps[i : i + SHAPE_INTERVALS] for i in range(len(steps) - SHAPE_INTERVALS + 1)]
-    return [window.tobytes() for window in windows if window.any()]
-
-
-def same_key(onset_ms: AnyFloatArray | AnyIntArray, pitch: AnyIntArray) -> float:
-    """Return the share of notes that strike a key again within ``SAME_KEY_MS``."""
-    order = np.lexsort((onset_ms, pitch))
-    onset, keys = np.asarray(onset_ms, np.float64)[order], np.asarray(pitch)[order]
-    again = (np.diff(keys) == 0) & (np.diff(onset) < SAME_KEY_MS)
-    return float(again.sum() / max(1, len(keys)))
+METRONOMES = (Metronome(90.0, 3), Metronome(120.0, 4))
+"""The two tests whose results are filed."""

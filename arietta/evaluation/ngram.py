@@ -1,7 +1,7 @@
-"""An interpolated Kneser-Ney n-gram model: the floor that a neural model has to beat.
+"""Fit an interpolated Kneser-Ney n-gram model: the baseline of a neural model.
 
-Counts are sorted arrays of packed n-grams, so 40 M tokens at order 5 fit in a few GB and a query is
-a binary search.
+Counts are sorted arrays of packed n-grams: 40 M tokens at order 5 fit in a few GB, and a query is a
+binary search.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from arietta.errors import UsageError
 
 
 def packed(ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> Uint64Array:
-    """Every n-gram of a sequence as one number, the oldest token in the highest digit.
+    """Pack every n-gram of a sequence into one number, the oldest token in the highest digit.
 
     Args:
         ids: (n,) ids below ``vocab_size``.
@@ -35,7 +35,7 @@ def packed(ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> Uint64A
 
 
 def _lookup(table: Uint64Array, values: FloatArray, keys: Uint64Array) -> FloatArray:
-    """Value of each key, 0 where it is absent."""
+    """Return the value of each key, 0 if it is absent."""
     if not len(table):
         return np.zeros(len(keys))
     at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
@@ -44,7 +44,7 @@ def _lookup(table: Uint64Array, values: FloatArray, keys: Uint64Array) -> FloatA
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """Counts of one order: of grams, and per context their sum and how many differ."""
+    """Hold the counts of one order: of grams, and per context their sum and number of types."""
 
     grams: Uint64Array
     counts: FloatArray
@@ -55,15 +55,15 @@ class _Order:
 
 
 class NgramModel:
-    """Interpolated Kneser-Ney (Chen and Goodman 1999, one discount an order).
+    """Predict tokens by interpolated Kneser-Ney (Chen and Goodman 1999, one discount an order).
 
     Args:
-        ids: (n,) training tokens, pieces one after the other.
+        ids: (n,) training tokens of consecutive pieces.
         order: longest gram; ``vocab_size ** order`` must stay below 2 ** 64.
         vocab_size: number of ids.
 
     Raises:
-        UsageError: the grams do not fit 64 bits.
+        UsageError: the grams do not fit into 64 bits.
     """
 
     def __init__(self, ids: npt.NDArray[np.integer], order: int, vocab_size: int) -> None:
@@ -87,14 +87,14 @@ class NgramModel:
                 )
             )
             if n > 1:
-                # Below the top, a gram counts once for every different token it follows.
+                # Below the top order, a gram counts once for every different token before it.
                 shorter = grams % np.uint64(vocab_size ** (n - 1))
                 grams, raw = np.unique(shorter, return_counts=True)
                 counts = raw.astype(np.float64)
         self._orders.reverse()
 
     def nats(self, ids: npt.NDArray[np.integer], start: int = 0) -> FloatArray:
-        """-log probability of each token from ``start`` on, given what stands before it.
+        """Return -log probability of each token from ``start`` on, given the tokens before it.
 
         Args:
             ids: (n,) one sequence; near its beginning the contexts are shorter.

@@ -1,6 +1,4 @@
-"""Pictures, as PNG through matplotlib (extra ``plot``): a piano roll whose notes are coloured by a
-value, a confusion matrix.
-"""
+"""Draw a piano roll coloured by a value, or a confusion matrix, as PNG (extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from arietta.midi.piece import Piece
 _MAX_ROWS = 12
 _ROW_SECONDS = 25.0
 _COLOURS = "inferno_r"
-_NAME = 24  # letters of a class that are shown
+_NAME = 24  # letters of a class name that are shown
 _PAPER, _BLACK_KEYS, _LINES, _MARK = "#ffffff", "#f1f1f4", "#c9c9d2", "#0072b2"
 
 
@@ -32,16 +30,16 @@ def draw_notes(
     marked: Sequence[int] = (),
     caption: str = "",
 ) -> None:
-    """Draw a piece as keys go down and up, without the pedal, time running in rows.
+    """Draw a piece in rows of time; notes last as long as the key is down, without the pedal.
 
     Args:
         path: PNG to write.
         piece: n >= 1 notes.
-        values: (n,) what the colour shows, from the 2nd to the 99.5th percentile; dark is high.
-        title: over the picture.
-        label: of the colour bar.
-        marked: notes to ring and number, in this order.
-        caption: under the picture: what the numbers mean.
+        values: (n,) values of the colours, from the 2nd to the 99.5th percentile; dark is high.
+        title: title over the picture.
+        label: label of the colour bar.
+        marked: notes to mark with a ring and a number, in this order.
+        caption: caption under the picture, with the meaning of the numbers.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -58,16 +56,16 @@ def draw_notes(
     except ImportError:
         raise MissingExtraError("drawing", "plot") from None
     start = piece.onset_ms / 1000
-    # A key tapped for 10 ms has to be seen as well.
+    # A key pressed for 10 ms has to be visible, too.
     end = start + np.maximum(piece.duration_ms / 1000, 0.04)
     pitch = piece.notes.pitch.astype(np.float64)
     first, last = float(start.min()), float(end.max())
     rows = min(_MAX_ROWS, max(1, math.ceil((last - first) / _ROW_SECONDS)))
     width = max((last - first) / rows, 1.0)
     low, high = int(pitch.min()) - 2, int(pitch.max()) + 2
-    floor, ceiling = np.quantile(values, (0.02, 0.995)).tolist()
-    colours = Normalize(floor, max(ceiling, floor + 1e-6), clip=True)
-    # Without its palest part, which is hard to see on paper.
+    lowest, highest = np.quantile(values, (0.02, 0.995)).tolist()
+    colours = Normalize(lowest, max(highest, lowest + 1e-6), clip=True)
+    # Without the palest part of the scale, which is hard to see on paper.
     shades = ListedColormap(colormaps[_COLOURS](np.linspace(0.1, 1.0, 256)))
     height = 1.1 + rows * max(1.0, (high - low) * 0.032)
     figure = Figure(figsize=(13, height), dpi=110, facecolor=_PAPER)
@@ -77,7 +75,7 @@ def draw_notes(
     )
     thickness = max(2.0, 72 * (height - 1.1) / rows * 0.8 / (high - low))
     halo = [withStroke(linewidth=2.5, foreground=_PAPER)]
-    # Dull notes first, so that what stands out lies on top.
+    # Notes of low values first, so that high values lie on top.
     order = np.argsort(values, kind="stable")
     lines = np.stack(
         [np.column_stack((start, pitch)), np.column_stack((end, pitch))], axis=1
@@ -149,7 +147,7 @@ def draw_notes(
 
 
 def _round_times(left: float, right: float) -> list[float]:
-    """About a dozen whole, even times between two."""
+    """Return about a dozen whole times at equal distances between two times."""
     step = next(
         (s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300) if (right - left) / s <= 16), 600
     )
@@ -169,14 +167,14 @@ def draw_confusion(
     title: str,
     caption: str = "",
 ) -> None:
-    """Draw what was taken for what: rows are the truth, columns what was said.
+    """Draw a confusion matrix: rows are the truth, columns the predictions.
 
     Args:
         path: PNG to write.
         confusion: (C, C) pieces; the colour shows the share of the row.
         classes: (C,) names.
-        title: over the picture.
-        caption: under it.
+        title: title over the picture.
+        caption: caption under the picture.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -192,7 +190,7 @@ def draw_confusion(
     truth = confusion.sum(axis=1)
     shares = confusion / truth.clip(1)[:, None]
     names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in classes]
-    # Inches: cells that hold three digits, margins that hold the longest name.
+    # Inches: cells for three digits, margins for the longest name.
     cell = float(np.clip(9 / size, 0.3, 0.75))
     letters = max(map(len, names))
     left, low, high, right = 0.95 + 0.082 * letters, 0.85 + 0.064 * letters, 0.85, 1.1

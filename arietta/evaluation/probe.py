@@ -1,21 +1,21 @@
-"""Linear probes: what a linear classifier reads out of frozen vectors (paper section 4.2).
+"""Train linear probes on frozen vectors (paper section 4.2).
 
-Definition. Vectors of labelled pieces, a linear classifier taught on one part, asked about the
-other. Two classifiers:
+Definition. A linear classifier is trained on the vectors of one part of the labelled pieces and
+predicts the classes of the other part. There are two classifiers:
 
     logistic    standardised vectors, L2-regularised logistic regression; its strength is chosen
                 inside each train part, classes weigh by the inverse root of their frequency
     paper       one linear layer with bias on the bare vectors, AdamW at 3e-4 with warm-up, for 10,
-                20 and 50 epochs. The paper keeps the best epoch *as judged on the test part*,
-                which flatters; that figure is ``paper, best epoch``, the last epoch's is ``paper``
+                20 and 50 epochs. The paper selects the best epoch *on the test part*, which is
+                optimistic; that figure is ``paper, best epoch``, the last epoch's is ``paper``
 
-Conventions. Splits are stratified by class and never tear a group apart: five folds, dealt anew
-four times, twenty splits in all by default. The mean and the standard deviation are over splits;
-the interval (95 %) resamples groups, 1,000 draws, over the predictions of all splits together,
-because pieces of one group are not independent; it is moved by as much as the mean over splits lies
-beside the figure of all together (small test parts lack classes). Splits that the source defines
-stand beside.
-*Balanced accuracy* is the mean recall of the classes that the test part has; F1 of a class that is
+Conventions. Splits are stratified by class and never split a group: five folds, drawn four times,
+twenty splits by default. The mean and the standard deviation are over splits; the interval (95 %)
+resamples groups, 1,000 draws, over the predictions of all splits together, because pieces of one
+group are not independent; it is shifted by the difference between the mean over splits and the
+figure of all predictions together (small test parts lack classes). The splits of the source are
+evaluated separately.
+*Balanced accuracy* is the mean recall of the classes in the test part; the F1 of a class that is
 neither there nor predicted is left out of the macro mean.
 """
 
@@ -33,7 +33,7 @@ from arietta.errors import InputError, MissingExtraError, UsageError
 from arietta.evaluation.labels import Benchmark, Example
 
 Split = tuple[IntArray, IntArray]
-"""Rows to learn from, rows to be asked about."""
+"""Rows to train on, rows to test on."""
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "weighted_f1")
 FOLDS = 5
@@ -51,9 +51,9 @@ _DRAWS = 1_000
 def stratified_folds(
     labels: IntArray, groups: Sequence[str], folds: int, rng: np.random.Generator
 ) -> IntArray:
-    """(n,) a fold for every row: whole groups, classes spread as evenly as that allows.
+    """Assign a fold to every row (n,): whole groups, classes spread as evenly as possible.
 
-    Groups come in random order, large ones first, each to the fold that it leaves most even.
+    Large groups come first, in random order; each goes to the fold that keeps the classes even.
     """
     _, group = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
     counts = np.zeros((int(group.max()) + 1, int(labels.max()) + 1))
@@ -77,7 +77,7 @@ def stratified_folds(
 def group_splits(
     labels: IntArray, groups: Sequence[str], splits: int, seed: int = 0
 ) -> list[Split]:
-    """At least ``splits`` splits: five folds, dealt anew as often as needed."""
+    """Return at least ``splits`` splits: five folds, drawn again as often as needed."""
     found: list[Split] = []
     for deal in range(-(-splits // FOLDS)):
         fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng([seed, deal]))
@@ -88,10 +88,10 @@ def group_splits(
 
 
 def own_splits(examples: Sequence[Example]) -> dict[str, list[Split]]:
-    """Name -> the splits that the source defines; numbered folds take turns as the test part.
+    """Return the splits that the source defines by name; numbered folds take turns as test part.
 
-    Examples that a scheme does not mention are left out of it. A valid part is taught from, as
-    nothing here is chosen by it.
+    Examples that a scheme does not mention are left out of it. A valid part belongs to the train
+    part, as nothing is selected on it here.
     """
     found: dict[str, list[Split]] = {}
     for name in dict.fromkeys(n for example in examples for n in example.splits):
@@ -113,30 +113,30 @@ def own_splits(examples: Sequence[Example]) -> dict[str, list[Split]]:
 
 
 def scores(confusion: AnyFloatArray) -> dict[str, float]:
-    """Metrics of one confusion matrix (C, C): rows are the truth, columns what was said."""
+    """Compute metrics of a confusion matrix (C, C): rows are the truth, columns the predictions."""
     return {name: float(values[0]) for name, values in _metrics(confusion[None]).items()}
 
 
 def _metrics(confusion: AnyFloatArray) -> dict[str, AnyFloatArray]:
-    """Metrics (n,) of n matrices."""
+    """Compute metrics (n,) of n matrices."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
-    truth, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    truth, predictions = confusion.sum(axis=2), confusion.sum(axis=1)
     total = truth.sum(axis=1)
-    f1 = 2 * hits / np.maximum(truth + said, 1e-12)
+    f1 = 2 * hits / np.maximum(truth + predictions, 1e-12)
     recall = hits / np.maximum(truth, 1e-12)
     return {
         "accuracy": hits.sum(axis=1) / total,
-        "macro_f1": f1.sum(axis=1) / np.maximum((truth + said > 0).sum(axis=1), 1),
+        "macro_f1": f1.sum(axis=1) / np.maximum((truth + predictions > 0).sum(axis=1), 1),
         "balanced_accuracy": recall.sum(axis=1) / np.maximum((truth > 0).sum(axis=1), 1),
         "weighted_f1": (f1 * truth).sum(axis=1) / total,
     }
 
 
 def _confusions(
-    labels: IntArray, answers: Sequence[IntArray], splits: Sequence[Split], classes: int
+    labels: IntArray, predicted: Sequence[IntArray], splits: Sequence[Split], classes: int
 ) -> AnyFloatArray:
     found = np.zeros((len(splits), classes, classes))
-    for matrix, answer, (_, test) in zip(found, answers, splits, strict=True):
+    for matrix, answer, (_, test) in zip(found, predicted, splits, strict=True):
         np.add.at(matrix, (labels[test], answer), 1)
     return found
 
@@ -144,14 +144,14 @@ def _confusions(
 def _interval(
     labels: IntArray,
     groups: Sequence[str],
-    answers: Sequence[IntArray],
+    predicted: Sequence[IntArray],
     splits: Sequence[Split],
     classes: int,
 ) -> dict[str, list[float]]:
-    """95 % by resampling groups with all that was said about them."""
+    """Return 95 % intervals by resampling groups with all their predictions."""
     _, group = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
     by_group = np.zeros((int(group.max()) + 1, classes * classes))
-    for answer, (_, test) in zip(answers, splits, strict=True):
+    for answer, (_, test) in zip(predicted, splits, strict=True):
         np.add.at(by_group, (group[test], labels[test] * classes + answer), 1)
     by_group = by_group[by_group.any(axis=1)]
     rng = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def _interval(
 def logistic_answers(
     x: AnyFloatArray, labels: IntArray, groups: Sequence[str], splits: Sequence[Split]
 ) -> list[IntArray]:
-    """Answers of logistic regression about the test rows of every split.
+    """Predict the test rows of every split by logistic regression.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -177,7 +177,7 @@ def logistic_answers(
         from threadpoolctl import threadpool_limits  # comes with scikit-learn
     except ImportError:
         raise MissingExtraError("logistic regression", "train") from None
-    answers = []
+    predicted = []
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -188,30 +188,32 @@ def logistic_answers(
                 max_iter=1_000,
                 class_weight=class_weights(labels[train]),
             )
-            teach, look = _standardised(x, train)
-            answers.append(model.fit(teach, labels[train]).predict(look(test)).astype(np.int64))
-    return answers
+            rows, standardise = _standardised(x, train)
+            predicted.append(
+                model.fit(rows, labels[train]).predict(standardise(test)).astype(np.int64)
+            )
+    return predicted
 
 
 def best_strength(
     x: AnyFloatArray, labels: IntArray, groups: Sequence[str], train: IntArray, seed: int
 ) -> float:
-    """The strength that does best on a fifth of the train part, learned from the others."""
+    """Select the regularisation that is best on a fifth of the train part."""
     from sklearn.linear_model import LogisticRegression
 
     inside = [groups[i] for i in train]
     fold = stratified_folds(labels[train], inside, FOLDS, np.random.default_rng(seed))
-    taught, asked = train[fold > 0], train[fold == 0]
-    if not len(asked) or len(np.unique(labels[taught])) < 2:
+    fit_part, test_part = train[fold > 0], train[fold == 0]
+    if not len(test_part) or len(np.unique(labels[fit_part])) < 2:
         return _USUAL_STRENGTH
-    teach, look = _standardised(x, taught)
+    rows, standardise = _standardised(x, fit_part)
     model = LogisticRegression(max_iter=300, warm_start=True)
     found: dict[float, float] = {}
     for strength in STRENGTHS:
-        model.set_params(C=strength, class_weight=class_weights(labels[taught]))
-        model.fit(teach, labels[taught])
-        right = model.predict(look(asked)) == labels[asked]
-        found[strength] = float(_by_class(right, labels[asked]) + right.mean())
+        model.set_params(C=strength, class_weight=class_weights(labels[fit_part]))
+        model.fit(rows, labels[fit_part])
+        right = model.predict(standardise(test_part)) == labels[test_part]
+        found[strength] = float(_by_class(right, labels[test_part]) + right.mean())
     return max(found, key=lambda s: found[s])
 
 
@@ -221,15 +223,15 @@ def _standardised(
     mean, spread = x[rows].mean(axis=0), x[rows].std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1)
 
-    def look(at: IntArray) -> AnyFloatArray:
+    def standardise(at: IntArray) -> AnyFloatArray:
         standard: AnyFloatArray = (x[at] - mean) / spread
         return standard
 
-    return look(rows), look
+    return standardise(rows), standardise
 
 
 def class_weights(labels: IntArray) -> dict[int, float]:
-    """Between all files alike and all classes alike; the mean over files is 1."""
+    """Weight classes between equal files and equal classes; the mean over files is 1."""
     kinds, counts = np.unique(labels, return_counts=True)
     weight = counts**-0.5 * len(labels) / (counts**0.5).sum()
     return dict(zip(kinds.tolist(), weight.tolist(), strict=True))
@@ -249,15 +251,15 @@ def paper_answers(
     weight_decay: float = 0.0,
     seed: int = 0,
 ) -> tuple[list[IntArray], list[IntArray]]:
-    """Answers of the published probe: of the last epoch of the longest run, and of the best epoch.
+    """Predict by the published probe: the last epoch of the longest run, and the best epoch.
 
     Args:
-        x: (n, D) vectors, as they are.
+        x: (n, D) raw vectors.
         labels: (n,) classes.
-        splits: what to learn from and be asked about; all are trained side by side.
+        splits: train and test rows; the probes of all splits are trained in parallel.
         epochs: lengths of the runs.
         end_ratio, weight_decay: 0 in the paper, 0.1 in the published code.
-        seed: of initial weights and the order of files.
+        seed: seed of initial weights and the order of files.
     """
     classes = int(labels.max()) + 1
     last: list[IntArray] = []
@@ -294,7 +296,7 @@ def _train_linear(
     weight_decay: float,
     seed: int,
 ) -> Any:
-    """Weights (S, D + 1, C) of S probes after every epoch."""
+    """Yield the weights (S, D + 1, C) of S probes after every epoch."""
     rng = np.random.default_rng(seed)
     probes, width = len(trains), x.shape[1]
     bound = width**-0.5
@@ -307,7 +309,7 @@ def _train_linear(
     identity = np.eye(classes, dtype=np.float32)
     step = 0
     for _ in range(epochs):
-        # Shorter train parts repeat some files, so that all probes take the same steps.
+        # Smaller train parts repeat some files, so that all probes take the same steps.
         order = np.stack([np.resize(rng.permutation(train), steps * BATCH) for train in trains])
         for at in range(0, steps * BATCH, BATCH):
             rows = order[:, at : at + BATCH]
@@ -336,12 +338,12 @@ def _train_linear(
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Vectors of the examples under a name.
+    """Hold vectors of the examples under a name.
 
     Attributes:
-        name: of what made them.
-        x: (n, D), a row an example.
-        paper: whether the published probe makes sense of them beside logistic regression.
+        name: name of the model or baseline.
+        x: (n, D), one row for each example.
+        paper: whether to train the published probe on them, too.
     """
 
     name: str
@@ -349,28 +351,28 @@ class Vectors:
     paper: bool = True
 
 
-def baseline_alone(floor: AnyFloatArray) -> list[Vectors]:
-    """The floor (n, F), which the others are compared with."""
-    return [Vectors(f"floor: {floor.shape[1]} histogram numbers", floor, paper=False)]
+def baseline_alone(baseline: AnyFloatArray) -> list[Vectors]:
+    """Return the vectors of the baseline (n, F)."""
+    return [Vectors(f"floor: {baseline.shape[1]} histogram numbers", baseline, paper=False)]
 
 
 def compared(
-    name: str, full: AnyFloatArray, short_size: int, floor: AnyFloatArray
+    name: str, full: AnyFloatArray, short_size: int, baseline: AnyFloatArray
 ) -> list[Vectors]:
-    """A model's vectors, its full ones, and these with the floor behind them.
+    """Return short vectors, full vectors, and full vectors with the baseline.
 
-    The last says whether the model knows what counting does not, and the other way round.
+    The last ones show whether model and baseline complement each other.
 
     Args:
-        name: of the model.
+        name: name of the model.
         full: (n, D) full vectors.
-        short_size: so many of their numbers, the first, are the short vectors.
-        floor: (n, F).
+        short_size: size of the short vectors, the first columns of the full ones.
+        baseline: (n, F) vectors of the baseline.
     """
     return [
         Vectors(name, full[:, :short_size]),
         Vectors(f"{name}, full", full),
-        Vectors(f"{name}, full and floor", np.concatenate((full, floor), axis=1), paper=False),
+        Vectors(f"{name}, full and floor", np.concatenate((full, baseline), axis=1), paper=False),
     ]
 
 
@@ -383,26 +385,26 @@ def evaluate(
     seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """One table: every kind of vectors with every probe, on our splits and the source's own.
+    """Evaluate every kind of vectors with every probe, on our splits and those of the source.
 
     Args:
-        benchmark: what it is, or a name.
-        examples: as gathered, in the order of the rows of the vectors.
-        vectors: what to compare; the floor first.
-        splits: at least this many of our own.
-        seed: deals the splits.
-        report: told what is being taught.
+        benchmark: the benchmark, or a name.
+        examples: examples in the order of the rows of the vectors.
+        vectors: vectors to compare; the baseline first.
+        splits: smallest number of our splits.
+        seed: seed of the splits.
+        report: callback with the name of each training.
 
     Returns:
         JSON values: the benchmark, its classes, and under ``rows`` figures with ``mean``, ``sd``
         over splits and ``interval_95`` of each metric.
 
     Raises:
-        InputError: there are no two classes, or too few groups to split.
+        InputError: there are fewer than two classes, or too few groups to split.
         UsageError: fewer than one split.
     """
     if splits < 1:
-        raise UsageError(f"--splits must be at least 1, not {splits}")
+        raise UsageError(f"`splits` must be at least 1, not {splits}")
     names = sorted({example.label for example in examples})
     if len(names) < 2:
         raise InputError("a probe needs files of at least two classes")
@@ -411,7 +413,7 @@ def evaluate(
         raise InputError(f"a probe needs at least {FOLDS} groups, here are {len(set(groups))}")
     labels = np.array([names.index(example.label) for example in examples], np.int64)
     schemes = {"": group_splits(labels, groups, splits, seed), **own_splits(examples)}
-    # A class that a train part lacks can be asked about, but not learned.
+    # A class that a train part lacks can be tested, but not learned.
     schemes = {
         scheme: [s for s in pairs if len(set(labels[s[0]])) > 1]
         for scheme, pairs in schemes.items()
@@ -420,18 +422,18 @@ def evaluate(
     for scheme, pairs in schemes.items():
         for one in vectors:
             report(f"{one.name}, {scheme or f'{len(pairs)} splits'}")
-            answers = {"logistic": logistic_answers(one.x, labels, groups, pairs)}
+            predicted = {"logistic": logistic_answers(one.x, labels, groups, pairs)}
             if one.paper:
                 last, best = paper_answers(one.x, labels, pairs, seed=seed)
-                answers |= {"paper": last, "paper, best epoch": best}
-            for probe, said in answers.items():
+                predicted |= {"paper": last, "paper, best epoch": best}
+            for probe, predictions in predicted.items():
                 rows.append(
                     {
                         "vectors": one.name,
                         "probe": probe,
                         "splits": len(pairs),
                         "scheme": scheme or "grouped folds",
-                        **figures(labels, groups, said, pairs, len(names)),
+                        **figures(labels, groups, predictions, pairs, len(names)),
                     }
                 )
     known = benchmark if isinstance(benchmark, Benchmark) else None
@@ -453,22 +455,22 @@ def evaluate(
 def figures(
     labels: IntArray,
     groups: Sequence[str],
-    answers: Sequence[IntArray],
+    predicted: Sequence[IntArray],
     splits: Sequence[Split],
     classes: int,
 ) -> dict[str, Any]:
-    """Each metric with ``mean`` and ``sd`` over splits, and ``interval_95``.
+    """Compute each metric with ``mean`` and ``sd`` over splits, and ``interval_95``.
 
     Args:
         labels: (n,) the truth.
-        groups: (n,) what the interval resamples.
-        answers: what was said about the test rows of each split, in their order.
-        splits: as many.
-        classes: their number.
+        groups: (n,) groups, which the interval resamples.
+        predicted: predictions of the test rows of each split, in their order.
+        splits: the splits.
+        classes: number of classes.
     """
-    table = _metrics(_confusions(labels, answers, splits, classes))
-    between = _interval(labels, groups, answers, splits, classes)
-    together = scores(_confusions(labels, answers, splits, classes).sum(axis=0))
+    table = _metrics(_confusions(labels, predicted, splits, classes))
+    between = _interval(labels, groups, predicted, splits, classes)
+    together = scores(_confusions(labels, predicted, splits, classes).sum(axis=0))
     return {
         name: {
             "mean": round(float(values.mean()), 4),
@@ -486,7 +488,7 @@ HEAD = ("vectors", "probe", "split", "accuracy", "macro F1", "balanced acc.", "w
 
 
 def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the table under ``HEAD``, figures in per cent: mean ± sd (interval)."""
+    """Return the rows of the table under ``HEAD``, in per cent: mean ± sd (interval)."""
     rows = []
     for row in found["rows"]:
         split = row["scheme"] if row["splits"] == 1 else f"{row['splits']} {row['scheme']}"
@@ -504,7 +506,7 @@ def _cell(figure: Mapping[str, Any]) -> str:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The table as Markdown, with what is needed to read it."""
+    """Format the table as Markdown, with an explanation."""
     lines = [
         f"# {found['benchmark']}: {found['what']}" if found["what"] else f"# {found['benchmark']}",
         "",

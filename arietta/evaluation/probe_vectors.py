@@ -1,4 +1,4 @@
-"""Examples of a benchmark -> the vectors that probes are taught on."""
+"""Compute the vectors that probes are trained on from the examples of a benchmark."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from arietta.vectors.collection import Collection, about, embed_items, read_item
 from arietta.vectors.embedding import Embedder
 
 Report = Callable[[int, int], None]
-"""Told how many of how many examples are done."""
+"""Callback with (done, all) examples."""
 
 _SAVE_EVERY_S = 60.0
 
 
 def limited(examples: Sequence[Example], count: int | None) -> list[Example]:
-    """So many examples of each class, chosen by a hash of their names; None for all."""
+    """Select at most ``count`` examples of each class by a hash of their names; None for all."""
     if count is None:
         return list(examples)
     kept: list[Example] = []
@@ -41,10 +41,10 @@ def limited(examples: Sequence[Example], count: int | None) -> list[Example]:
 def baseline_vectors(
     examples: Sequence[Example], report: Report = lambda done, total: None
 ) -> tuple[list[Example], Float32Array, list[dict[str, str]]]:
-    """The examples that can be read, their histogram numbers (n, F), and what is left out.
+    """Return the readable examples, their histogram numbers (n, F), and the skipped files.
 
     Raises:
-        InputError: nothing can be read.
+        InputError: no file can be read.
     """
     kept: list[Example] = []
     rows: list[Float32Array] = []
@@ -69,13 +69,13 @@ def model_vectors(
     cache: Path | None = None,
     report: Report = lambda done, total: None,
 ) -> Float32Array:
-    """(n, D) in the order of the examples, every instrument taken as a piano.
+    """Embed the examples (n, D) in their order; every instrument counts as a piano.
 
     Args:
-        examples: all of them readable.
-        embedder: whose vectors.
-        cache: folder where they are kept by model and file content; made if it is missing.
-        report: told of progress.
+        examples: readable examples.
+        embedder: embedder to use.
+        cache: folder of cached vectors, by model and file content; created if it is missing.
+        report: callback for progress.
 
     Raises:
         OutputError: the cache cannot be written.

@@ -1,4 +1,4 @@
-"""What models are evaluated on: MIDI files, folders of them, and datasets, as ``Recording``s."""
+"""Read ``Recording``s from MIDI files, folders of them, and datasets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SUFFIXES = {".mid", ".midi", ".kar"}
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether a path is a dataset folder, finished or not."""
+    """Return whether a path is a dataset folder, finished or not."""
     return (path / DESCRIPTION).is_file() or (path.is_dir() and any(path.glob("*.parquet")))
 
 
 def recordings_of_dataset(path: Path, split: str | None) -> Iterator[Recording]:
-    """Every piece of a split, or of all splits; labels are the source and all metadata.
+    """Yield every piece of a split, or of all splits; labels are the source and all metadata.
 
     Raises:
-        InputError: there is no such dataset or split, or a shard is damaged.
+        InputError: the dataset or split does not exist, or a shard is damaged.
         MissingExtraError: pyarrow is not installed.
     """
     for row, notes in read_grid(open_dataset(path), split):
@@ -32,10 +32,10 @@ def recordings_of_dataset(path: Path, split: str | None) -> Iterator[Recording]:
 
 
 def midi_files(path: Path) -> list[Path]:
-    """The MIDI files under a folder, sorted; a file is itself.
+    """Return the MIDI files under a folder, sorted; a file is returned itself.
 
     Raises:
-        InputError: there is no such file or folder, or no MIDI file in it.
+        InputError: the path does not exist, or the folder holds no MIDI file.
     """
     if not path.is_dir():
         if not path.exists():
@@ -50,11 +50,11 @@ def midi_files(path: Path) -> list[Path]:
 def recordings_of_files(
     paths: Sequence[Path], refused: Callable[[Path, InputError], None]
 ) -> Iterator[Recording]:
-    """MIDI files and folders of them; a file's source is the folder it lies in.
+    """Read MIDI files and folders of them; the source of a file is the name of its folder.
 
     Args:
         paths: files and folders.
-        refused: told of every file that cannot be used.
+        refused: callback for every file that cannot be used.
 
     Raises:
         InputError: a path does not exist, or a folder holds no MIDI file.
@@ -74,16 +74,16 @@ def recordings(
     split: str | None,
     refused: Callable[[Path, InputError], None],
 ) -> Iterator[Recording]:
-    """What the paths hold: datasets or MIDI, not both.
+    """Read datasets or MIDI files, not both.
 
     Args:
         paths: dataset folders, or MIDI files and folders of them.
-        split: of datasets; None for all of them.
-        refused: told of every MIDI file that cannot be used.
+        split: split of datasets; None for all splits.
+        refused: callback for every MIDI file that cannot be used.
 
     Raises:
-        UsageError: datasets and MIDI are mixed, or a split of MIDI files is asked for.
-        InputError: see above.
+        UsageError: datasets and MIDI are mixed, or a split of MIDI files is given.
+        InputError: see ``recordings_of_dataset`` and ``recordings_of_files``.
     """
     datasets = [is_dataset(path) for path in paths]
     if all(datasets):
@@ -91,5 +91,5 @@ def recordings(
     if any(datasets):
         raise UsageError("give either datasets or MIDI files and folders, not both")
     if split is not None:
-        raise UsageError("--split is for datasets; MIDI files have none")
+        raise UsageError("`split` is for datasets; MIDI files have none")
     return recordings_of_files(paths, refused)

@@ -1,7 +1,7 @@
-"""Test sets of rendering: scores with human takes, as files or as pairs.
+"""Load test sets of rendering: scores with human takes, as files or as pairs.
 
-Files: ``score/P.mid`` and ``human/P-K.mid`` as the Pianist Transformer publishes them; alignments
-come from a file of pairs, by the content of the takes. Pairs: whatever ``arietta data pairs`` made.
+Files: ``score/P.mid`` and ``human/P-K.mid`` as published with the Pianist Transformer; alignments
+come from a file of pairs, by the content of the takes. Pairs: output of ``arietta data pairs``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 
 
 def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
-    """The pieces of a test set, by name.
+    """Load the pieces of a test set, sorted by name.
 
     Args:
         path: a folder of files, or a file of pairs.
-        pairs: alignments of the takes of a folder.
+        pairs: file of pairs with alignments of the takes of a folder.
 
     Raises:
-        InputError: nothing to evaluate there, or a file cannot be read.
+        InputError: there is nothing to evaluate, or a file cannot be read.
         MissingExtraError: pairs need pyarrow.
     """
     if path.is_dir():
@@ -42,7 +42,7 @@ def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
 
 
 def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
-    """A test set out of pairs; those of one score belong together, poor ones are not aligned."""
+    """Build a test set from pairs: group them by score; poor alignments are dropped."""
     scores: dict[str, tuple[str, ScoreNotes, list[HumanTake]]] = {}
     for pair in pairs:
         name = PurePosixPath(pair.id.removeprefix("pairs/")).parent.as_posix().replace("/", "_")
@@ -64,17 +64,17 @@ def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
 
 
 def rendering_of(score: ScoreNotes, performed: PerformedNotes) -> Rendering:
-    """A performance made here, to be judged."""
+    """Convert a performance of our renderer for evaluation."""
     return Rendering(
         histograms(merge_tracks(performed.to_piece(score))), played_rows(score, performed)
     )
 
 
 def rendering_file(score: ScoreNotes, path: Path) -> Rendering:
-    """A rendering that somebody's program wrote.
+    """Read a rendering of another program.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     data = _bytes(path)
     counts = histograms(read_merged(data, source=str(path)))
@@ -104,7 +104,7 @@ def _folder(path: Path, known: Mapping[tuple[str, str], Played]) -> list[TestPie
 
 
 def _by_content(pairs: Iterable[Pair]) -> dict[tuple[str, str], Played]:
-    """What is played, by the content of the score and of the take."""
+    """Index performances by the content of score and take."""
     return {
         (pair.about["score_sha256"], pair.about["performance_sha256"]): pair.played()
         for pair in pairs

@@ -1,25 +1,27 @@
 """A prompt piece -> continued pieces.
 
-The prompt stays as it was played: its own notes, ticks, tempo map and signatures, so that bars stay
-right in a DAW. New notes are set on its tick grid from the first new onset, the *seam*, on; there
-the prompt's pedal is let go.
+The prompt stays as it was played: every event of its file in front of the *seam*, where the first
+new note begins, and its tempo map and signatures, so that bars stay right in a DAW. ``joining``
+puts the new notes behind it.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from arietta._version import __version__
-from arietta.arrays import Int32Array, IntArray
-from arietta.errors import InputError, UsageError
-from arietta.generation.constraints import Ending
+from arietta.arrays import Int32Array
+from arietta.display import mimebundle
+from arietta.errors import InputError
+from arietta.generation.constraints import Ending, Start
 from arietta.generation.engine import (
     ENDING_GRACE_S,
     Engine,
@@ -27,82 +29,40 @@ from arietta.generation.engine import (
     Guidance,
     Row,
     RowReport,
-    Stop,
     Stream,
     StreamedNote,
 )
-from arietta.generation.sampling import SamplingSettings
-from arietta.midi.instruments import channel_classes
-from arietta.midi.notes import (
-    DRUM_CHANNEL,
-    ExtraTable,
-    MessageList,
-    NoteTable,
-    PedalTable,
-    ProgramTable,
-    empty_notes,
-    note_table,
-    pedal_table,
-    program_table,
+from arietta.generation.joining import (
+    LAST_BEFORE_END_MS,
+    SeamPlace,
+    end_of_bars,
+    held_keys,
+    is_playable,
+    join,
+    seam_place,
+    shift_ms,
 )
+from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.midi.grid import estimate_kind
+from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
+from arietta.midi.reader import read_bytes
+from arietta.midi.seam import cut_tracks, join_bytes, metre_at, tracks_of
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
-from arietta.tokenizers.decoding import NoteEvent
+from arietta.tokenizers.controls import control_id, density_level
+from arietta.tokenizers.decoding import prefix_channels
 from arietta.tokenizers.encoding import select_voices
 from arietta.tokenizers.excerpts import prompt_piece
-from arietta.tokenizers.quantise import SEGMENT_MS
+from arietta.tokenizers.quantise import SEGMENT_MS, STEP
+from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
-DEFAULT_SECONDS = 30.0
-_SOSTENUTO, _SOFT = 66, 67
-_SIGNATURES = (0x58, 0x59)
-_NAMES = (0x03, 0x04)
+USUAL_NOTES_PER_SECOND = 8.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked for; checked on construction.
-
-    Attributes:
-        seconds: length of the new music; 30 when no length is given.
-        bars: length in bars of the prompt's own metre and tempo, instead of seconds.
-        notes, tokens: further limits, each alone or beside a length.
-        prompt_seconds: how much of the prompt to go on from, counted from its first note; all of
-            it by default.
-        end: ask the model for an ending at about that length.
-        variations: how many continuations.
-        first_variation: number of the first one, to make a later one alone.
-        seed: 0..2^64-1; None draws one, which the provenance then names.
-        style: names for the prefix such as ``chopin`` or ``nocturne``, where the vocabulary has
-            them; for a start from scratch.
-    """
-
-    seconds: float | None = None
-    bars: float | None = None
-    notes: int | None = None
-    tokens: int | None = None
-    prompt_seconds: float | None = None
-    end: bool = False
-    variations: int = 1
-    first_variation: int = 0
-    seed: int | None = 0
-    style: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and self.bars is not None:
-            raise UsageError("--seconds and --bars both set the length; give one of them")
-        for flag, value in (("--bars", self.bars), ("--prompt-seconds", self.prompt_seconds)):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{flag} must be above 0, not {value}")
-        if self.variations < 1:
-            raise UsageError(f"--variations must be at least 1, not {self.variations}")
-        Stop(self.seconds, self.notes, self.tokens)  # checks the rest
-
-    def to_dict(self) -> dict[str, Any]:
-        """The values that were set, for provenance."""
-        names = ("seconds", "bars", "notes", "tokens", "prompt_seconds")
-        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return {**found, **({"end": True} if self.end else {})}
+def provenance_text(provenance: Mapping[str, Any]) -> str:
+    """Return what a file says of its origin in a text event."""
+    return "arietta " + json.dumps(provenance, separators=(",", ":"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +71,17 @@ class Continuation:
 
     Attributes:
         prompt: what was continued, cut to the seconds that were asked for; no notes from scratch.
-        new: only the continuation, time-shifted to start at 0, on the prompt's tempo and metre.
+        new: only the continuation, from the bar line in front of it on where the prompt has bars,
+            on the prompt's tempo and metre.
         piece: prompt and continuation.
         seam_ms: where the continuation starts in ``piece``, in ms from tick 0.
         stats: notes, tokens, seconds of music, why it stopped.
         provenance: model and its hash, settings, seed, version; JSON values.
         notices: what the caller should tell the user, one sentence each.
         ids: (n,) new ids, whole events only.
+        place: where ``new`` belongs: ``bar 9``, or minutes and seconds.
+        place_ms: the same in ms from tick 0 of ``piece``.
+        ringing: notes that ended with the last of the bars that were asked for.
     """
 
     prompt: Piece
@@ -128,14 +92,24 @@ class Continuation:
     provenance: Mapping[str, Any]
     notices: tuple[str, ...]
     ids: Int32Array
+    place: str = ""
+    place_ms: float = 0.0
+    ringing: int = 0
+
+    @property
+    def music_seconds(self) -> float:
+        """From the first new note to the last new release."""
+        if not len(self.new):
+            return 0.0
+        return (self.place_ms + self.new.end_ms - self.seam_ms) / 1000
 
     @property
     def provenance_text(self) -> str:
         """The provenance as the text event that ``save`` writes."""
-        return "arietta " + json.dumps(self.provenance, separators=(",", ":"))
+        return provenance_text(self.provenance)
 
     def to_bytes(self, *, only_new: bool = False) -> bytes:
-        """A standard MIDI file with the provenance in a text event."""
+        """Return a standard MIDI file with the provenance in a text event."""
         from arietta.midi.writer import write_midi
 
         piece = self.new if only_new else self.piece
@@ -158,6 +132,10 @@ class Continuation:
 
         piece = self.new if only_new else self.piece
         save_midi(piece, path, force=force, extra_text=[self.provenance_text])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook, new notes in a colour of their own."""
+        return mimebundle(self.piece, "Continuation", seam_ms=self.seam_ms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +172,11 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     # Cut after the channels are chosen: seconds count from the first note the model will hear.
     heard = select_voices(prompt, tokenizer.vocabulary).piece
     cut = prompt_piece(heard, request.prompt_seconds)
+    kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
+    place = seam_place(kept, request.seam)
+    if place.mode != "now":
+        # What the file loses behind the seam is not heard either.
+        cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
         pedals = cut.pedals.take(cut.pedals.channel != DRUM_CHANNEL)
@@ -205,33 +188,52 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
         style = tokenizer.vocabulary.ids_of_prefix(request.style)
         more = sorted(set(style) - known)
         ids = np.concatenate((np.array(more, np.int32), ids))
-    kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
-    return _Prepared(kept, ids, zero)
+    return _Prepared(kept, marked(tokenizer.vocabulary, ids, kept), zero)
 
 
-def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
-    """The prompt up to where the model stops hearing, channels it cannot hear included."""
-    start_ms = prompt.tempo.ms_at(heard.notes.onset_tick[0])
-    end_tick = int(prompt.tempo.tick_at(start_ms + seconds * 1000))
-    last = max(end_tick, int(heard.notes.onset_tick[-1]))
-    notes, pedals = prompt.notes, prompt.pedals
-    return replace(
-        prompt,
-        notes=notes.take(notes.onset_tick <= last),
-        pedals=pedals.take(pedals.tick <= last),
-        extra=_keep_extra(prompt.extra, last, signatures=True),
-        text=tuple((tick, text) for tick, text in prompt.text if tick <= last),
+def marked(vocabulary: Vocabulary, ids: Int32Array, piece: Piece) -> Int32Array:
+    """Return a prompt's ids with <SCORE> in the prefix, where it is music as written.
+
+    Args:
+        vocabulary: one without <SCORE> leaves the ids as they are.
+        ids: prefix, <S>, events.
+        piece: what they are of.
+    """
+    score = vocabulary.score_id
+    estimate = estimate_kind(piece)
+    if score is None or estimate is None or estimate.kind != "score":
+        return ids
+    return np.insert(ids, 1, score)
+
+
+def with_density(vocabulary: Vocabulary, ids: Int32Array, density: float) -> Int32Array:
+    """Return a prompt's ids with the density asked for behind them.
+
+    Args:
+        vocabulary: with controls.
+        ids: prefix, <S>, events.
+        density: notes a second, as a multiple of the prompt's; without notes, of a usual rate.
+    """
+    kinds = vocabulary.kinds[ids]
+    onset = kinds == Kind.ONSET
+    clock_ms = np.cumsum(ids == TIME) * SEGMENT_MS
+    at_ms = clock_ms[onset] + (ids[onset] - vocabulary.onset_start) * STEP
+    seconds = float(np.ptp(at_ms)) / 1000 if len(at_ms) else 0.0
+    rate = len(at_ms) / seconds if seconds >= 1 else USUAL_NOTES_PER_SECOND
+    return np.append(ids, control_id(vocabulary, "density", density_level(rate * density))).astype(
+        np.int32
     )
 
 
-def _keep_extra(extra: ExtraTable, last_tick: int, *, signatures: bool) -> ExtraTable:
-    """Messages up to a tick, and names and (where asked) signatures after it."""
-    always = _NAMES + (_SIGNATURES if signatures else ())
-    keep = [
-        tick <= last_tick or (data[0] == 0xFF and data[1] in always)
-        for tick, data in zip(extra.tick.tolist(), extra.data, strict=True)
-    ]
-    return extra.take(np.flatnonzero(keep))
+def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
+    """Return the prompt up to where the model stops hearing, channels it cannot hear included."""
+    start_ms = prompt.tempo.ms_at(heard.notes.onset_tick[0])
+    end_tick = int(prompt.tempo.tick_at(start_ms + seconds * 1000))
+    last = max(end_tick, int(heard.notes.onset_tick[-1]))
+    compat = None if prompt.origin is None else prompt.origin.compat
+    data = join_bytes(prompt.tempo.division, cut_tracks(tracks_of(prompt), last))
+    piece = read_bytes(data, source=prompt.source, compat=compat)
+    return replace(piece, metadata=prompt.metadata, notices=prompt.notices)
 
 
 def bar_seconds(piece: Piece, tick: int, bars: float) -> float:
@@ -242,15 +244,11 @@ def bar_seconds(piece: Piece, tick: int, bars: float) -> float:
     division = piece.tempo.division
     if division <= 0:
         return bars * 2.0
-    signatures = piece.time_signatures or [(0, 4, 4)]
     at, left = float(tick), bars
     while left > 0:
-        current = (4, 4)
-        for start, above, below in signatures:
-            if start <= at and above > 0:
-                current = (above, below)
+        above, below = metre_at(piece, int(at))
         step = min(left, 1.0)
-        at += step * division * 4 * current[0] / current[1]
+        at += step * division * 4 * above / below
         left -= step
     return float(piece.tempo.distance_ms(tick, round(at))) / 1000
 
@@ -288,21 +286,35 @@ class ContinuationStream:
         self._zero_ms = float(prepared.piece.tempo.ms_at(prepared.zero_tick))
         seed = secrets.randbits(63) if request.seed is None else request.seed
         seconds = request.seconds
-        if request.bars is not None:
+        self._place: SeamPlace = seam_place(prepared.piece, request.seam)
+        self._shifts: dict[int, float] = {}
+        start: Start | None = None
+        self._shift: float | None = None
+        if settings.grammar:
+            start, self._shift = self._start()
+        elif request.bars is not None:
+            # A bar more than asked for: the new notes may have to wait for the next line.
             last = int(prepared.piece.notes.onset_tick.max(initial=0))
-            seconds = bar_seconds(prepared.piece, last, request.bars)
-        if seconds is None and request.notes is None and request.tokens is None:
+            seconds = bar_seconds(prepared.piece, last, request.bars + 1)
+        lengths = (seconds, request.bars, request.notes, request.tokens)
+        if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
         ending: Ending = "asked" if request.end else "never"
+        ids, drawn = prepared.ids, settings
+        if tokenizer.vocabulary.filling and settings.density != 1.0:
+            # The model has learned what the number means; the odds need no tilting.
+            ids = with_density(tokenizer.vocabulary, ids, settings.density)
+            drawn = replace(settings, density=1.0)
         self._stream: Stream = engine.stream(
-            prepared.ids,
-            settings=settings,
+            ids,
+            settings=drawn,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
             variations=request.variations,
             first_variation=request.first_variation,
             seed=seed,
             guidance=guidance,
+            start=start,
         )
         self.notices: tuple[str, ...] = ()
         if self._stream.dropped_segments:
@@ -320,11 +332,58 @@ class ContinuationStream:
         if guidance is not None:
             self._provenance["guidance"] = guidance.strength
 
+    def _start(self) -> tuple[Start, float]:
+        """Where new events begin in the time of the tokens, and how many ms later they stand."""
+        piece, place, bars = self._prepared.piece, self._place, self.request.bars
+        seam_ms = float(piece.tempo.ms_at(place.tick)) - self._zero_ms
+        shift = 0.0
+        if place.mode == "bar":
+            # The line itself, though tokens count in steps.
+            step_ms = max(round(seam_ms / STEP) * STEP, 0)
+            seam_ms, shift = step_ms, seam_ms - step_ms
+        zero = self._zero_ms + shift
+        vocabulary, ids = self._tokenizer.vocabulary, self._prepared.ids
+        prefix = ids[vocabulary.kinds[ids] == Kind.INSTRUMENT] - vocabulary.instrument_start
+        held: dict[tuple[int, int], float] = {}
+        if len(piece):
+            for index, (channel, program) in prefix_channels(prefix.tolist(), vocabulary).items():
+                for pitch, ms in held_keys(piece, channel, program).items():
+                    held[index, pitch] = ms - zero
+
+        @cache
+        def end_of(first_ms: float) -> float:
+            assert bars is not None
+            end = end_of_bars(piece, place, first_ms + zero, bars)
+            return float(piece.tempo.ms_at(end)) - zero - LAST_BEFORE_END_MS
+
+        return (
+            Start(
+                0.0 if place.mode == "now" else seam_ms,
+                place.mode == "bar",
+                held,
+                None if bars is None else end_of,
+            ),
+            shift,
+        )
+
     def __iter__(self) -> Iterator[StreamedNote]:
-        """Notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``."""
-        zero = round(self._zero_ms)
+        """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
+
+        These are the notes of the results, but for the groove, which may shift their onsets there.
+        Without the grammar what depends on later notes is mended in the results only: strokes on a
+        key that is down, whole bars.
+        """
         for note in self._stream:
-            yield note._replace(onset_ms=note.onset_ms + zero)
+            if not is_playable(note.channel, note.program, note.pitch):
+                continue
+            shift = self._shifts.get(note.variation)
+            if shift is None:
+                first = note.onset_ms + self._zero_ms
+                shift = self._shift
+                if shift is None:
+                    shift = shift_ms(self._prepared.piece, self._place, first)
+                shift = self._shifts[note.variation] = self._zero_ms + shift
+            yield note._replace(onset_ms=round(note.onset_ms + shift))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
         """Go on until every variation is done; ``report`` is told after every step."""
@@ -348,7 +407,7 @@ class ContinuationStream:
         return self._stream.progress()
 
     def results(self) -> list[Continuation]:
-        """What has been decided so far, one continuation for each variation."""
+        """Return what has been decided so far, one continuation for each variation."""
         self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
         reports = self._stream.progress().rows
         return [
@@ -358,9 +417,27 @@ class ContinuationStream:
 
     def _result(self, row: Row, report: RowReport) -> Continuation:
         prompt = self._prepared.piece
-        piece, new, seam_ms = assemble(prompt, self._zero_ms, row)
+        provenance = {
+            **self._provenance,
+            "variation": row.variation,
+            "stopped": report.reason,
+        }
+        joined = join(
+            prompt,
+            self._zero_ms,
+            row.notes,
+            row.pedals,
+            self.request,
+            shift=self._shift,
+            text=provenance_text(provenance),
+        )
         ids = np.asarray(row.ids, np.int32)
-        notices = self.notices
+        notices = self.notices + joined.notices
+        if joined.ringing:
+            notices += (
+                f"{joined.ringing} notes of variation {row.variation + 1} were still sounding at"
+                " the last bar line and end there",
+            )
         if self.request.end and report.reason == "seconds":
             notices += (
                 f"variation {row.variation + 1} found no ending within {ENDING_GRACE_S:g} s of the"
@@ -368,242 +445,14 @@ class ContinuationStream:
             )
         return Continuation(
             prompt,
-            new,
-            piece,
-            seam_ms,
-            report,
-            {**self._provenance, "variation": row.variation, "stopped": report.reason},
+            joined.alone,
+            joined.piece,
+            joined.seam_ms,
+            replace(report, notes=len(joined.alone)),
+            provenance,
             notices,
             ids[: self._tokenizer.complete_length(ids)],
+            joined.place,
+            joined.place_ms,
+            joined.ringing,
         )
-
-
-def assemble(prompt: Piece, zero_ms: float, row: Row) -> tuple[Piece, Piece, float]:
-    """Set a row's notes on the prompt's tick grid.
-
-    Args:
-        prompt: the prompt, cut.
-        zero_ms: where the row's clock starts, in ms from tick 0.
-        row: new notes and pedal movements.
-
-    Returns:
-        Prompt and continuation; the continuation alone from tick 0; the seam in ms.
-    """
-    tempo = prompt.tempo
-    if not row.notes:
-        closed = replace(prompt, pedals=_release(prompt.pedals, _last_tick(prompt.notes)))
-        nothing = replace(
-            prompt, notes=empty_notes(), pedals=pedal_table([], []), extra=_no_extra(), text=()
-        )
-        return closed, nothing, float(tempo.ms_at(_last_tick(prompt.notes)))
-    voices = _Voices(prompt)
-    new_notes = _new_notes(tempo, zero_ms, row.notes, voices)
-    seam = int(new_notes.onset_tick.min())
-    end = _last_tick(new_notes)
-    before = _release(prompt.pedals, seam)
-    new_pedals = _new_pedals(tempo, zero_ms, row, voices.of(0, 0), end)
-    programs = _joined(ProgramTable, prompt.programs, voices.added_programs())
-    whole = replace(
-        prompt,
-        notes=_joined(NoteTable, prompt.notes, new_notes),
-        pedals=_joined(PedalTable, before, new_pedals),
-        programs=programs,
-        extra=_release_controllers(prompt.extra, seam),
-    )
-    return _trimmed(whole), _alone(whole, new_notes, new_pedals, seam), float(tempo.ms_at(seam))
-
-
-class _Voices:
-    """Which channel and track of the prompt goes on with which decoded voice."""
-
-    def __init__(self, prompt: Piece) -> None:
-        self._prompt = prompt
-        self._classes = channel_classes(prompt)
-        self._found: dict[tuple[int, int], tuple[int, int]] = {}
-        self._added: list[tuple[int, int, int]] = []
-
-    def of(self, channel: int, program: int) -> tuple[int, int]:
-        """(channel, track) for a decoded channel and program."""
-        key = (channel, program)
-        if key not in self._found:
-            self._found[key] = self._choose(channel, program)
-        return self._found[key]
-
-    def _choose(self, channel: int, program: int) -> tuple[int, int]:
-        notes = self._prompt.notes
-        if channel == DRUM_CHANNEL:
-            same = [DRUM_CHANNEL]
-        else:
-            same = [c for c, k in self._classes.items() if c != DRUM_CHANNEL and k == program // 8]
-        counts = np.bincount(notes.channel, minlength=16)
-        if same:
-            chosen = max(same, key=lambda c: (counts[c], -c))
-            tracks = notes.track[notes.channel == chosen]
-            return chosen, int(np.bincount(tracks).argmax()) if len(tracks) else 0
-        free = [c for c in range(16) if c not in self._classes and c != DRUM_CHANNEL]
-        # Sixteen busy channels: share one rather than lose the notes.
-        chosen = DRUM_CHANNEL if channel == DRUM_CHANNEL else free[0] if free else 0
-        self._classes[chosen] = program // 8
-        track = int(notes.track[0]) if len(notes) else 0
-        if chosen != DRUM_CHANNEL:
-            self._added.append((program, chosen, track))
-        return chosen, track
-
-    def added_programs(self) -> ProgramTable:
-        """Program changes for channels that the prompt does not have."""
-        program, channel, track = zip(*self._added, strict=True) if self._added else ((), (), ())
-        return program_table([0] * len(program), program, channel, track)
-
-
-def _new_notes(
-    tempo: TempoMap, zero_ms: float, events: Sequence[NoteEvent], voices: _Voices
-) -> NoteTable:
-    onset_ms = np.array([e.onset_ms for e in events], np.float64) + zero_ms
-    duration_ms = np.array([e.duration_ms for e in events], np.float64)
-    places = [voices.of(e.channel, e.program) for e in events]
-    onset = tempo.tick_at(onset_ms)
-    # A coarse grid must not make a note vanish.
-    offset = np.maximum(tempo.tick_at(onset_ms + duration_ms), onset + 1)
-    notes = note_table(
-        onset,
-        offset,
-        [e.pitch for e in events],
-        [e.velocity for e in events],
-        [channel for channel, _ in places],
-        [track for _, track in places],
-    )
-    return notes.take(np.argsort(onset, kind="stable"))
-
-
-def _new_pedals(
-    tempo: TempoMap, zero_ms: float, row: Row, place: tuple[int, int], end: int
-) -> PedalTable:
-    """The row's pedal movements, up at the end."""
-    if not row.pedals:
-        return pedal_table([], [])
-    ticks = tempo.tick_at(np.array([p.time_ms for p in row.pedals], np.float64) + zero_ms)
-    values = [p.value for p in row.pedals]
-    if values[-1]:
-        ticks = np.append(ticks, max(end, int(ticks[-1])))
-        values.append(0)
-    return pedal_table(ticks, values, *place)
-
-
-def _last_tick(notes: NoteTable) -> int:
-    return int(notes.offset_tick.max(initial=0))
-
-
-def _release(pedals: PedalTable, tick: int) -> PedalTable:
-    """The events with a pedal-up at a tick for every channel whose pedal is down at the end."""
-    ups = []
-    for channel in np.unique(pedals.channel):
-        last = int(np.flatnonzero(pedals.channel == channel)[-1])
-        if pedals.value[last]:
-            at = max(tick, int(pedals.tick[last]))
-            ups.append(pedal_table([at], [0], channel, pedals.track[last]))
-    return _joined(PedalTable, pedals, *ups) if ups else pedals
-
-
-def _release_controllers(extra: ExtraTable, tick: int) -> ExtraTable:
-    """The messages with sostenuto and soft pedal let go at a tick where they are down."""
-    last: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for at, track, data in zip(extra.tick.tolist(), extra.track.tolist(), extra.data, strict=True):
-        if data[0] & 0xF0 == 0xB0 and data[1] in (_SOSTENUTO, _SOFT):
-            last[data[0], data[1]] = (data[2], max(at, tick), track)
-    ups = [
-        (at, track, bytes((status, controller, 0)))
-        for (status, controller), (value, at, track) in last.items()
-        if value
-    ]
-    if not ups:
-        return extra
-    ticks = np.append(extra.tick, [at for at, _, _ in ups])
-    tracks = np.append(extra.track, np.array([track for _, track, _ in ups], np.int32))
-    messages = [*extra.data, *(message for _, _, message in ups)]
-    order = np.argsort(ticks, kind="stable")
-    return _extra_table(ticks[order], tracks[order], [messages[i] for i in order])
-
-
-def _extra_table(tick: IntArray, track: Int32Array, data: Sequence[bytes]) -> ExtraTable:
-    return ExtraTable(tick, track, MessageList.pack(data))
-
-
-def _no_extra() -> ExtraTable:
-    return _extra_table(np.zeros(0, np.int64), np.zeros(0, np.int32), ())
-
-
-def _joined(kind: Any, *tables: Any) -> Any:
-    """Rows of several tables of one kind, stably sorted by time."""
-    names = list(kind.__dataclass_fields__)
-    columns = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
-    whole = kind(**columns)
-    return whole.take(np.argsort(columns[names[0]], kind="stable"))
-
-
-def _trimmed(piece: Piece) -> Piece:
-    """Without tempo changes, signatures and programs that lie behind all music."""
-    ends = [_last_tick(piece.notes), int(piece.pedals.tick.max(initial=0))]
-    end = max(ends)
-    tempo = piece.tempo
-    kept = np.maximum(np.count_nonzero(tempo.tick <= end), 1)
-    return replace(
-        piece,
-        tempo=TempoMap(tempo.division, tempo.tick[:kept], tempo.us_per_quarter[:kept]),
-        programs=piece.programs.take(piece.programs.tick <= end),
-        extra=_keep_extra(piece.extra, end, signatures=False),
-    )
-
-
-def _alone(whole: Piece, notes: NoteTable, pedals: PedalTable, seam: int) -> Piece:
-    """The continuation from tick 0, with the tempo, metre and programs in force at the seam."""
-
-    def in_force(ticks: IntArray) -> IntArray:
-        """Ticks moved to the seam; what was in force there lands on 0."""
-        return np.maximum(ticks - seam, 0)
-
-    tempo = whole.tempo
-    first = max(int(np.searchsorted(tempo.tick, seam, side="right")) - 1, 0)
-    new_tempo = TempoMap(tempo.division, in_force(tempo.tick[first:]), tempo.us_per_quarter[first:])
-    moved = replace(notes, onset_tick=notes.onset_tick - seam, offset_tick=notes.offset_tick - seam)
-    # A pedal the model pressed before its first note is down when that sounds.
-    early = int(np.count_nonzero(pedals.tick < seam))
-    keep = pedals.take(slice(early - 1 if early and pedals.value[early - 1] else early, None))
-    used = np.unique(notes.channel)
-    programs = whole.programs
-    rows = [
-        i
-        for i in range(len(programs))
-        if programs.channel[i] in used
-        and (
-            programs.tick[i] > seam
-            or not np.any(
-                (programs.channel[i + 1 :] == programs.channel[i])
-                & (programs.tick[i + 1 :] <= seam)
-            )
-        )
-    ]
-    kept = programs.take(np.array(rows, np.int64))
-    return _trimmed(
-        Piece(
-            new_tempo,
-            moved,
-            replace(keep, tick=in_force(keep.tick)),
-            replace(kept, tick=in_force(kept.tick)),
-            _extra_at(whole.extra, seam),
-            (),
-            whole.metadata,
-        )
-    )
-
-
-def _extra_at(extra: ExtraTable, seam: int) -> ExtraTable:
-    """Names, and the signatures in force at the seam and after it, moved to it."""
-    chosen: list[int] = []
-    for kind in _SIGNATURES:
-        rows = [i for i, d in enumerate(extra.data) if d[0] == 0xFF and d[1] == kind]
-        early = [i for i in rows if extra.tick[i] <= seam]
-        chosen += early[-1:] + [i for i in rows if extra.tick[i] > seam]
-    chosen += [i for i, d in enumerate(extra.data) if d[0] == 0xFF and d[1] in _NAMES]
-    chosen.sort()
-    part = extra.take(np.array(chosen, np.int64))
-    return replace(part, tick=np.maximum(part.tick - seam, 0))

@@ -10,6 +10,7 @@ the prompt, the settings, the seed and the row's number, not on how many rows ru
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,10 @@ import numpy.typing as npt
 
 from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
-from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules
+from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, RowRandom, Sampler, SamplingSettings, pick
+from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
 from arietta.models.aria.protocol import Backend, Session
 from arietta.tokenizers.aria import AriaTokenizer
@@ -64,31 +66,6 @@ class StreamedNote(NamedTuple):
     channel: int
 
 
-@dataclass(frozen=True)
-class Stop:
-    """When a row is done; whichever comes first.
-
-    Attributes:
-        seconds: of new music, counted from the first new note; notes that start later are left
-            out, one that started earlier keeps its length.
-        notes: new notes.
-        tokens: new tokens.
-    """
-
-    seconds: float | None = None
-    notes: int | None = None
-    tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        for flag, value in (
-            ("--seconds", self.seconds),
-            ("--notes", self.notes),
-            ("--tokens", self.tokens),
-        ):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{flag} must be above 0, not {value}")
-
-
 @dataclass(frozen=True, eq=False)
 class Guidance:
     """Classifier-free guidance by an embedding (E.4), for conditioned models.
@@ -104,7 +81,7 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 10.0:
-            raise UsageError(f"--guidance must lie between 0 and 10, not {self.strength}")
+            raise UsageError(f"`guidance` must lie between 0 and 10, not {self.strength}")
 
 
 @dataclass(frozen=True)
@@ -160,7 +137,10 @@ class GenerationProgress:
 
 
 class Engine:
-    """A model ready to play. One stream runs at a time.
+    """A model ready to play: an immutable factory of streams, safe to share between threads.
+
+    Every stream owns a session of its own, which is freed when the stream is done; streams that run
+    side by side give the notes that each gives alone.
 
     Args:
         backend: runs the model.
@@ -188,29 +168,106 @@ class Engine:
         self.backend = backend
         self.tokenizer = tokenizer
         self.draft = draft
+
+    def live(self) -> LiveSession:
+        """Return an empty session that keeps what it has been fed from one stream to the next."""
+        return LiveSession(self)
+
+    def stream(
+        self,
+        ids: Sequence[int] | npt.NDArray[np.integer],
+        *,
+        settings: SamplingSettings | None = None,
+        stop: Stop | None = None,
+        ending: Ending = "never",
+        variations: int = 1,
+        first_variation: int = 0,
+        seed: int = 0,
+        guidance: Guidance | None = None,
+        start: Start | None = None,
+        rules: Rules | None = None,
+    ) -> Stream:
+        """Go on from a prompt, in a session of its own.
+
+        Args:
+            ids: the whole prompt, of any length; what does not fit the context is cut from the
+                left, see ``Stream.dropped_segments``.
+            settings: how tokens are drawn.
+            stop: when a row is done; without any limit a row is done when its music ends.
+            ending: whether rows may end by themselves, or are asked to.
+            variations: rows.
+            first_variation: number of the first row, to make a later one alone.
+            seed: 0..2^64-1.
+            guidance: needs a conditioned model; works without a draft only.
+            start: where new events begin; needs the grammar.
+            rules: what may be drawn; by default the grammar of a continuation.
+
+        Raises:
+            UsageError: the request contradicts itself.
+        """
+        request = _Request(
+            settings or SamplingSettings(),
+            stop or Stop(),
+            ending,
+            variations,
+            first_variation,
+            seed,
+            guidance,
+            start,
+            rules,
+        )
+        request.check(self)
+        started = time.monotonic()
+        prompt = self._fit(ids, request)
+        if guidance is None:
+            session = self.backend.new_session(1)
+            hidden = forward(session, [prompt.context])
+        else:
+            # Twice: behind the condition, and with the condition masked out.
+            session = self.backend.new_session(2)
+            session.condition(guidance.vector, np.array([True, False]))
+            hidden = forward(session, [prompt.context, prompt.context])
+        return Stream(self, session, hidden, request, prompt, started)
+
+    def _fit(self, ids: Sequence[int] | npt.NDArray[np.integer], request: _Request) -> _Prompt:
+        """Return the prompt, and the part of it that the context has room for."""
+        whole = [int(i) for i in ids]
+        if not whole:
+            raise UsageError("a prompt needs at least a prefix and <S>")
+        limit = self.backend.max_seq_len - (0 if request.guidance is None else 1)
+        if len(whole) + 4 <= limit:
+            return _Prompt(whole, whole, 0)
+        return _Prompt(whole, *cut_left(self.tokenizer, whole, int(limit * KEEP_PROMPT)))
+
+
+class LiveSession:
+    """A session that keeps its prefix, for playing live: what it has been fed is not run again.
+
+    One stream at a time goes on from it. Feeding it more, or starting its next stream, cancels the
+    one before. Not to be used by two threads at once, unlike the engine. Its notes may differ from
+    those of ``Engine.stream`` by rounding, since the prefix was run in other parts.
+
+    Args:
+        engine: whose model it runs.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._session: Session | None = None
-        self._heard: list[int] = []
+        self._prefix: list[int] = []
         self._hidden: Float32Array | None = None
         self._stream: Stream | None = None
 
     @property
-    def heard(self) -> tuple[int, ...]:
-        """The ids in the cache that a stream would go on from."""
-        return tuple(self._heard)
+    def prefix(self) -> tuple[int, ...]:
+        """The ids in the cache that a stream goes on from."""
+        return tuple(self._prefix)
 
-    def prefill(
-        self,
-        ids: Sequence[int] | npt.NDArray[np.integer],
-        *,
-        reuse: bool = False,
-    ) -> int:
-        """Hear a prompt, or bring what was heard up to date with it.
+    def prefill(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> int:
+        """Bring the cache up to date with a prompt; what it begins with already is kept.
 
         Args:
-            ids: prefix, <S>, events; no longer than the context.
-            reuse: keep the part of the cache that begins with the same ids, for playing live. Off,
-                everything is computed anew, so that a seed gives the same music whatever was
-                heard before.
+            ids: prefix, <S>, events; fewer than the context holds.
 
         Returns:
             How many ids had to be run.
@@ -218,28 +275,26 @@ class Engine:
         Raises:
             UsageError: there are none, or more than the context holds.
         """
-        self._release()
+        self._take_back()
         prompt = [int(i) for i in ids]
+        room = self._engine.backend.max_seq_len
         if not prompt:
             raise UsageError("a prompt needs at least a prefix and <S>")
-        if len(prompt) >= self.backend.max_seq_len:
+        if len(prompt) >= room:
             raise UsageError(
-                f"a prompt of {len(prompt)} tokens leaves no room in a context of"
-                f" {self.backend.max_seq_len}"
+                f"a prompt of {len(prompt)} tokens leaves no room in a context of {room}"
             )
         common = 0
-        if reuse and self._session is not None and self._hidden is not None:
-            common = _common_prefix(self._heard, prompt)
-            if common == len(prompt) == len(self._heard):
+        if self._session is not None:
+            common = _common_prefix(self._prefix, prompt)
+            if common == len(prompt) == len(self._prefix):
                 return 0
             common = min(common, len(prompt) - 1)
-        if common == 0:
-            self._session = self.backend.new_session(1)
+        if self._session is None or common == 0:
+            self._session = self._engine.backend.new_session(1)
         else:
-            assert self._session is not None
             self._session.rewind(np.array([common]))
-        assert self._session is not None
-        self._heard = prompt
+        self._prefix = prompt
         self._hidden = forward(self._session, [prompt[common:]])
         return len(prompt) - common
 
@@ -253,90 +308,38 @@ class Engine:
         variations: int = 1,
         first_variation: int = 0,
         seed: int = 0,
-        guidance: Guidance | None = None,
-        reuse: bool = False,
     ) -> Stream:
-        """Go on from a prompt.
-
-        Args:
-            ids: the whole prompt, of any length; what does not fit the context is cut from the
-                left, see ``Stream.dropped_segments``.
-            settings: how tokens are drawn.
-            stop: when a row is done; without any limit a row is done when its music ends.
-            ending: whether rows may end by themselves, or are asked to.
-            variations: rows.
-            first_variation: number of the first row, to make a later one alone.
-            seed: 0..2^64-1.
-            guidance: needs a conditioned model; works without a draft only.
-            reuse: see ``prefill``.
-
-        Raises:
-            UsageError: the request contradicts itself.
-        """
-        if variations < 1:
-            raise UsageError(f"--variations must be at least 1, not {variations}")
-        stop = stop or Stop()
-        if stop == Stop() and ending == "never":
-            raise UsageError("without a length (--seconds, --notes, --tokens) an end must be free")
-        if guidance is not None:
-            if not self.backend.config.conditioned:
-                raise UsageError("--guidance needs a conditioned model such as aria-medium-demo")
-            if self.draft is not None:
-                raise UsageError("--guidance and --draft cannot be combined")
-        started = time.monotonic()
-        whole = [int(i) for i in ids]
-        base = 0 if guidance is None else 1
-        limit = self.backend.max_seq_len - base
-        dropped = 0
-        context = whole
-        if len(whole) + 4 > limit:
-            context, dropped = cut_left(self.tokenizer, whole, int(limit * KEEP_PROMPT))
-        if guidance is None:
-            self.prefill(context, reuse=reuse)
-        else:
-            self._prefill_guided(context, guidance)
-        assert self._session is not None and self._hidden is not None
-        stream = Stream(
-            self,
-            self._session,
-            self._hidden,
-            _Request(
-                settings or SamplingSettings(),
-                stop,
-                ending,
-                variations,
-                first_variation,
-                seed,
-                guidance,
-            ),
-            whole,
-            context,
-            dropped,
-            started,
+        """Go on from a prompt; arguments and errors as for ``Engine.stream``."""
+        request = _Request(
+            settings or SamplingSettings(),
+            stop or Stop(),
+            ending,
+            variations,
+            first_variation,
+            seed,
+            None,
         )
-        self._stream = stream
-        return stream
+        request.check(self._engine)
+        started = time.monotonic()
+        prompt = self._engine._fit(ids, request)
+        self.prefill(prompt.context)
+        assert self._session is not None and self._hidden is not None
+        self._stream = Stream(self._engine, self._session, self._hidden, request, prompt, started)
+        return self._stream
 
-    def _prefill_guided(self, ids: list[int], guidance: Guidance) -> None:
-        """Hear a prompt twice: behind the condition, and with the condition masked out."""
-        self._release()
-        self._session = self.backend.new_session(2)
-        self._session.condition(guidance.vector, np.array([True, False]))
-        self._hidden = forward(self._session, [ids, ids])
-        self._heard = []
-
-    def _release(self) -> None:
-        """Take the session back from the stream that used it, cut back to the prompt."""
+    def _take_back(self) -> None:
+        """Take the session back from the stream that uses it, cut back to the prefix."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
         stream.cancel()
-        if stream.reusable and self._session is not None:
-            self._session.fork(np.zeros(1, np.int64))
-            self._session.rewind(np.array([len(self._heard)]))
+        assert self._session is not None
+        if stream.slid:
+            # The prefix was cut to make room: nothing of it is left to go on from.
+            self._session, self._prefix, self._hidden = None, [], None
         else:
-            self._session = self._hidden = None
-            self._heard = []
+            self._session.fork(np.zeros(1, np.int64))
+            self._session.rewind(np.array([len(self._prefix)]))
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -354,6 +357,35 @@ class _Request:
     first_variation: int
     seed: int
     guidance: Guidance | None
+    start: Start | None = None
+    rules: Rules | None = None
+
+    def check(self, engine: Engine) -> None:
+        """Raise ``UsageError`` where the request contradicts itself or the engine."""
+        if self.variations < 1:
+            raise UsageError(f"`variations` must be at least 1, not {self.variations}")
+        fixed = self.start is not None and self.start.end_of is not None
+        if self.stop == Stop() and self.ending == "never" and not fixed:
+            raise UsageError("without a length (`seconds`, `notes`, `tokens`) an end must be free")
+        if self.guidance is not None:
+            if not engine.backend.config.conditioned:
+                raise UsageError("`guidance` needs a conditioned model such as aria-medium-demo")
+            if engine.draft is not None:
+                raise UsageError("`guidance` and `draft` cannot be combined")
+
+
+class _Prompt(NamedTuple):
+    """Ids of a prompt.
+
+    Attributes:
+        ids: all of them.
+        context: those that the context has room for.
+        dropped: five-second segments that it has no room for.
+    """
+
+    ids: list[int]
+    context: list[int]
+    dropped: int
 
 
 @dataclass(eq=False)
@@ -367,6 +399,7 @@ class Row:
         pedals: new pedal movements.
         start_ms: onset of the first new note, None before it.
         reason: why it is done, None while it goes on.
+        nats: surprise of the tokens that were drawn, under the distribution they were drawn from.
     """
 
     variation: int
@@ -380,6 +413,7 @@ class Row:
     start_ms: int | None = None
     end_ms: int = 0
     reason: str | None = None
+    nats: float = 0.0
 
     @property
     def music_seconds(self) -> float:
@@ -405,38 +439,37 @@ class Stream:
         session: Session,
         hidden: Float32Array,
         request: _Request,
-        prompt: list[int],
-        context: list[int],
-        dropped: int,
+        prompt: _Prompt,
         started: float,
     ) -> None:
         self._engine = engine
-        self._session = session
+        self._held: Session | None = session
         self._request = request
         self._tokenizer = tokenizer = engine.tokenizer
         self._kinds = tokenizer.vocabulary.kinds.tobytes()
         self._sampler = Sampler(request.settings, tokenizer.vocabulary)
-        self.prompt_ids = np.asarray(prompt, np.int32)
-        self.dropped_segments = dropped
+        self.prompt_ids = np.asarray(prompt.ids, np.int32)
+        self.dropped_segments = prompt.dropped
         # With guidance each row is a pair of session rows: with and without the condition.
         self._per_row = 1 if request.guidance is None else 2
         self._base = self._per_row - 1
         self._prompt_rate = _tokens_per_second(tokenizer, self.prompt_ids)
         heard = tokenizer.decoder()
         heard.extend(self.prompt_ids)
-        rules = Rules(
+        rules = request.rules or Rules(
             tokenizer,
             self.prompt_ids,
             grammar=request.settings.grammar,
             ending=request.ending,
             ban_dim=request.guidance is not None,
+            start=request.start,
         )
         self.rows = [
             Row(
                 request.first_variation + i,
                 rules.copy(),
                 RowRandom(request.seed, request.first_variation + i),
-                list(context),
+                list(prompt.context),
             )
             for i in range(request.variations)
         ]
@@ -456,18 +489,23 @@ class Stream:
                 tokenizer,
                 engine.backend.config.parameter_count(),
                 self._sampler,
-                prompt,
+                prompt.ids,
                 request.variations,
             )
         for row in self.rows:
             self._ask_for_ending(row)
         self._drafted = self._kept = 0
         self._cancel = threading.Event()
-        self.reusable = self._per_row == 1
+        self.slid = False
         self._started = started
         self._ready = time.monotonic()
         self._first_note: float | None = None
         self._finished: float | None = None
+
+    @property
+    def _session(self) -> Session:
+        assert self._held is not None, "the stream is done"
+        return self._held
 
     # What front ends use
 
@@ -553,8 +591,9 @@ class Stream:
         ):
             p = row.rules.shape(choice, self._sampler.probabilities(choice, logits))
             # Greedy needs no random number, so that it is the same for every seed.
-            token = int(choice.ids[pick(p, row.random.uniform())])
-            notes += self._decide(row, token)
+            index = pick(p, row.random.uniform())
+            row.nats -= math.log(p[index])
+            notes += self._decide(row, int(choice.ids[index]))
         return notes
 
     def _step_drafted(self) -> list[StreamedNote]:
@@ -636,6 +675,7 @@ class Stream:
                 index, good = accept(p, proposal.drafted_from[i], drafted, row.random)
             else:
                 index, good = pick(p, row.random.uniform()), False
+            row.nats -= math.log(p[index])
             notes += self._decide(row, int(choice.ids[index]))
             # Without the grammar a forced <D> takes the place of what was drawn.
             decided.append(row.ids[-1])
@@ -676,7 +716,7 @@ class Stream:
         full = [b for b, row in enumerate(self._live) if len(row.context) + tokens > limit]
         if not full:
             return
-        self.reusable = False
+        self.slid = True
         rows: list[list[int]] = [[] for _ in self._live]
         lengths = self._session.lengths
         for b in full:
@@ -699,6 +739,8 @@ class Stream:
         self._live = [self._live[b] for b in going]
         if not going:
             self._finished = time.monotonic()
+            # The cache is the memory of a stream: it goes as soon as nothing comes any more.
+            self._held = self._drafter = None
             return
         index = np.array([b * self._per_row + k for b in going for k in range(self._per_row)])
         self._session.fork(index)
@@ -754,12 +796,16 @@ class Stream:
 
     def _is_late(self, row: Row, time_ms: int) -> bool:
         """Whether an event at that time lies beyond the length that was asked for."""
+        start, first_ms = self._request.start, row.start_ms
+        end_of = None if start is None else start.end_of
+        if end_of is not None and time_ms >= end_of(time_ms if first_ms is None else first_ms):
+            return True
         seconds = self._request.stop.seconds
-        if seconds is None or row.start_ms is None:
+        if seconds is None or first_ms is None:
             return False
         if self._request.ending == "asked":
             seconds += ENDING_GRACE_S
-        return time_ms - row.start_ms >= seconds * 1000
+        return time_ms - first_ms >= seconds * 1000
 
     def _ask_for_ending(self, row: Row) -> None:
         """Ask for <D> when about as much is left as music takes from there to its end."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arietta.generation.continuation import ContinuationStream, Request
+from arietta.generation.continuation import ContinuationStream
 from arietta.generation.engine import Engine
-from arietta.generation.sampling import settings_from
+from arietta.generation.settings import Request, settings_from
 from arietta.midi.reader import read
 from arietta.models.aria.checkpoint import load_folder
 from arietta.paths import assets_dir

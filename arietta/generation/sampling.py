@@ -18,116 +18,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from arietta.arrays import AnyFloatArray, FloatArray, IntArray
 from arietta.errors import UsageError
+from arietta.generation.settings import SamplingSettings
 from arietta.tokenizers.vocabulary import SPECIALS, Kind, Vocabulary
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open id ranges, ascending."""
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How a token is drawn.
-
-    Attributes:
-        temperature: 0 is greedy; up to 2. Above 1 flattens, below 1 sharpens.
-        min_p: keep tokens with at least this share of the likeliest token's probability; 0..1 or
-            None.
-        top_p: keep the likeliest tokens until their probabilities exceed this; (0, 1] or None.
-            With both, min_p is applied first.
-        density: multiplies the odds of another note against <T>, the step to the next five
-            seconds; 1 is the model's own taste. Needs the grammar.
-        grammar: only tokens that make a valid piece, drawn by kind. Off is the public reference's
-            sampler.
-    """
-
-    temperature: float = 0.98
-    min_p: float | None = 0.035
-    top_p: float | None = None
-    density: float = 1.0
-    grammar: bool = True
-
-    def __post_init__(self) -> None:
-        _check("--temperature", self.temperature, 0.0, 2.0)
-        if self.min_p is not None:
-            _check("--min-p", self.min_p, 0.0, 1.0)
-        if self.top_p is not None:
-            _check("--top-p", self.top_p, 0.0, 1.0)
-            if self.top_p == 0:
-                raise UsageError("--top-p must be above 0; for greedy use --temperature 0")
-        _check("--density", self.density, 0.1, 10.0)
-        if self.density != 1.0 and not self.grammar:
-            raise UsageError("--density needs the grammar; do not switch the grammar off with it")
-
-    def to_dict(self) -> dict[str, float | bool | None]:
-        """Plain values for provenance."""
-        return {
-            "temperature": self.temperature,
-            "min_p": self.min_p,
-            "top_p": self.top_p,
-            "density": self.density,
-            "grammar": self.grammar,
-        }
-
-
-def _check(flag: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise UsageError(f"{flag} must lie between {low:g} and {high:g}, not {value}")
-
-
-PRESETS: dict[str, SamplingSettings] = {
-    "faithful": SamplingSettings(temperature=0.94, min_p=0.0),
-    "balanced": SamplingSettings(temperature=1.0, min_p=0.0),
-    "adventurous": SamplingSettings(temperature=1.05, min_p=0.0),
-}
-"""Chosen for the shipped model on prompts of the valid split (``benchmarks/continuations.py``).
-
-Onsets and durations are flat distributions over 500 values, so min-p cuts them first and leaves the
-short ones: at the public command line's 0.98 and 0.035 the shipped model plays twice as many notes
-as people do. ``balanced``, the model's own distribution, comes closest to them.
-"""
-
-DEFAULT_PRESET = "balanced"
-
-
-def settings_from(
-    preset: str = DEFAULT_PRESET,
-    *,
-    temperature: float | None = None,
-    min_p: float | None = None,
-    top_p: float | None = None,
-    density: float | None = None,
-    grammar: bool | None = None,
-) -> SamplingSettings:
-    """A preset with some numbers replaced; None keeps the preset's.
-
-    Asking for top-p alone switches the preset's min-p off: the public command line leaves it on,
-    where it wins and ``--top-p`` does nothing.
-
-    Raises:
-        UsageError: there is no such preset, or a number is out of range.
-    """
-    base = PRESETS.get(preset)
-    if base is None:
-        raise UsageError(f"--preset {preset!r} is unknown; choose {', '.join(PRESETS)}")
-    changes: dict[str, Any] = {
-        "temperature": temperature,
-        "min_p": min_p,
-        "top_p": top_p,
-        "density": density,
-        "grammar": grammar,
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if top_p is not None and min_p is None:
-        changes["min_p"] = None
-    return replace(base, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +85,7 @@ class Sampler:
         self._cache: dict[Ranges, Choices] = {}
 
     def choices(self, allowed: Sequence[tuple[int, int]]) -> Choices:
-        """The tokens of some id ranges, grouped; made once for each set of ranges."""
+        """Return the tokens of some id ranges, grouped; made once for each set of ranges."""
         key = tuple(allowed)
         found = self._cache.get(key)
         if found is None:
@@ -219,7 +121,7 @@ class Sampler:
         return Choices(ids, tuple(groups), head, columns)
 
     def probabilities(self, choices: Choices, logits: AnyFloatArray) -> FloatArray:
-        """The distribution that a token is drawn from.
+        """Return the distribution that a token is drawn from.
 
         Args:
             choices: what is possible.
@@ -277,7 +179,7 @@ class Sampler:
 
 
 _MAX_CACHED = 4096
-"""A row meets a few hundred sets of ranges; more only where keys struck at once are told apart."""
+"""A row meets a few hundred sets of ranges; more only where keys struck at once differ."""
 
 
 def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
@@ -319,10 +221,10 @@ class RowRandom:
 
     def __init__(self, seed: int, variation: int) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise UsageError(f"--seed must be a whole number from 0 to 2^64-1, not {seed}")
+            raise UsageError(f"`seed` must be a whole number from 0 to 2^64-1, not {seed}")
         key = np.array([seed, variation], np.uint64)
         self._generator = np.random.Generator(np.random.Philox(key=key))
 
     def uniform(self) -> float:
-        """The next number in [0, 1)."""
+        """Return the next number in [0, 1)."""
         return float(self._generator.random())

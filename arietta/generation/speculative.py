@@ -57,7 +57,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         if self.depth is not None and not 0 <= self.depth <= MAX_DEPTH:
-            raise UsageError(f"--draft-depth must lie between 0 and {MAX_DEPTH}, not {self.depth}")
+            raise UsageError(f"`depth` must lie between 0 and {MAX_DEPTH}, not {self.depth}")
 
 
 @dataclass(eq=False)
@@ -285,7 +285,7 @@ class Drafter:
         return goes_on
 
     def _view(self, choices: Choices) -> _View:
-        """The part of some choices that the draft has ids for; made once for each."""
+        """Return the part of some choices that the draft has ids for; made once for each."""
         found = self._views.get(choices)
         if found is None:
             if len(self._views) >= _MAX_CACHED:

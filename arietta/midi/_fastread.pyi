@@ -7,6 +7,9 @@ _Columns = tuple[
     bytearray,  # extra
     bytes,  # messages of extra
     tuple[tuple[int, str], ...],  # text
+    int,  # unended
+    int,  # modes
+    int,  # early_ends
 ]
 
 def parse(data: bytes) -> _Columns: ...

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from arietta.arrays import FloatArray, IntArray
 from arietta.errors import InputError
 from arietta.midi.notes import DRUM_CHANNEL
+from arietta.midi.parse import track_spans
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read_bytes
 
@@ -194,13 +195,9 @@ def track_events(data: bytes) -> Iterator[list[tuple[int, int, int, int]]]:
 
     Every event is there, since the last one's tick counts; uninteresting ones have status 0.
     """
-    at = data.index(b"MThd")
-    at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "big")
-        if data[at : at + 4] == b"MTrk":
-            yield _events(data[at + 8 : at + 8 + size])
-        at += 8 + size
+    _, spans = track_spans(data)
+    for start, end in spans:
+        yield _events(data[start:end])
 
 
 def _events(data: bytes) -> list[tuple[int, int, int, int]]:

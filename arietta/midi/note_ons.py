@@ -13,11 +13,11 @@ from os import PathLike, fspath
 
 import numpy as np
 
-from arietta.errors import InputError, MidiError
+from arietta.midi.interpret import in_sequence, is_sequence
 from arietta.midi.merged import track_events
 from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
-from arietta.midi.reader import DEFAULT_MAX_BYTES, read_bytes
+from arietta.midi.reader import DEFAULT_MAX_BYTES, file_data, read_bytes
 
 
 def read_note_ons(
@@ -25,6 +25,7 @@ def read_note_ons(
     *,
     source: str | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    strict: bool = True,
 ) -> Piece:
     """A standard MIDI file with one note for every note-on.
 
@@ -36,6 +37,7 @@ def read_note_ons(
         data: the bytes of a file, or its path.
         source: its name for messages, of bytes.
         max_bytes: of a path: a larger file is refused.
+        strict: as ``reader.read_bytes`` has it.
 
     Raises:
         MidiError: the file is malformed, or larger than ``max_bytes``.
@@ -43,14 +45,12 @@ def read_note_ons(
     """
     if not isinstance(data, bytes):
         source = fspath(data)
-        try:
-            with open(source, "rb") as file:
-                data = file.read(max_bytes + 1)
-        except OSError as error:
-            raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
-        if len(data) > max_bytes:
-            raise MidiError(f"larger than {max_bytes} bytes", source=source)
-    piece = read_bytes(data, source=source)
+        data = file_data(source, max_bytes)
+    piece = read_bytes(data, source=source, strict=strict)
+    assert piece.origin is not None
+    data = piece.origin.data
+    if is_sequence(data):
+        data = in_sequence(data)
     rows: list[list[int]] = []  # onset, offset, pitch, velocity, channel, track
     for track, events in enumerate(track_events(data)):
         open_rows: dict[tuple[int, int], deque[int]] = {}

@@ -81,7 +81,7 @@ class ProgramTable:
         tick: (n,) int64.
         program: (n,) uint8, 0..127.
         channel: (n,) uint8.
-        track: (n,) int32.
+        track: (n,) int32; -1 where no file states the program and it is assumed.
     """
 
     tick: IntArray

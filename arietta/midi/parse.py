@@ -28,7 +28,9 @@ MAX_TICK = 2**40
 milliseconds at the slowest tempo still fit 64-bit integers."""
 
 SUSTAIN = 64
-_TEMPO = b"\xff\x51"
+FIRST_MODE = 120
+"""Controllers from here on are channel mode messages."""
+_TEMPO, _END = b"\xff\x51", b"\xff\x2f"
 # Kinds of special events as ``_Specials`` numbers them.
 _KIND_TEXT, _KIND_COPYRIGHT, _KIND_END_OF_TRACK, _KIND_TEMPO = 0x101, 0x102, 0x12F, 0x151
 
@@ -46,13 +48,32 @@ class RawColumns(NamedTuple):
     programs: ProgramTable
     extra: ExtraTable
     text: tuple[tuple[int, str], ...]
+    unended: int
+    """Note-ons that wait for their note-off at the end of their track."""
+    modes: int
+    """Channel mode messages: controllers 120 to 127."""
+    early_ends: int
+    """Ends of track with bytes of their track behind them."""
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text of a meta event: UTF-8 where it is valid, else Latin-1."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def encode_text(text: str) -> bytes:
+    """Return the bytes of a text in UTF-8, as ``decode_text`` reads it."""
+    return text.encode("utf-8", "replace")
 
 
 def _fail(reason: str, offset: int) -> NoReturn:
     raise MidiError(reason, byte_offset=offset)
 
 
-def _file_span(data: bytes) -> tuple[int, int]:
+def file_span(data: bytes) -> tuple[int, int]:
     """Where the standard MIDI file lies: the whole, or the data chunk of a RIFF RMID container."""
     n = len(data)
     if n == 0:
@@ -70,9 +91,15 @@ def _file_span(data: bytes) -> tuple[int, int]:
     _fail("a RIFF container without a MIDI data chunk", n)
 
 
-def _track_spans(data: bytes) -> tuple[int, list[tuple[int, int]]]:
-    """Division word, and the (start, end) of every track's events; alien chunks are skipped."""
-    at, n = _file_span(data)
+def track_spans(data: bytes) -> tuple[int, list[tuple[int, int]]]:
+    """Division word, and the (start, end) of every track's events; alien chunks are skipped.
+
+    Every reader finds the tracks with this walk: as many as the header promises.
+
+    Raises:
+        MidiError: header or chunks are malformed.
+    """
+    at, n = file_span(data)
     if data[at : min(at + 4, n)] != b"MThd":
         _fail("not a MIDI file: it does not start with MThd", at)
     if n - at < 14:
@@ -100,13 +127,13 @@ def _track_spans(data: bytes) -> tuple[int, list[tuple[int, int]]]:
 
 # Number of data bytes after a status byte from 0x80 on; -1 is undefined. System-exclusive and meta
 # events carry their own length.
-_DATA_BYTES = [2] * 64 + [1] * 32 + [2] * 16 + [0, 1, 2, 1, -1, -1, 0, 0, 0, -1, 0, 0, 0, -1, 0, 0]
+DATA_BYTES = [2] * 64 + [1] * 32 + [2] * 16 + [0, 1, 2, 1, -1, -1, 0, 0, 0, -1, 0, 0, 0, -1, 0, 0]
 
 # For the byte after a delta time: how far behind the delta's end the first data byte then lies. 1
 # under running status (the byte is that data byte), 2 after a status byte with two data bytes, 0
 # (never met) after any other.
 _FIRST_DATA_AT = np.array(
-    [1] * 128 + [2 if n == 2 and i < 112 else 0 for i, n in enumerate(_DATA_BYTES)], np.int64
+    [1] * 128 + [2 if n == 2 and i < 112 else 0 for i, n in enumerate(DATA_BYTES)], np.int64
 )
 
 
@@ -188,10 +215,10 @@ def parse(data: bytes) -> RawColumns:
     Raises:
         MidiError: the file is malformed; with reason and byte offset.
     """
-    division, spans = _track_spans(data)
+    division, spans = track_spans(data)
     found = _Rows(data)
     runs, specials = _Runs(), _Specials()
-    row_total = 0
+    row_total = early_ends = 0
     track_row, track_lead = array("q", [0]), array("q")  # rows before each track; its lead
     for track, (start, end) in enumerate(spans):
         at, lead, running = start, 0, -1
@@ -222,7 +249,7 @@ def parse(data: bytes) -> RawColumns:
                 if running < 0:
                     _fail("a data byte without a status byte before it", at)
                 status = running
-                if status >= 0xF0 and _DATA_BYTES[status - 128] < 1:
+                if status >= 0xF0 and DATA_BYTES[status - 128] < 1:
                     _fail("running status after a system message", at)
             else:
                 at += 1
@@ -230,7 +257,7 @@ def parse(data: bytes) -> RawColumns:
                     running, run_rows = status, 0
             # Channel and short system messages.
             if status not in (0xF0, 0xF7, 0xFF):
-                size = _DATA_BYTES[status - 128]
+                size = DATA_BYTES[status - 128]
                 if size < 0:
                     _fail(f"undefined status byte 0x{status:02X}", event)
                 if size > end - at:
@@ -276,6 +303,8 @@ def parse(data: bytes) -> RawColumns:
                     break
             if size > end - at:
                 _fail(_CUT_OFF, end)
+            if head == _END and size < end - at:
+                early_ends += 1
             if size < 3 and head == _TEMPO:
                 _fail("a tempo of fewer than three bytes", event)
             specials.position.append(event)
@@ -289,7 +318,7 @@ def parse(data: bytes) -> RawColumns:
             at += size
         track_row.append(row_total)
         track_lead.append(lead)
-    return _columns(division, spans, found, runs, specials, track_row, track_lead)
+    return _columns(division, spans, found, runs, specials, track_row, track_lead, early_ends)
 
 
 class _Messages(NamedTuple):
@@ -351,6 +380,7 @@ def _columns(
     specials: _Specials,
     track_row: array[int],
     track_lead: array[int],
+    early_ends: int,
 ) -> RawColumns:
     """Gather what the scan found into sorted tables."""
     first_row = np.frombuffer(track_row, np.int64)
@@ -375,11 +405,12 @@ def _columns(
     us = others.bytes[others.start[tempo][:, None] + np.arange(2, 5)].astype(np.int64)
     text = np.flatnonzero((others.kind == _KIND_TEXT) | (others.kind == _KIND_COPYRIGHT))
     text = text[_by_tick(others.tick[text])]
+    notes, unended = _pair(rows, np.flatnonzero(is_note))
     return RawColumns(
         division,
         others.tick[tempo],
         us[:, 0] << 16 | us[:, 1] << 8 | us[:, 2],
-        _pair(rows, np.flatnonzero(is_note)),
+        notes,
         PedalTable(
             rows.tick[pedal],
             rows.data2[pedal],
@@ -394,7 +425,7 @@ def _columns(
         ),
         _extra(rows, np.flatnonzero(~(is_note | is_pedal)), others),
         tuple(
-            (tick, str(specials.messages[start + 2 : start + size], "latin-1"))
+            (tick, decode_text(bytes(specials.messages[start + 2 : start + size])))
             for tick, start, size in zip(
                 others.tick[text].tolist(),
                 others.start[text].tolist(),
@@ -402,6 +433,9 @@ def _columns(
                 strict=True,
             )
         ),
+        unended,
+        int(np.count_nonzero((kind == 0xB0) & (rows.data1 >= FIRST_MODE))),
+        early_ends,
     )
 
 
@@ -463,8 +497,11 @@ def _extra(rows: _Messages, chosen: IntArray, others: _Others) -> ExtraTable:
     return ExtraTable(tick[order], track[order], MessageList(source[gather].tobytes(), bounds))
 
 
-def _pair(rows: _Messages, events: IntArray) -> NoteTable:
+def _pair(rows: _Messages, events: IntArray) -> tuple[NoteTable, int]:
     """Make notes of the note-on and note-off rows ``events`` (specification A.1).
+
+    Returns:
+        The notes, and how many note-ons wait for a note-off at the end of their track.
 
     Sorted by key (track, channel, pitch), the ons between two offs form a block that the second off
     decides about. Those of another tick end there. Those of the off's own tick are forgotten,
@@ -484,6 +521,7 @@ def _pair(rows: _Messages, events: IntArray) -> NoteTable:
     end = off[block]
     ended = (key[ons] == key[end]) & (track[ons] == track[end])
     ons, block, end = ons[ended], block[ended], end[ended]
+    unended = int(np.count_nonzero(on)) - len(ons)
     same = tick[ons] == tick[end]
     if same.any():
         has_next = np.zeros(len(off), np.bool_)
@@ -491,6 +529,7 @@ def _pair(rows: _Messages, events: IntArray) -> NoteTable:
         left_over = _left_over(tick[off], has_next, block, same)
         stays = same & left_over[block] & has_next[block]
         end[stays] = off[block[stays] + 1]
+        unended += int(np.count_nonzero(same & left_over[block] & ~has_next[block]))
         live = tick[ons] != tick[end]
         ons, end = ons[live], end[live]
     # Back to file order, which is nearly sorted by onset already.
@@ -500,7 +539,7 @@ def _pair(rows: _Messages, events: IntArray) -> NoteTable:
     pair_off = ends_at[pair_on]
     order = np.lexsort((pair_off, rows.tick[pair_on]))
     pair_on, pair_off = pair_on[order], pair_off[order]
-    return NoteTable(
+    notes = NoteTable(
         rows.tick[pair_on],
         rows.tick[pair_off],
         rows.data1[pair_on],
@@ -508,6 +547,7 @@ def _pair(rows: _Messages, events: IntArray) -> NoteTable:
         rows.status[pair_on] & np.uint8(0x0F),
         rows.track[pair_on],
     )
+    return notes, unended
 
 
 def _left_over(

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arietta.arrays import FloatArray
+from arietta.display import mimebundle
 from arietta.midi.notes import (
     ExtraTable,
     NoteTable,
@@ -23,8 +26,9 @@ from arietta.midi.notes import (
     pedal_table,
     program_table,
 )
+from arietta.midi.parse import decode_text
 from arietta.midi.tempo import TempoMap
-from arietta.midi.writer import save_midi, write_midi
+from arietta.midi.writer import Origin, save_midi, write_midi
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,8 @@ class Piece:
         text: (tick, text) of text and copyright events.
         metadata: composer, form, genre and whatever else is known; single strings.
         source: name of the file it was read from, or None.
+        origin: that file itself; as long as the tables say what it says, it is what is written.
+        notices: what was mended or left out in reading, for the user.
     """
 
     tempo: TempoMap
@@ -49,6 +55,8 @@ class Piece:
     text: tuple[tuple[int, str], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
+    origin: Origin | None = field(default=None, repr=False)
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of notes."""
@@ -116,10 +124,16 @@ class Piece:
 
     @property
     def track_names(self) -> dict[int, str]:
-        """Track index -> its first name."""
+        """Track index -> its first name, or without one the name of its instrument.
+
+        White space and NUL bytes at the end are left out.
+        """
         names: dict[int, str] = {}
-        for _, track, data in self.extra.meta(0x03):
-            names.setdefault(track, data.decode("latin-1"))
+        for kind in (0x03, 0x04):
+            for _, track, data in self.extra.meta(kind):
+                text = decode_text(data).rstrip("\0 \t\r\n")
+                if text:
+                    names.setdefault(track, text)
         return names
 
     def with_metadata(self, **items: str) -> Piece:
@@ -137,3 +151,8 @@ class Piece:
             OutputError: the file exists, or its directory does not, or the disk is full.
         """
         save_midi(self, path, force=force)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook."""
+        name = f"Piece {Path(self.source).name}" if self.source else "Piece"
+        return mimebundle(self, name)

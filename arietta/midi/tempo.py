@@ -1,13 +1,14 @@
 """Ticks <-> milliseconds under a tempo map.
 
 Two arithmetics are offered. The default integrates the tempo map exactly. ``compat="aria"`` repeats
-the public reference's, which goes wrong after the last tempo change and before a single late one
+the public reference's, which goes wrong after the last tempo change and before a late first one
 (specification A.2); it exists for parity with token files made by that code.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -32,7 +33,8 @@ class TempoMap:
             positive, SMPTE (high byte minus frames per second, low byte ticks per frame) when
             negative.
         tick: (n,) int64, ascending, n >= 1.
-        us_per_quarter: (n,) int64, microseconds per quarter from that tick on.
+        us_per_quarter: (n,) int64, microseconds per quarter from that tick on. Before the first
+            one 120 quarters a minute hold.
     """
 
     division: int
@@ -54,6 +56,17 @@ class TempoMap:
         rate = 30_000 / 1_001 if frames == 29 else float(frames)
         return rate * (self.division & 0xFF)
 
+    @cached_property
+    def from_start(self) -> TempoMap:
+        """The same map with a tempo at tick 0: 120 quarters a minute where the file has none."""
+        if self.tick[0] <= 0:
+            return self
+        return TempoMap(
+            self.division,
+            np.concatenate((np.zeros(1, np.int64), self.tick)),
+            np.concatenate((np.full(1, DEFAULT_TEMPO_US, np.int64), self.us_per_quarter)),
+        )
+
     def distance_ms(
         self,
         start_tick: npt.ArrayLike,
@@ -72,6 +85,8 @@ class TempoMap:
         smpte = self.ticks_per_second_smpte
         if compat is None and smpte is not None:
             return np.asarray((end - start) / smpte * 1000.0, np.float64)
+        if compat is None and self.tick[0] > 0:
+            return self.from_start.distance_ms(start, end)
         scale = self.us_per_quarter * 1e-6 / self.division  # seconds per tick
         if compat == "aria":
             return self._distance_reference(start, end, scale)
@@ -87,6 +102,8 @@ class TempoMap:
         smpte = self.ticks_per_second_smpte
         if smpte is not None:
             return np.rint(wanted / 1000.0 * smpte).astype(np.int64)
+        if self.tick[0] > 0:
+            return self.from_start.tick_at(ms)
         edges = self.ms_at(self.tick)
         i = np.maximum(np.searchsorted(edges, wanted, side="right") - 1, 0)
         ms_per_tick = self.us_per_quarter * 1e-3 / self.division
@@ -95,7 +112,7 @@ class TempoMap:
         return self.tick[i] + np.rint((wanted - edges[i]) / safe).astype(np.int64)
 
     def _distance(self, start: IntArray, end: IntArray, scale: FloatArray) -> FloatArray:
-        """Exact integration: tempo i holds on [tick i, tick i+1), the first also before it."""
+        """Exact integration: tempo i holds on [tick i, tick i+1); the first is at tick 0."""
         if len(self.tick) == 1:
             return np.asarray((end - start) * scale[0] * 1000.0, np.float64)
         backwards = end < start

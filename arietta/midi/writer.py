@@ -1,6 +1,7 @@
 """Piece -> bytes of a standard MIDI file.
 
-``write_midi`` keeps what the piece came with: division, tempo map, tracks, names, signatures,
+``write_midi`` gives a piece that was read and not edited back as the bytes it was read from, and
+builds the file of any other piece from its tables: division, tempo map, tracks, names, signatures,
 controllers. ``write_reference`` writes exactly what the public code writes (specification A.7).
 """
 
@@ -16,21 +17,42 @@ import numpy as np
 
 from arietta.arrays import IntArray
 from arietta.errors import UsageError
+from arietta.midi.events import (
+    META_COPYRIGHT,
+    META_TEMPO,
+    META_TEXT,
+    file_bytes,
+    meta,
+    track_chunk,
+    variable,
+)
 from arietta.midi.notes import PEDAL_DOWN, ExtraTable, NoteTable, PedalTable, ProgramTable
 from arietta.midi.overlaps import resolve_overlaps
-from arietta.midi.tempo import TempoMap
+from arietta.midi.parse import decode_text, encode_text, file_span, track_spans
+from arietta.midi.tempo import Compat, TempoMap
 from arietta.output import check_output, whole_file
 
-LONGEST_PAUSE = 2**28 - 1
-"""Ticks between two events of a track that four bytes can express, the standard's limit."""
-
 _SUSTAIN = 64
-_META_TEXT, _META_COPYRIGHT, _META_END, _META_TEMPO = 0x01, 0x02, 0x2F, 0x51
 _BANK_SELECT = (0, 32)
 
 # Order of events at one tick. Note-offs come before the pedal because a note that ends as the pedal
 # goes down is not held; bank numbers come before the program change that they belong to.
 _META, _TEMPO, _BANK, _PROGRAM, _NOTE_OFF, _CONTROL, _NOTE_ON = range(7)
+
+
+class Origin(Protocol):
+    """The file that a piece was read from."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, mended where they were damaged."""
+
+    @property
+    def compat(self) -> Compat | None:
+        """How it was read."""
+
+    def says(self, piece: Writable) -> bool:
+        """Whether a piece still holds the events of the file and no others."""
 
 
 class Writable(Protocol):
@@ -60,17 +82,24 @@ class Writable(Protocol):
     def text(self) -> tuple[tuple[int, str], ...]:
         """Ticks and texts."""
 
+    @property
+    def origin(self) -> Origin | None:
+        """The file that it was read from."""
+
 
 _Event = tuple[int, int, bytes]  # tick, rank at one tick, message as it stands in the file
 
 
 def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
-    """A piece as a standard MIDI file: format 0 for one track, 1 for several.
+    """A piece as a standard MIDI file.
 
-    At one tick come meta events, tempo, program changes, note-offs, controllers, note-ons. A note
-    that its own track strikes again while it sounds ends at the second stroke, since no file can
-    say which of two notes a note-off means; notes that end together stay as they are. Notes
-    without length are left out.
+    A piece whose events are those of the file it was read from is written as that file: every event
+    and its order, release velocities, the ends of the tracks, the format. A piece that was edited
+    or made is built from its tables, in format 0 for one track and 1 for several. Then at one tick
+    come meta events, tempo, program changes, note-offs, controllers, note-ons; a note that its own
+    track strikes again while it sounds ends at the second stroke, since no file can say which of
+    two notes a note-off means; notes that end together stay as they are. Notes without length and
+    programs that no file states (track -1) are left out.
 
     Args:
         piece: what to write.
@@ -80,7 +109,11 @@ def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
         UsageError: an event lies before tick 0, a pause exceeds 2**28 - 1 ticks, or a tempo or the
             division does not fit its field.
     """
-    notes, pedals, programs, extra = piece.notes, piece.pedals, piece.programs, piece.extra
+    untouched = _untouched(piece, extra_text)
+    if untouched is not None:
+        return untouched
+    notes, pedals, extra = piece.notes, piece.pedals, piece.extra
+    programs = piece.programs.take(piece.programs.track >= 0)
     used = [int(table.track.max(initial=0)) for table in (notes, pedals, programs, extra)]
     tracks: list[list[_Event]] = [[] for _ in range(max(used) + 1)]
     tracks[0] += _texts(piece, extra_text)
@@ -120,7 +153,9 @@ def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
             tracks[track].append((offset, _NOTE_OFF, bytes((status, pitch, 0))))
     for events in tracks:
         events.sort(key=lambda event: event[:2])
-    return _file(piece.tempo.division, [[(e[0], e[2]) for e in events] for events in tracks])
+    return file_bytes(
+        piece.tempo.division, [track_chunk([(e[0], e[2]) for e in events]) for events in tracks]
+    )
 
 
 def write_reference(piece: Writable) -> bytes:
@@ -166,7 +201,8 @@ def write_reference(piece: Writable) -> bytes:
     ):
         events.append((tick, 0, bytes((0x90 | channel, pitch, 0))))
     events.sort(key=lambda event: event[:2])
-    return _file(piece.tempo.division, [[(tick, message) for tick, _, message in events]])
+    chunk = track_chunk((tick, message) for tick, _, message in events)
+    return file_bytes(piece.tempo.division, [chunk])
 
 
 def save_midi(
@@ -190,6 +226,27 @@ def save_midi(
         os.fsync(file.fileno())  # a full disk may only show here
 
 
+def _untouched(piece: Writable, extra_text: Sequence[str]) -> bytes | None:
+    """The file that a piece was read from with further texts; None where its events were edited."""
+    origin = piece.origin
+    if origin is None or not origin.says(piece):
+        return None
+    start, end = file_span(origin.data)
+    _, spans = track_spans(origin.data)
+    known = Counter(text for tick, text in piece.text if tick == 0)
+    added = b"".join(
+        b"\0" + meta(META_TEXT, encode_text(text)) for text in extra_text if not known[text]
+    )
+    if not added:
+        return origin.data[start:end]
+    if not spans:
+        return None
+    first, last = spans[0]
+    size = (last - first + len(added)).to_bytes(4, "big")
+    head = origin.data[start : first - 4]
+    return b"".join([head, size, added, origin.data[first:end]])
+
+
 def _by_key(notes: NoteTable) -> IntArray:
     """Rows grouped by channel and pitch, keys as they first appear, by time inside a key.
 
@@ -204,26 +261,17 @@ def _by_key(notes: NoteTable) -> IntArray:
 def _texts(piece: Writable, extra_text: Sequence[str]) -> list[_Event]:
     """Text events that are not among the piece's extra events, as those of a read file are."""
     kept = Counter(
-        (tick, payload)
-        for kind in (_META_TEXT, _META_COPYRIGHT)
+        (tick, decode_text(payload))
+        for kind in (META_TEXT, META_COPYRIGHT)
         for tick, _, payload in piece.extra.meta(kind)
     )
     events: list[_Event] = []
     for tick, text in [*piece.text, *((0, text) for text in extra_text)]:
-        data = _encoded(text)
-        if kept[tick, data]:
-            kept[tick, data] -= 1
+        if kept[tick, text]:
+            kept[tick, text] -= 1
         else:
-            events.append((tick, _META, _framed(bytes((0xFF, _META_TEXT)) + data)))
+            events.append((tick, _META, meta(META_TEXT, encode_text(text))))
     return events
-
-
-def _encoded(text: str) -> bytes:
-    """Latin-1, the encoding that files are read with; UTF-8 where that cannot express the text."""
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")
 
 
 def _tempos(piece: Writable) -> Iterable[tuple[int, bytes]]:
@@ -233,7 +281,7 @@ def _tempos(piece: Writable) -> Iterable[tuple[int, bytes]]:
     ):
         if not 0 <= us < 2**24:
             raise UsageError(f"a tempo of {us} microseconds a quarter does not fit a MIDI file")
-        yield tick, bytes((0xFF, _META_TEMPO, 3)) + us.to_bytes(3, "big")
+        yield tick, bytes((0xFF, META_TEMPO, 3)) + us.to_bytes(3, "big")
 
 
 def _rank(data: bytes) -> int:
@@ -250,7 +298,7 @@ def _framed(data: bytes) -> bytes:
     if data[0] < 0xF0:
         return data
     head = 2 if data[0] == 0xFF else 1
-    return data[:head] + _variable(len(data) - head) + data[head:]
+    return data[:head] + variable(len(data) - head) + data[head:]
 
 
 def _writable_offsets(notes: NoteTable) -> IntArray:
@@ -274,41 +322,3 @@ def _writable_offsets(notes: NoteTable) -> IntArray:
         if offset[before[i]] != offset[after[i]]:
             offset[before[i]] = onset[after[i]]
     return offset
-
-
-def _variable(value: int) -> bytes:
-    """A variable-length quantity: seven bits a byte, all but the last with the high bit set."""
-    if value < 0x80:
-        return bytes((value,))
-    out = [value & 0x7F]
-    while value := value >> 7:
-        out.append(value & 0x7F | 0x80)
-    return bytes(reversed(out))
-
-
-def _file(division: int, tracks: list[list[tuple[int, bytes]]]) -> bytes:
-    """Header and tracks; the events of each are in order."""
-    if not -(2**15) <= division < 2**15 or division == 0:
-        raise UsageError(f"a division of {division} does not fit a MIDI file")
-    head = b"MThd" + (6).to_bytes(4, "big") + int(len(tracks) > 1).to_bytes(2, "big")
-    head += len(tracks).to_bytes(2, "big") + division.to_bytes(2, "big", signed=True)
-    return b"".join([head, *(_track(events) for events in tracks)])
-
-
-def _track(events: list[tuple[int, bytes]]) -> bytes:
-    """One track chunk, channel messages under running status."""
-    out = bytearray()
-    now, running = 0, 0
-    for tick, message in events:
-        pause = tick - now
-        if pause < 0:  # events are sorted, so this is the first
-            raise UsageError(f"an event at tick {tick}: a MIDI file begins at tick 0")
-        if pause > LONGEST_PAUSE:
-            raise UsageError(f"a pause of {pause} ticks is too long for a MIDI file")
-        out += _variable(pause)
-        status = message[0]
-        out += message[1:] if status == running else message
-        running = status if status < 0xF0 else 0
-        now = tick
-    out += bytes((0, 0xFF, _META_END, 0))
-    return b"MTrk" + len(out).to_bytes(4, "big") + bytes(out)

@@ -59,13 +59,13 @@ def open_backend(
         UsageError: there is no such device.
     """
     if device not in DEVICES:
-        raise UsageError(f"--device {device!r} is none of {', '.join(DEVICES)}")
+        raise UsageError(f"`device` {device!r} is none of {', '.join(DEVICES)}")
     if device == "cpu":
         return cpu_backend(checkpoint, precision, threads)
     try:
         from arietta.models.aria.torch_executor import TorchBackend
     except ImportError:
-        raise MissingExtraError(f"--device {device}", "gpu") from None
+        raise MissingExtraError(f"`device` {device}", "gpu") from None
     return TorchBackend(checkpoint, device)
 
 

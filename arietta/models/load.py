@@ -19,7 +19,7 @@ from arietta.models.pianist.checkpoint import LoadedPianist
 
 
 def describe(name_or_path: str | PathLike[str], *, offline: bool = True) -> dict[str, Any]:
-    """What ``arietta models info`` shows about one checkpoint, as JSON values.
+    """Return what ``arietta models info`` shows about one checkpoint, as JSON values.
 
     Raises:
         CheckpointError: it is unknown, not on this machine, or damaged.
@@ -129,7 +129,7 @@ def renders(name_or_path: str | PathLike[str], *, offline: bool = False) -> bool
 def load_any(
     name_or_path: str | PathLike[str], *, offline: bool
 ) -> LoadedCheckpoint | LoadedPianist | LoadedPerformer:
-    """A checkpoint of whichever architecture.
+    """Return a checkpoint of whichever architecture.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged.

@@ -65,7 +65,7 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
     if suffix not in NOTATION:
         if movement not in (None, 1):
             raise InputError(f"{file}: --movement {movement}: a MIDI file has one")
-        return read_note_ons(file)
+        return read_note_ons(file, strict=False)
     source = load_source(file, movement)
     verovio = _verovio()
     toolkit = _loaded(verovio, source.text)

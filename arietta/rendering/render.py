@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from arietta.display import mimebundle
 from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom
 from arietta.midi.piece import Piece
@@ -119,6 +120,10 @@ class Rendering:
 
         piece = self.piece(editable=editable, snap=snap)
         save_midi(piece, path, force=force, extra_text=[self._text])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook."""
+        return mimebundle(self.piece(), "Rendering")
 
     @property
     def _text(self) -> str:

@@ -82,7 +82,7 @@ class PianoBank:
             raise InputError(f"{path}: not a SoundFont 3 piano bank") from error
 
     def pair(self, layer: tuple[Zone, ...], key: int) -> tuple[Zone, Zone]:
-        """The left and the right zone of a key; a mono zone serves as both.
+        """Return the left and the right zone of a key; a mono zone serves as both.
 
         Keys beyond the bank take its outermost zones.
         """
@@ -93,7 +93,7 @@ class PianoBank:
         return left, right
 
     def decode(self, zone: Zone, frames: int) -> Float32Array:
-        """The first ``frames`` frames of a zone's sample: (n,) float32, n <= frames."""
+        """Return the first ``frames`` frames of a zone's sample: (n,) float32, n <= frames."""
         import soundfile
 
         start, end = zone.span
@@ -184,7 +184,7 @@ def _zones(
     last: int,
     target: int,
 ) -> Iterator[dict[int, int]]:
-    """Generator -> amount for bags first..last-1, the global bag's values filled in."""
+    """Yield generator -> amount of bags first..last-1, the values of the global bag filled in."""
     common: dict[int, int] = {}
     for i in range(first, last):
         pairs = generators[bags[i][0] : bags[i + 1][0]]

@@ -29,7 +29,7 @@ _MP3_RATES = (32_000, 44_100, 48_000)
 
 
 def check_audio(path: str | PathLike[str], sample_rate: int = SAMPLE_RATE) -> Path:
-    """The path, if its suffix names a format that can hold this sample rate.
+    """Return the path, if its suffix names a format that can hold this sample rate.
 
     Raises:
         UsageError: an unknown suffix, or a rate MP3 has no room for.

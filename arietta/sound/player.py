@@ -19,8 +19,12 @@ _PLAYERS = (
 )
 
 
+# Windows plays WAV files itself; winsound is part of its Python.
+_WINDOWS = "import sys, winsound; winsound.PlaySound(sys.argv[1], winsound.SND_FILENAME)"
+
+
 def find_player() -> list[str] | None:
-    """The command that plays a WAV file here, or None where no sound can come out.
+    """Return the command that plays a WAV file here, or None where no sound can come out.
 
     ``ARIETTA_PLAYER`` names another command. Linux without a sound device counts as silent even
     when a player is installed, unless a sound server is reachable.
@@ -30,6 +34,8 @@ def find_player() -> list[str] | None:
         return own.split()
     if sys.platform.startswith("linux") and not _linux_has_sound():
         return None
+    if sys.platform == "win32":
+        return [sys.executable, "-c", _WINDOWS]
     for command in _PLAYERS:
         if shutil.which(command[0]):
             return list(command)

@@ -190,7 +190,7 @@ class Strings:
         self._bytes = 0
 
     def get(self, key: int, frames: int) -> String:
-        """The string of a key, ``frames`` long or more (up to ``sounding_s``).
+        """Return the string of a key, ``frames`` long or more (up to ``sounding_s``).
 
         Lengths come in classes, so that what was played before cannot change a sample.
         """
@@ -271,7 +271,7 @@ def dark_pole_hz(key: int) -> float:
 def blocks(
     piece: Piece, sample_rate: int = SAMPLE_RATE, *, strings: Strings | None = None
 ) -> Iterator[Float32Array]:
-    """The piece at the bank's own, low level, in (n, 2) float32 blocks of ``BLOCK_S`` seconds.
+    """Yield the piece at the bank's own, low level, in (n, 2) float32 blocks of ``BLOCK_S`` s.
 
     Memory is bounded by a block, the table of notes and the cache of strings.
 
@@ -301,7 +301,7 @@ def blocks(
 
 
 def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> Float32Array:
-    """The piece as (frames, 2) float32 with its peak at -1 dBFS; (0, 2) without notes.
+    """Return the piece as (frames, 2) float32 with its peak at -1 dBFS; (0, 2) without notes.
 
     Time 0 is tick 0. The whole result is held in memory (21 MB a minute);
     ``arietta.sound.files.write_piece`` writes a file without doing so.
@@ -318,7 +318,7 @@ def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> Float32Array:
 
 
 def gain_for(peak: float) -> np.float32:
-    """The factor that brings a peak to -1 dBFS; silence stays silence."""
+    """Return the factor that brings a peak to -1 dBFS; silence stays silence."""
     return np.float32(PEAK / peak if peak > 0 else 1.0)
 
 

@@ -119,7 +119,7 @@ class AriaTokenizer:
             InputError: the piece has no note that the vocabulary knows.
             TokenError: a prefix name is unknown, or a pedal vocabulary meets another instrument.
         """
-        voices = select_voices(piece, self.vocabulary)
+        voices = select_voices(piece, self.vocabulary, compat=compat)
         head = prefix_ids(piece, voices, self.vocabulary, prefix, rng)
         head.append(v.BOS)
         tail = [v.EOS] if eos else []
@@ -205,7 +205,7 @@ class AriaTokenizer:
         return ids if dim_offset is None else self.insert_dim(ids, dim_offset)
 
     def insert_dim(self, ids: npt.ArrayLike, offset: int = 0) -> Int32Array:
-        """The sequence with <D> about 100 - ``offset`` tokens before the end of its body (B.4).
+        """Return the sequence with <D> about 100 - ``offset`` tokens before its body ends (B.4).
 
         A body of up to 150 tokens stays as it is. <E> at the end is not counted.
         """
@@ -214,7 +214,7 @@ class AriaTokenizer:
     # ids -> piece
 
     def decode(self, ids: npt.ArrayLike, *, compat: Compat | None = None) -> Piece:
-        """The piece that ids stand for; every sequence of integers gives one.
+        """Return the piece that ids stand for; every sequence of integers gives one.
 
         Raises:
             TokenError: ``ids`` is not a flat list of integers, or, with ``compat="aria"``, the
@@ -238,15 +238,15 @@ class AriaTokenizer:
         return columns.piece()
 
     def decoder(self) -> IncrementalDecoder:
-        """A decoder to push ids into one at a time."""
+        """Return a decoder to push ids into one at a time."""
         return IncrementalDecoder(self.vocabulary, self.tables)
 
     def tokens(self, ids: npt.ArrayLike) -> list[Token]:
-        """The token of each id; <U> for an id that does not exist."""
+        """Return the token of each id; <U> for an id that does not exist."""
         return self.vocabulary.tokens_of(ids)
 
     def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
-        """The id of each token; <U> for one that is not in the vocabulary."""
+        """Return the id of each token; <U> for one that is not in the vocabulary."""
         return self.vocabulary.ids_of(tokens)
 
     def map_to(self, other: AriaTokenizer) -> Int32Array:
@@ -265,7 +265,7 @@ class AriaTokenizer:
         allow_pedal: bool = True,
         max_time_run: int = MAX_TIME_RUN,
     ) -> AriaGrammar:
-        """The grammar after a sequence so far; feed it ids, ask it what may follow.
+        """Return the grammar after a sequence so far; feed it ids, ask it what may follow.
 
         Args:
             ids: the prompt.
@@ -312,7 +312,7 @@ class AriaTokenizer:
         return int(onset_ms[-1]) if len(onset_ms) else 0
 
     def truncate_ms(self, ids: npt.ArrayLike, ms: float) -> Int32Array:
-        """The sequence up to, not including, the first event that starts after ``ms``."""
+        """Return the sequence up to, not including, the first event that starts after ``ms``."""
         array = as_ids(ids)
         kind = self._kinds(array)
         onsets = np.flatnonzero(kind == Kind.ONSET)

@@ -74,7 +74,7 @@ class DecodedColumns:
     dropped: int
 
     def piece(self) -> Piece:
-        """The piece, notes sorted by onset; one tick is one millisecond."""
+        """Return the piece, notes sorted by onset; one tick is one millisecond."""
         order = np.argsort(self.onset_ms, kind="stable")
         onset = self.onset_ms[order]
         notes = note_table(
@@ -113,7 +113,7 @@ class IdTables:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> IdTables:
-        """The tables of a vocabulary."""
+        """Return the tables of a vocabulary."""
         size = vocabulary.size + 1
         pitch = np.zeros(size, np.uint8)
         velocity = np.zeros(size, np.uint8)
@@ -139,7 +139,7 @@ class IdTables:
 
 @lru_cache(maxsize=16)
 def id_tables(name: str) -> IdTables:
-    """The tables of a named vocabulary, made once."""
+    """Return the tables of a named vocabulary, made once."""
     return IdTables.of(vocabulary(name))
 
 
@@ -171,7 +171,7 @@ def decode_columns(
     tables: IdTables,
     compat: Compat | None = None,
 ) -> DecodedColumns:
-    """Notes and pedals of a sequence; any sequence of integers is accepted by default.
+    """Return notes and pedals of a sequence; any sequence of integers is accepted by default.
 
     Args:
         ids: (n,); one outside the vocabulary counts as <U>, except ``vocabulary.size`` itself,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from arietta.arrays import AnyIntArray, BoolArray, Int32Array, IntArray, Uint8Array
 from arietta.errors import InputError, TokenError
-from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored
+from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED, remove_ignored, sounding_programs
 from arietta.midi.notes import DRUM_CHANNEL, PEDAL_DOWN, NoteTable
 from arietta.midi.pedal import pedal_offsets
 from arietta.midi.piece import Piece
@@ -67,30 +67,31 @@ def drums_with_token(notes: NoteTable) -> BoolArray:
     return named
 
 
-def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
-    """What of a piece the vocabulary can express.
+def select_voices(piece: Piece, vocabulary: Vocabulary, *, compat: Compat | None = None) -> Voices:
+    """Return what of a piece the vocabulary can express.
 
     A vocabulary that merges takes every channel but drums as piano; the others need a prefix for
-    each class among the channels that have notes or a program change.
+    each class among the channels that have notes or a program change. Programs count where notes
+    sound; with ``compat="aria"`` everywhere.
 
     Raises:
         InputError: no note is left.
     """
     merge = vocabulary.merge_to_piano
     ignored = DEFAULT_IGNORED if merge else frozenset(CLASSES).difference(vocabulary.classes)
-    kept = remove_ignored(piece, ignored)
+    kept = remove_ignored(piece, ignored, compat=compat)
     present = np.bincount(kept.notes.channel, minlength=N_CHANNELS) > 0
     has_drums = bool(present[DRUM_CHANNEL])
     if merge and has_drums:
         kept = replace(kept, notes=kept.notes.take(kept.notes.channel != DRUM_CHANNEL))
         has_drums = False
     if not len(kept):
-        what = "no notes" if not len(piece) else "no notes of an instrument in use"
+        what = "no notes" if not len(piece) else _unused(piece)
         raise InputError(f"{piece.source or 'piece'}: {what}, nothing to tokenise")
     class_index = np.zeros(N_CHANNELS, np.uint8)
     instruments = {0}
     if not merge:
-        programs = kept.programs
+        programs = kept.programs if compat else sounding_programs(kept)
         for p, c in zip(programs.program.tolist(), programs.channel.tolist(), strict=True):
             if c != DRUM_CHANNEL:
                 class_index[c] = vocabulary.classes.index(CLASSES[p // 8])
@@ -102,6 +103,20 @@ def select_voices(piece: Piece, vocabulary: Vocabulary) -> Voices:
     return Voices(kept, has_drums, class_index, sorted(instruments))
 
 
+def _unused(piece: Piece) -> str:
+    """Why no note of a piece can be used: the first program that is none of a piano's kin."""
+    programs = sounding_programs(piece)
+    other = programs.take(np.isin(programs.channel, piece.notes.channel))
+    other = other.take((other.program > 0) & (other.channel != DRUM_CHANNEL))
+    if not len(other):
+        return "no notes but drums"
+    name = CLASSES[int(other.program[0]) // 8]
+    return (
+        f"no notes of an instrument in use: channel {int(other.channel[0]) + 1} has program"
+        f" {int(other.program[0]) + 1} ({name}) at tick {int(other.tick[0])}"
+    )
+
+
 def prefix_ids(
     piece: Piece,
     voices: Voices,
@@ -109,7 +124,7 @@ def prefix_ids(
     prefix: str | Sequence[str],
     rng: np.random.Generator | None,
 ) -> list[int]:
-    """The ids before <S>: ``"auto"`` or names; see ``AriaTokenizer.encode``.
+    """Return the ids before <S>: ``"auto"`` or names; see ``AriaTokenizer.encode``.
 
     Raises:
         TokenError: a name has no prefix token.
@@ -130,7 +145,7 @@ def drawn_dim_offset(rng: np.random.Generator | None) -> int:
 
 
 def insert_dim(ids: Int32Array, vocabulary: Vocabulary, offset: int) -> Int32Array:
-    """The sequence with <D> at an event boundary near its end; unchanged when it is short.
+    """Return the sequence with <D> at an event boundary near its end; unchanged when it is short.
 
     The body begins after the first <S>. The public reference adds <E> later, so it does not count.
     """

@@ -14,7 +14,7 @@ from arietta.midi.tempo import Compat
 
 
 def prompt_piece(piece: Piece, seconds: float | None, *, compat: Compat | None = None) -> Piece:
-    """The start of a piece: notes that begin within ``seconds``, at their full length.
+    """Return the start of a piece: notes that begin within ``seconds``, at their full length.
 
     A pedal that is still down where the prompt ends is taken away from there on, or it would hold
     notes to the end of a phrase that is not there. With ``compat="aria"`` time is counted from tick
@@ -43,7 +43,7 @@ def prompt_piece(piece: Piece, seconds: float | None, *, compat: Compat | None =
 
 
 def _closed(pedals: PedalTable) -> PedalTable:
-    """The events without the downs after the last up of each channel."""
+    """Return the events without the downs after the last up of each channel."""
     keep = np.ones(len(pedals), np.bool_)
     for channel in np.unique(pedals.channel):
         rows = np.flatnonzero(pedals.channel == channel)

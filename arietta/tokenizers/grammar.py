@@ -60,7 +60,7 @@ class _Tables:
         dim: bool,
         delimiter: bool,
     ) -> Ranges:
-        """What may come where no event is half said."""
+        """Return what may come where no event is incomplete."""
         vocab = self.vocabulary
         ranges = [vocab.class_range(i) for i in instruments if i < len(vocab.classes)]
         if len(vocab.classes) in instruments:
@@ -137,7 +137,7 @@ class AriaGrammar:
         self._ranges_key = -1
 
     def copy(self) -> AriaGrammar:
-        """An independent grammar in the same state."""
+        """Return an independent grammar in the same state."""
         return copy.copy(self)
 
     @property

@@ -23,7 +23,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def only_name_in(texts: Iterable[str], names: Sequence[str]) -> str | None:
-    """The one name of the list that the texts hold between them; None for none or several."""
+    """Return the one name of a list that the texts hold; None for no name or several."""
     pattern = _pattern(tuple(names))
     found = {match for text in texts for match in pattern.findall(plain_name(text))}
     if len(found) != 1:
@@ -33,17 +33,17 @@ def only_name_in(texts: Iterable[str], names: Sequence[str]) -> str | None:
 
 
 def composer_of(texts: Iterable[str]) -> str | None:
-    """The composer that text events, or a file stem, name."""
+    """Return the composer that text events, or a file stem, name."""
     return only_name_in(texts, COMPOSERS)
 
 
 def form_of(stem: str) -> str | None:
-    """The form that a file stem names."""
+    """Return the form that a file stem names."""
     return only_name_in([stem], FORMS)
 
 
 def label(piece: Piece) -> Piece:
-    """The piece with what its file name and text events tell of composer and form.
+    """Return the piece with what its file name and text events tell of composer and form.
 
     Metadata it already has stays.
     """

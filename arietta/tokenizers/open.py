@@ -10,7 +10,7 @@ Tokenizer = AriaTokenizer | RelativeTokenizer
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer of a vocabulary, absolute or relative.
+    """Return the tokenizer of a vocabulary, absolute or relative.
 
     Raises:
         UsageError: there is no such vocabulary.

@@ -78,7 +78,7 @@ class PianistColumns:
 
 
 def columns_of(notes: MergedNotes) -> PianistColumns:
-    """Notes in their order as columns, not clipped."""
+    """Return notes in their order as columns, not clipped."""
     onset = notes.onset_ms
     ioi = np.diff(onset, prepend=0)
     after = np.append(ioi[1:], MAX_IOI_MS) if len(onset) else ioi
@@ -120,7 +120,7 @@ def columns_of_ids(ids: npt.ArrayLike) -> PianistColumns:
 
 
 def notes_of(columns: PianistColumns, *, compat: PianistCompat | None = None) -> MergedNotes:
-    """Notes and pedal that columns stand for (specification 1.4).
+    """Return notes and pedal that columns stand for (specification 1.4).
 
     Notes get a velocity and a length of at least 1, without which they would be lost; with
     ``compat`` they stay as they are. A pedal event that changes nothing is left out.
@@ -193,7 +193,7 @@ class PianistTokenizer:
         *,
         compat: PianistCompat | None = None,
     ) -> Piece:
-        """The piece that ids stand for, one tick a millisecond.
+        """Return the piece that ids stand for, one tick a millisecond.
 
         Args:
             ids: eight a note.
@@ -232,7 +232,7 @@ class PianistTokenizer:
         return notes_of(columns, compat=compat)
 
     def tokens(self, ids: npt.ArrayLike) -> list[Token]:
-        """A readable token for each id; ``<mask>`` for one that does not exist.
+        """Return a readable token for each id; ``<mask>`` for one that does not exist.
 
         Durations and gaps share their ids, so both read ``("ms", n)``.
         """
@@ -246,7 +246,7 @@ class PianistTokenizer:
         return found
 
     def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
-        """The id of each token; that of ``<mask>`` for one that does not exist."""
+        """Return the id of each token; that of ``<mask>`` for one that does not exist."""
         starts = dict(_BLOCKS)
         ends = {"pitch": VELOCITY, "velocity": TIMING, "ms": PEDAL, "pedal": VOCAB_SIZE}
         found = []
@@ -266,6 +266,6 @@ class PianistTokenizer:
 
 
 def with_floor(columns: PianistColumns, score_ioi_ms: IntArray) -> PianistColumns:
-    """Notes that the score sets apart at least 5 ms apart."""
+    """Return notes that the score sets apart at least 5 ms apart."""
     ioi = np.where(score_ioi_ms > 0, np.maximum(columns.ioi_ms, MIN_IOI_MS), columns.ioi_ms)
     return PianistColumns(columns.pitch, ioi, columns.velocity, columns.duration_ms, columns.pedal)

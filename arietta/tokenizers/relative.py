@@ -117,7 +117,7 @@ class RelativeTokenizer:
             TokenError: a prefix name is unknown.
         """
         vocab = self.vocabulary
-        voices = select_voices(piece, vocab)
+        voices = select_voices(piece, vocab, compat=compat)
         kept, notes = voices.piece, voices.piece.notes
         start = notes.onset_tick
         drum, named = notes.channel == DRUM_CHANNEL, drums_with_token(notes)
@@ -187,7 +187,7 @@ class RelativeTokenizer:
         return ids
 
     def decode(self, ids: npt.ArrayLike) -> Piece:
-        """The piece that ids stand for; every sequence of integers gives one.
+        """Return the piece that ids stand for; every sequence of integers gives one.
 
         Raises:
             TokenError: ``ids`` is not a flat list of integers.
@@ -234,9 +234,9 @@ class RelativeTokenizer:
         )
 
     def tokens(self, ids: npt.ArrayLike) -> list[Token]:
-        """The token of each id; <U> for an id that does not exist."""
+        """Return the token of each id; <U> for an id that does not exist."""
         return self.vocabulary.tokens_of(ids)
 
     def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
-        """The id of each token; <U> for one that is not in the vocabulary."""
+        """Return the id of each token; <U> for one that is not in the vocabulary."""
         return self.vocabulary.ids_of(tokens)

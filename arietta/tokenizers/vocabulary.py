@@ -70,7 +70,7 @@ class Kind(IntEnum):
 
 
 def plain_name(name: str) -> str:
-    """A name without accents and in lower case: how names are compared."""
+    """Return a name without accents and in lower case: how names are compared."""
     split = unicodedata.normalize("NFKD", name.casefold())
     return "".join(c for c in split if not unicodedata.combining(c))
 
@@ -260,12 +260,12 @@ class Vocabulary:
         return {token: i for i, token in enumerate(self.tokens)}
 
     def tokens_of(self, ids: npt.ArrayLike) -> list[Token]:
-        """The token of each id; <U> for an id that does not exist."""
+        """Return the token of each id; <U> for an id that does not exist."""
         names = self.tokens
         return [names[i] if 0 <= i < len(names) else SPECIALS[UNK] for i in as_ids(ids).tolist()]
 
     def ids_of(self, tokens: Iterable[Token]) -> Int32Array:
-        """The id of each token; <U> for one that is not in the vocabulary."""
+        """Return the id of each token; <U> for one that is not in the vocabulary."""
         known = self.token_ids
         keys = (token if isinstance(token, str) else tuple(token) for token in tokens)
         return np.array([known.get(key, UNK) for key in keys], np.int32)
@@ -359,7 +359,7 @@ RELATIVE_NAMES = tuple(name for name, v in _VARIANTS.items() if v.relative)
 
 
 def vocabulary(name: str) -> Vocabulary:
-    """The variant of that name; one object per variant, so its tables are made once.
+    """Return the variant of that name; one object per variant, so its tables are made once.
 
     Raises:
         UsageError: there is no such variant.

@@ -1,1 +1,1 @@
-"""Recipes -> checkpoints. Needs the train extra."""
+"""Train models from recipes; needs the extra ``train``."""

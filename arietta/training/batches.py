@@ -1,4 +1,4 @@
-"""What each optimiser step sees: one micro-batch from every data stream, made ahead in a thread."""
+"""Make the batch of each optimiser step ahead of time in a thread."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class StepBatch:
-    """The share of one process in one step.
+    """Hold the share of one process in one step.
 
     Attributes:
         micro: a batch of rows of each of its streams, (rows, seq_len + 1) for language models.
         names: ids of the pieces in each row, batch after batch.
-        before, after: positions of its streams before and after the step.
+        before, after: positions of its streams before and after this step.
     """
 
     micro: list[Int32Array]
@@ -43,11 +43,11 @@ def step_batches(
     rank: int,
     world: int,
 ) -> Iterator[StepBatch]:
-    """Batches from a step to the end of the run.
+    """Yield the batches from a step to the end of the run.
 
     Args:
-        task: of the run; the train split is read.
-        planned: its stages.
+        task: what the run trains; its train split is read.
+        planned: stages of the run.
         step: the first step.
         positions: of all streams at that step; empty at the start of a stage.
         rank, world: this process takes the streams s with s % world == rank.
@@ -77,7 +77,7 @@ def step_batches(
 
 
 def ahead(items: Iterator[_T], depth: int = 2) -> Generator[_T, None, None]:
-    """The same items, made by a thread that is ``depth`` ahead; its errors are raised here."""
+    """Yield the same items from a thread that works ``depth`` ahead; raise its errors here."""
     made: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""States of a run on disk: written whole or not at all, the last few kept.
+"""Save and load the states of a run; a state is written whole or not at all.
 
 ``RUN/checkpoints/step-00001200`` holds what Accelerate saves (weights, optimisers, random states),
 ``progress.json`` and, for every process, the positions of its data streams.
@@ -19,7 +19,7 @@ PROGRESS = "progress.json"
 
 
 def saved_states(run: Path) -> list[Path]:
-    """Folders of complete states, oldest first."""
+    """Return the folders of complete states, oldest first."""
     found = (run / "checkpoints").glob("step-*[0-9]")  # not those that are being written
     return sorted(path for path in found if (path / PROGRESS).is_file())
 
@@ -35,10 +35,10 @@ def save_state(
 
     Args:
         run: folder of the run.
-        processes: whose weights and optimisers were prepared.
-        progress: JSON values; ``step`` names the folder.
-        positions: of this process's data streams.
-        keep: how many states stay.
+        processes: own the prepared weights and optimisers.
+        progress: JSON values; ``step`` gives the folder its name.
+        positions: positions of the data streams of this process.
+        keep: number of states to keep.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written; earlier states are intact.
@@ -70,13 +70,13 @@ def save_state(
 
 
 def load_state(run: Path, processes: Processes) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-    """Load the latest state into what was prepared.
+    """Load the latest state into the prepared weights and optimisers.
 
     Returns:
-        Its progress, and the positions of all data streams.
+        The progress, and the positions of all data streams.
 
     Raises:
-        CheckpointError: it does not fit or is damaged.
+        CheckpointError: the state does not fit or is damaged.
     """
     folder = saved_states(run)[-1]
     try:

@@ -1,7 +1,7 @@
-"""A training run as data: YAML in, checked dataclasses out; unknown keys are refused.
+"""Read a recipe from YAML into checked dataclasses; unknown keys are refused.
 
-A recipe is named (one of ``arietta/recipes``) or a path. ``variants`` holds several runs in one
-file: each is the recipe with some keys replaced.
+A recipe is the name of a file in ``arietta/recipes`` or a path. ``variants`` holds several runs in
+one file: each variant replaces some keys of the recipe.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training at one sequence length.
+    """Describe a part of the training at one sequence length.
 
     Attributes:
         seq_len: tokens a row.
-        rows: rows that one stream gives to a step; what a device holds at once.
+        rows: rows that one stream gives to a step; a device holds as many at once.
         until_tokens: the stage ends when the run has seen this many tokens.
         until_epochs: or this many passes over the train split.
     """
@@ -50,17 +50,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Data:
-    """What rows are made of.
+    """Describe the training rows.
 
     Attributes:
         mode: ``packed``, ``aligned`` or ``separate``; see ``arietta.training.rows.stream``.
         tag_share: share of rows that show composer, form and genre where they are known.
-        augment: ranges of the random changes; None for none.
+        augment: ranges of the random changes; None for no change.
         jitter_ms: standard deviation of the change of inter-onset times.
         gap_share, tell_share: rows with gaps and with controls; see ``LoaderSettings``.
-        share: share of the train split's pieces that is used.
-        block_pieces: pieces that are shuffled together.
-        valid_rows: rows of the fixed validation set.
+        share: share of the pieces of the train split that is used.
+        block_pieces: number of pieces that are shuffled together.
+        valid_rows: number of rows of the fixed validation set.
     """
 
     mode: Mode = "aligned"
@@ -76,15 +76,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How weights change.
+    """Describe the optimiser.
 
     Attributes:
         kind: ``adamw``, or ``muon`` for the matrices of the layers with AdamW for the rest.
         lr: peak learning rate.
-        betas, eps: of AdamW.
-        weight_decay: of AdamW on ``decay_all`` parameters, else of matrices only.
+        betas, eps: settings of AdamW.
+        weight_decay: decay of AdamW: of all parameters with ``decay_all``, else of matrices only.
         decay_all: whether norms and embeddings decay too, as in the paper.
-        momentum: of Muon.
+        momentum: momentum of Muon.
         clip_norm: largest norm of the gradient; None for no clipping, as in the paper.
     """
 
@@ -106,14 +106,14 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over the optimiser steps of the whole run.
+    """Describe the learning rate over the optimiser steps of the whole run.
 
     Attributes:
         warmup_steps: linear rise from 1e-6 of the peak.
-        shape: ``linear`` or ``cosine`` down to ``end_ratio`` over all the rest; ``trapezoid``
+        shape: ``linear`` or ``cosine`` down to ``end_ratio`` over the other steps; ``trapezoid``
             stays at the peak and falls linearly over the last ``decay_share``.
         end_ratio: last rate as a share of the peak.
-        decay_share: of the steps; trapezoid only.
+        decay_share: share of the steps over which the rate falls; trapezoid only.
     """
 
     warmup_steps: int = 0
@@ -132,7 +132,7 @@ class Schedule:
             )
 
     def factor(self, step: int, total: int) -> float:
-        """Share of the peak rate at a step, counted from 0; ``end_ratio`` after the last one.
+        """Return the share of the peak rate at a step from 0 on; ``end_ratio`` after the last step.
 
         ``linear`` is the published schedule (specification F).
         """
@@ -141,20 +141,20 @@ class Schedule:
         rest = total - self.warmup_steps
         if self.shape == "trapezoid":
             rest = min(rest, math.ceil(total * self.decay_share))
-        gone = min(1.0, max(0.0, (step - (total - rest)) / max(1, rest)))
+        progress = min(1.0, max(0.0, (step - (total - rest)) / max(1, rest)))
         if self.shape == "cosine":
-            gone = 0.5 - 0.5 * math.cos(math.pi * gone)
-        return 1 + (self.end_ratio - 1) * gone
+            progress = 0.5 - 0.5 * math.cos(math.pi * progress)
+        return 1 + (self.end_ratio - 1) * progress
 
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters on all matrices of the layers, through the peft library.
+    """Describe low-rank adapters on all matrices of the layers (peft library).
 
     Attributes:
-        rank: of the adapters.
-        alpha: their scale is alpha / rank.
-        dropout: before the adapters.
+        rank: rank of the adapters.
+        alpha: the scale of the adapters is alpha / rank.
+        dropout: dropout before the adapters.
     """
 
     rank: int = 16
@@ -164,13 +164,13 @@ class Lora:
 
 @dataclass(frozen=True)
 class Contrastive:
-    """Two views of each piece near each other (paper section 3.3).
+    """Describe contrastive training: views of one piece near each other (paper section 3.3).
 
     Attributes:
-        min_notes, max_notes: of a view.
-        temperature: of the loss; the paper's 0.1, its code's default is 0.5.
+        min_notes, max_notes: range of the notes of a view.
+        temperature: temperature of the loss; 0.1 in the paper, 0.5 by default in its code.
         negatives: ``all`` as in the paper's equation, or ``cross-view`` as in its code.
-        embedding_size: of the head.
+        embedding_size: size of the embedding head.
     """
 
     min_notes: int = 100
@@ -190,21 +190,21 @@ class Contrastive:
 
 @dataclass(frozen=True)
 class Classify:
-    """One class for each piece (specification F).
+    """Describe a classifier: one class for each piece (specification F).
 
     Attributes:
         label: field of the pieces' metadata that holds the class.
-        classes: their names in order; all that the train split has, by default.
-        min_notes, max_notes: of a training slice; a piece is judged by slices of ``max_notes``,
-            eight at most while training.
-        weighted: whether rare classes count for more, so that all weigh the same together.
-        per_class: pieces of each class to learn from at most; None for all.
+        classes: names of the classes in order; by default all classes of the train split.
+        min_notes, max_notes: range of the notes of a training slice; validation uses slices of
+            ``max_notes``, at most eight of each piece.
+        weighted: whether rare classes have larger weights, so that all classes count the same.
+        per_class: largest number of pieces of each class to train on; None for all.
         head: ``fresh`` for random weights, as in the paper; ``probe`` for the best linear head on
-            an embedding model as it is.
-        votes: what the slices of a piece vote by, each as many times as it has tokens: ``shares``,
-            as in the paper, or ``logits``, as a linear head is fitted.
-        pooling: what the head reads: ``end``, the state at <E>, as in the paper; ``full``, behind
-            it the mean and the standard deviation of all states.
+            a frozen embedding model.
+        votes: what is averaged over the slices of a piece, weighted by their tokens: ``shares``, as
+            in the paper, or ``logits``, as in the fit of a linear head.
+        pooling: what the head reads: ``end``, the state at <E>, as in the paper; ``full``, this
+            state followed by the mean and the standard deviation of all states.
     """
 
     label: str = "label"
@@ -229,16 +229,16 @@ class Classify:
 
 @dataclass(frozen=True)
 class Perform:
-    """What pianists do with the notes of a score, learned from pairs (``arietta data pairs``).
+    """Describe the training of a renderer on aligned pairs (``arietta data pairs``).
 
     Attributes:
-        where: only pairs of which this is known, such as ``{pt_test: "0"}``.
-        valid: pairs of which this is known are validated on and not learned from. Where none are,
-            a tenth of the pieces, chosen by their names.
-        dropout: of the model.
-        transpose: semitones up and down, at random.
-        hide: share of the windows that do not show hands, of those that do not show the score's
-            velocities, and of those whose tempo is off by a random factor.
+        where: metadata that every pair must have, such as ``{pt_test: "0"}``.
+        valid: metadata of the validation pairs, which are not trained on. If no pair matches, a
+            tenth of the pieces, chosen by a hash of their names.
+        dropout: dropout of the model.
+        transpose: largest random transposition up and down, in semitones.
+        hide: share of the windows without hands, share of those without the velocities of the
+            score, and share of those whose tempo has a random factor.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
@@ -250,11 +250,11 @@ class Perform:
 
 @dataclass(frozen=True)
 class Denoise:
-    """Masked denoising of performances (arXiv 2512.02652).
+    """Describe masked denoising of performances (arXiv 2512.02652).
 
     Attributes:
-        mask_share: share of the ids that are hidden; 0.3 in the published code, while the paper's
-            appendix finds 0.45 better.
+        mask_share: share of the ids that are masked; 0.3 in the published code; the appendix of
+            the paper finds 0.45 better.
     """
 
     mask_share: float = 0.3
@@ -266,7 +266,7 @@ class Denoise:
 
 @dataclass(frozen=True)
 class Play:
-    """Scores in, performances out, id by id, learned from pairs (``arietta data pairs``).
+    """Describe the training from score ids to performance ids on aligned pairs.
 
     Attributes:
         where, valid: see ``Perform``.
@@ -278,12 +278,12 @@ class Play:
 
 @dataclass(frozen=True)
 class Conditioned:
-    """Continuations that resemble an example (specification E.4).
+    """Describe the training of continuations that resemble an example (specification E.4).
 
     Attributes:
-        embeddings: vectors of the dataset's pieces, as ``arietta embed DATASET`` writes them.
-        free_share: share of the rows that are learned without a vector.
-        mixed_share: share of the others that begin with another piece than the vector's.
+        embeddings: vectors of the pieces of the dataset, as ``arietta embed DATASET`` writes them.
+        free_share: share of the rows without a vector.
+        mixed_share: share of the other rows that begin with another piece than that of the vector.
     """
 
     embeddings: str | None = None
@@ -299,38 +299,38 @@ class Conditioned:
 
 
 _TABLES = ("contrastive", "classify", "conditioned", "perform", "denoise", "play")
-"""Tasks that have a table of their own in a recipe."""
+"""Tasks that have their own table in a recipe."""
 
 TASKS = ("next-token", *_TABLES)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run.
+    """Describe a training run.
 
     Attributes:
-        name: of the model that comes out.
-        task: what is learned, one of ``TASKS``.
-        optimiser, schedule, data, lora: see there.
-        contrastive, classify, conditioned, perform, denoise, play: of their tasks alone.
+        name: name of the trained model.
+        task: one of ``TASKS``.
+        optimiser, schedule, data, lora: see their classes.
+        contrastive, classify, conditioned, perform, denoise, play: settings of one task each.
         stages: in order; the last one ends the run.
-        model: architecture; may be left out where ``init`` names a model.
+        model: architecture; may be omitted if ``init`` names a model.
         init: model to start from; None for fresh weights.
         tokenizer: vocabulary.
-        streams: data streams; one step takes ``rows`` from each. What a step sees does not depend
-            on how many processes share the streams: fewer processes accumulate gradients.
+        streams: number of data streams; one step takes ``rows`` from each. The batch of a step does
+            not depend on the number of processes: fewer processes accumulate gradients.
         precision: ``bf16`` autocast or ``f32``.
         compile: run the model through torch.compile.
         structured: whether tables of token vectors share feature vectors while they are trained,
             see ``arietta.training.structured``.
         grad_checkpoint: recompute activations in the backward pass to save memory.
-        resid_dropout: overrides the architecture's.
-        seed: of weights and data order.
-        valid_every_steps: distance between validations; there is one at the end in any case.
-        patience: the run ends after this many validations that were no better than the best, and
-            leaves the best model; None for no such end, and the last model.
-        samples_every_steps: distance between sample continuations; 0 for none.
-        checkpoint_every_seconds, keep: distance between saved states, and how many are kept.
+        resid_dropout: replaces the dropout of the architecture.
+        seed: seed of weights and data order.
+        valid_every_steps: steps between validations; the run always ends with a validation.
+        patience: the run ends after this many validations without improvement and exports the best
+            model; None: the run does not end early and exports the last model.
+        samples_every_steps: steps between sample continuations; 0 for no samples.
+        checkpoint_every_seconds, keep: seconds between saved states, and how many are kept.
     """
 
     name: str
@@ -387,18 +387,18 @@ class Recipe:
             )
 
     def step_tokens(self, stage: Stage) -> int:
-        """Tokens of an optimiser step, padding included."""
+        """Return the tokens of an optimiser step, padding included."""
         views = 2 if self.task == "contrastive" else 1
         return self.streams * stage.rows * views * stage.seq_len
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored beside the run; ``recipe_from`` reads them back."""
+        """Return plain values for storage; ``recipe_from`` reads them back."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage in optimiser steps: it runs from ``first_step`` up to ``end_step``."""
+    """Describe a stage in optimiser steps, from ``first_step`` up to ``end_step``."""
 
     stage: Stage
     first_step: int
@@ -406,14 +406,14 @@ class PlannedStage:
 
 
 def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
-    """The stages in steps.
+    """Convert the stages of a recipe to optimiser steps.
 
     Args:
         recipe: the run.
         epoch_tokens: tokens of one pass over the train split.
 
     Raises:
-        UsageError: a stage ends before the one before it.
+        UsageError: a stage ends before the previous one.
     """
     planned: list[PlannedStage] = []
     step = tokens = 0
@@ -424,7 +424,7 @@ def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
             else round((stage.until_epochs or 0) * epoch_tokens)
         )
         per_step = recipe.step_tokens(stage)
-        # A first stage may be of no epochs at all: the model it starts from, and its head.
+        # A first stage of 0 epochs exports the initial model with its head.
         least = 1 if not planned and stage.until_epochs != 0 else 0
         steps = max(least, round((end - tokens) / per_step))
         if end <= tokens and planned:
@@ -437,7 +437,7 @@ def plan(recipe: Recipe, epoch_tokens: int) -> list[PlannedStage]:
 
 
 def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
-    """A recipe out of plain values.
+    """Build a recipe from plain values.
 
     Raises:
         UsageError: unknown or missing keys, or values out of range.
@@ -495,7 +495,7 @@ def _build(kind: type[_T], values: Mapping[str, Any], source: str) -> _T:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with arietta."""
+    """Return the names of the recipes that arietta includes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
@@ -505,15 +505,15 @@ def load_recipes(
     """Read a recipe and its variants.
 
     Args:
-        name_or_path: name of a recipe that comes with arietta, or path of a YAML file.
+        name_or_path: name of a recipe that arietta includes, or path of a YAML file.
         changes: ``key=value`` or ``part.key=value``; values are YAML.
-        variant: only this one.
+        variant: name of one variant to load; None for all.
 
     Returns:
         Variant name -> recipe; one entry with the name "" where the file has no variants.
 
     Raises:
-        InputError: no such file, or it is not a mapping.
+        InputError: the file does not exist or is not a mapping.
         UsageError: unknown or missing keys, values out of range, no such variant.
     """
     import yaml
@@ -554,17 +554,17 @@ def load_recipes(
         for change in changes:
             key, sign, text = change.partition("=")
             if not sign:
-                raise UsageError(f"--set {change}: write key=value, such as optimiser.lr=1e-3")
+                raise UsageError(f"`changes` {change}: write key=value, such as optimiser.lr=1e-3")
             try:
                 _set(merged, key.strip().split("."), _number(yaml.safe_load(text)))
             except yaml.YAMLError:
-                raise UsageError(f"--set {change}: the value is not YAML") from None
+                raise UsageError(f"`changes` {change}: the value is not YAML") from None
         found[str(name)] = recipe_from(merged, source=str(path))
     return found
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    """Convert text such as 1e-3, which YAML 1.1 reads as a string, to a number."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -580,7 +580,7 @@ def _set(values: Any, keys: Sequence[str], value: Any) -> None:
         where = ".".join(keys[: position + 1])
         if isinstance(values, list):
             if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values):
-                raise UsageError(f"--set {where}: give a number up to {len(values) - 1}")
+                raise UsageError(f"`changes` {where}: give a number up to {len(values) - 1}")
             if last:
                 values[int(key)] = value
             else:
@@ -593,4 +593,6 @@ def _set(values: Any, keys: Sequence[str], value: Any) -> None:
                     values[key] = {}
                 values = values[key]
         else:
-            raise UsageError(f"--set {where}: {keys[position - 1]} holds one value, not a table")
+            raise UsageError(
+                f"`changes` {where}: {keys[position - 1]} holds one value, not a table"
+            )

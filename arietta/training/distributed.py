@@ -1,7 +1,7 @@
-"""Processes and devices: the only file that knows the distributed engine, Hugging Face Accelerate.
+"""Run one or more processes through Hugging Face Accelerate, which only this file imports.
 
-One process is the plain case; ``accelerate launch`` or torchrun bring more (DDP), and an FSDP
-section in the accelerate configuration shards weights and optimiser (FSDP2).
+One process is the default; ``accelerate launch`` or torchrun start more (DDP), and an FSDP section
+in the accelerate configuration shards weights and optimiser (FSDP2).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from arietta.errors import MissingExtraError
 
 
 class Processes:
-    """This process among its peers.
+    """Represent this process and its group.
 
     Attributes:
-        rank, world: number of this process, and how many there are.
+        rank, world: number of this process, and number of processes.
         device: torch device of this process.
 
     Args:
-        cpu: stay on the processor even where there is a GPU.
+        cpu: use the CPU even if there is a GPU.
     """
 
     def __init__(self, *, cpu: bool = False) -> None:
@@ -32,8 +32,8 @@ class Processes:
             from accelerate import Accelerator
         except ImportError:
             raise MissingExtraError("training", "train") from None
-        # Autocast and accumulation are the loop's business: the model's forward holds the one,
-        # the fixed number of data streams decides the other.
+        # The forward pass of the model sets autocast; the fixed number of data streams sets the
+        # gradient accumulation.
         self._accelerator = Accelerator(cpu=cpu, mixed_precision="no")
         self.rank: int = self._accelerator.process_index
         self.world: int = self._accelerator.num_processes
@@ -41,28 +41,28 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Return whether this process writes the files of the run."""
         return self.rank == 0
 
     @property
     def sharded(self) -> bool:
-        """Whether weights are sharded over the processes."""
+        """Return whether weights are sharded over the processes."""
         return bool(self._accelerator.distributed_type.value == "FSDP")
 
     def prepare(
         self, module: nn.Module, optimisers: list[torch.optim.Optimizer]
     ) -> tuple[nn.Module, list[Any]]:
-        """Module and optimisers on this process's device, kept in step with the others'."""
+        """Move module and optimisers to the device and synchronise them over the processes."""
         module, *prepared = self._accelerator.prepare(module, *optimisers)
         return module, prepared
 
     def unsynchronised(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Backward passes inside keep their gradients to themselves (accumulation)."""
+        """Accumulate the gradients of backward passes without synchronisation."""
         inside: AbstractContextManager[None] = self._accelerator.no_sync(module)
         return inside
 
     def backward(self, loss: Tensor) -> None:
-        """Backward pass."""
+        """Run the backward pass."""
         self._accelerator.backward(loss)
 
     def clip(self, module: nn.Module, norm: float) -> None:
@@ -70,37 +70,37 @@ class Processes:
         self._accelerator.clip_grad_norm_(module.parameters(), norm)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean over the processes."""
+        """Return the mean over the processes."""
         found: Tensor = self._accelerator.reduce(value, "mean")
         return found
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum over the processes."""
+        """Return the sum over the processes."""
         found: Tensor = self._accelerator.reduce(value, "sum")
         return found
 
     def gather(self, value: Tensor) -> Tensor:
-        """The values of all processes one after the other, in order of rank; without gradients."""
+        """Return the values of all processes in order of rank, without gradients."""
         found: Tensor = self._accelerator.gather(value) if self.world > 1 else value
         return found
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         self._accelerator.wait_for_everyone()
 
     def save_state(self, folder: Path) -> None:
-        """Weights, optimisers and random states into a folder; every process takes part."""
+        """Save weights, optimisers and random states; every process calls this."""
         self._accelerator.save_state(str(folder))
 
     def load_state(self, folder: Path) -> None:
-        """Inverse of ``save_state``."""
+        """Load what ``save_state`` saved."""
         self._accelerator.load_state(str(folder))
 
     def whole_state_dict(self, module: nn.Module) -> dict[str, Tensor]:
-        """All weights on the main process; every process takes part."""
+        """Return all weights on the main process; every process calls this."""
         found: dict[str, Tensor] = self._accelerator.get_state_dict(module)
         return found
 
     def end(self) -> None:
-        """Leave the group in order."""
+        """Leave the process group."""
         self._accelerator.end_training()

@@ -1,4 +1,4 @@
-"""What a recipe would do, before it does it: sizes, steps, arithmetic."""
+"""Report the sizes, steps and operations of a recipe without running it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SAMPLE_GROUPS = 32
 
 
 def epoch_tokens(dataset: Dataset, recipe: Recipe) -> int:
-    """Tokens of one pass over the train split, padding included, in rows of the first stage.
+    """Count the tokens of one pass over the train split, in padded rows of the first stage.
 
-    Lengths are taken from up to 32 row groups spread over the split, so that a huge dataset
-    is not read for it; a dataset of fewer groups is counted whole.
+    Lengths are read from at most 32 row groups spread over the split, so that a large dataset is
+    not read completely; a dataset of fewer groups is counted exactly.
 
     Raises:
         InputError: the train split is empty.
@@ -62,10 +62,10 @@ def epoch_tokens(dataset: Dataset, recipe: Recipe) -> int:
 
 
 def class_shares(dataset: Dataset, options: Classify) -> dict[str, float]:
-    """Class -> share of its pieces in the train split that is learned from, in order.
+    """Return the share of the pieces of each class in the train split that is trained on.
 
     Raises:
-        InputError: there are not two classes, or one that is named has no piece.
+        InputError: there are fewer than two classes, or a named class has no piece.
     """
     found = labelled_pieces(dataset, "train", options.label)
     classes = options.classes or tuple(found)
@@ -82,7 +82,7 @@ def class_shares(dataset: Dataset, options: Classify) -> dict[str, float]:
 
 
 def _spread(dataset: Dataset) -> Iterator[GridRow]:
-    """Pieces of row groups that lie evenly in the train split."""
+    """Yield the pieces of row groups that are spread evenly over the train split."""
     places: list[tuple[Shard, int]] = []
     for shard in dataset.of_split("train"):
         with open_shard(dataset, shard) as file:
@@ -94,7 +94,7 @@ def _spread(dataset: Dataset) -> Iterator[GridRow]:
 
 
 def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
-    """Architecture of a recipe; the model it starts from is only opened where it has to be.
+    """Return the architecture of a recipe; open its initial model only if necessary.
 
     Raises:
         CheckpointError: ``init`` cannot be found.
@@ -108,11 +108,11 @@ def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
 
 
 def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
-    """A recipe as figures; JSON values.
+    """Return the figures of a recipe as JSON values.
 
     Args:
         recipe: the run.
-        data: dataset, needed where the recipe counts in epochs.
+        data: dataset, required if the recipe counts in epochs.
 
     Raises:
         UsageError: the recipe counts in epochs and there is no dataset.

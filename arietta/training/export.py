@@ -1,4 +1,4 @@
-"""Weights of a run -> a model folder that everything else loads."""
+"""Export the weights of a run as a model folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def export_model(
     recipe: Recipe,
     info: dict[str, Any],
 ) -> Path:
-    """Write weights as a model folder in float32; what is there is replaced, a card is kept.
+    """Write weights as a model folder in float32; replace an old model, keep its model card.
 
     Args:
-        folder: where to.
-        config: architecture.
+        folder: target folder.
+        config: architecture of the model.
         state: name -> weights under the public names.
-        recipe: of the run.
-        info: more values for its ``config.json``.
+        recipe: recipe of the run.
+        info: additional values for its ``config.json``.
     """
     return save(
         folder,

@@ -1,4 +1,4 @@
-"""What the hardware could do, and how much of it a training step uses."""
+"""Measure the peak of the hardware and the share of it that a training step uses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from arietta.models.aria.config import AriaConfig
 
 
 def training_flops_per_token(config: AriaConfig, seq_len: int) -> float:
-    """Arithmetic of one forward and backward pass for one token, without recomputation.
+    """Return the operations of one forward and backward pass for one token.
 
-    Six operations for each weight that is multiplied (the embedding is only looked up), and for
-    the causal half of the attention products.
+    Six operations for each weight that is multiplied (not for the embedding), and for the causal
+    half of the attention products; recomputation is not counted.
     """
     weights = sum(
         rows * shape[0]
@@ -25,9 +25,9 @@ def training_flops_per_token(config: AriaConfig, seq_len: int) -> float:
 
 
 def measured_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a large square matrix product, the median of five."""
+    """Return the operations per second of a large square matrix product, the median of five."""
     size = 8192 if device.type == "cuda" else 2048
-    # No random numbers: a resumed run must not draw more of them than an uninterrupted one.
+    # No random numbers: a resumed run must draw the same ones as an uninterrupted run.
     a = torch.full((size, size), 0.5, device=device, dtype=dtype)
 
     def product() -> float:

@@ -1,8 +1,8 @@
-"""The one training loop: step, log, validate, save, resume.
+"""Train: step, log, validate, save, resume.
 
-A step takes one micro-batch from each data stream of the recipe. Streams are shared out to the
-processes, and a process accumulates over its own, so the same recipe gives the same steps on one
-process as on many.
+A step takes one micro-batch from each data stream of the recipe. The streams are distributed over
+the processes, and each process accumulates over its streams, so a recipe gives the same steps on
+one process as on many.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ WriteSamples = Callable[[Path, Path, int], object]
 
 @dataclass(frozen=True)
 class Report:
-    """How a run stands after a step.
+    """Describe the progress of a run after a step.
 
     Attributes:
-        step, steps: optimiser steps done, and of the whole run.
-        tokens: tokens seen.
-        loss: of the latest steps, smoothed, in the unit of the task (nats per token).
+        step, steps: optimiser steps done, and steps of the whole run.
+        tokens: tokens trained on.
+        loss: smoothed training loss, in the unit of the task (nats per token).
         valid: latest validation loss, or None.
-        tokens_per_second: of all processes together, since this start.
-        peak_share: arithmetic used, as a share of what a large matrix product reaches here.
-        seconds_left: at this speed.
+        tokens_per_second: rate of all processes together, since the start of this process.
+        peak_share: operations per second as a share of those of a large matrix product.
+        seconds_left: remaining time at this rate.
     """
 
     step: int
@@ -63,14 +63,14 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a finished or stopped run leaves.
+    """Hold the result of a finished or stopped run.
 
     Attributes:
-        model: folder of the trained model, loadable by name of the path.
-        steps, tokens: done.
-        train_loss: latest, smoothed, in the unit of the task (nats per token).
-        measures: names of what validation measures; the first is the loss.
-        valid: the latest of each.
+        model: folder of the trained model; its path serves as a model name.
+        steps, tokens: optimiser steps done, and tokens trained on.
+        train_loss: last smoothed training loss, in the unit of the task (nats per token).
+        measures: names of the validation metrics; the first is the loss.
+        valid: last value of each metric.
     """
 
     model: Path
@@ -95,29 +95,29 @@ def train(
     """Run a recipe to its end, from the latest saved state if there is one.
 
     Args:
-        recipe: what to run.
+        recipe: recipe to run.
         data: dataset folder.
-        run: folder for states, logs and the model; made if missing.
-        cpu: stay on the processor.
-        max_steps: stop after this many steps of the run, as a kill would, but with a saved state.
-        report: told after every step, on the main process.
-        say: told what a person should know, a line at a time.
+        run: folder for states, logs and the model; created if missing.
+        cpu: use the CPU even if there is a GPU.
+        max_steps: stop after this many steps of the run and save the state.
+        report: callback after every step, on the main process.
+        say: callback for messages to the user, one line each.
         write_samples: called with the model's folder, a folder for samples and the step, every
             ``samples_every_steps`` of the recipe: ``generation.samples.write_samples``.
 
     Raises:
-        InputError: no dataset there, or it has no train split.
+        InputError: there is no dataset, or it has no train split.
         UsageError: recipe, dataset and processes do not fit together, or the run folder holds
             another recipe.
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.
     """
-    made = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
-    return made.go(max_steps, report)
+    training = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
+    return training.step_to_end(max_steps, report)
 
 
 class _Run:
-    """One run in one process."""
+    """Run one recipe in one process."""
 
     def __init__(
         self,
@@ -135,14 +135,14 @@ class _Run:
         if recipe.streams % processes.world:
             raise UsageError(
                 f"{recipe.name}: {recipe.streams} data streams cannot be shared by"
-                f" {processes.world} processes; --set streams={processes.world} or a multiple"
+                f" {processes.world} processes; `changes` streams={processes.world} or a multiple"
             )
         self.recipe, self.run = recipe, run
         self.step = self.tokens = 0
         self.seconds = 0.0
         self.measured: list[float] = []
         self.best: list[float] = []
-        self.without_gain = 0
+        self.without_improvement = 0
         self.positions: dict[int, dict[str, Any]] = {}
         torch.manual_seed(recipe.seed + processes.rank)
         self.task = task_of(recipe, data)
@@ -155,25 +155,25 @@ class _Run:
         module = self.task.module
         if recipe.compile and self._can_compile():
             module.compile()
-        optimisers = build_optimisers(module, recipe.optimiser)
+        optimisers = build_optimisers(module, recipe.optimiser, sharded=processes.sharded)
         self.module, self.optimisers = processes.prepare(module, optimisers)
         if self.resuming:
             progress, self.positions = load_state(run, processes)
             self.step, self.tokens = progress["step"], progress["tokens"]
             self.seconds = progress["seconds"]
             self.measured = progress["measured"]
-            self.best, self.without_gain = progress["best"], progress["without_gain"]
+            self.best, self.without_improvement = progress["best"], progress["without_gain"]
             self.say(f"going on from step {self.step} of {self.steps} in {run}")
 
     # Setting up
 
     def _claim_folder(self) -> bool:
-        """Write the resolved recipe, or see that the one that is there is the same."""
+        """Write the resolved recipe, or check that the existing one is the same."""
         path = self.run / RECIPE
         resolved = json.loads(json.dumps(self.recipe.to_dict()))
         if path.is_file():
             there = json.loads(path.read_text("utf8"))
-            # How often states are saved and how a step is computed may change between starts.
+            # The settings of saving, and how a step is computed, may change between starts.
             free = {"checkpoint_every_seconds", "keep", "compile", "grad_checkpoint"}
             other = [k for k in resolved if k not in free and there.get(k) != resolved[k]]
             if other:
@@ -203,8 +203,8 @@ class _Run:
 
     # Running
 
-    def go(self, max_steps: int | None, report: Callable[[Report], None]) -> Result:
-        """Step until the end."""
+    def step_to_end(self, max_steps: int | None, report: Callable[[Report], None]) -> Result:
+        """Train until the end."""
         recipe, processes = self.recipe, self.processes
         end = self.steps if max_steps is None else min(self.steps, max_steps)
         valid = self.task.validation()
@@ -231,9 +231,9 @@ class _Run:
         flops_done = 0.0
         self.module.train()
         if valid is not None and recipe.patience is not None and not self.measured:
-            self._look(valid, logs)  # what it starts from may stay the best
+            self._validate(valid, logs)  # the initial model may remain the best
         try:
-            while self.step < end and not self._no_longer_better():
+            while self.step < end and not self._out_of_patience():
                 batch = next(batches)
                 stage = self._stage().stage
                 lr = self._set_lr()
@@ -253,7 +253,7 @@ class _Run:
                 if valid is not None and (
                     self.step % recipe.valid_every_steps == 0 or self.step == self.steps
                 ):
-                    self._look(valid, logs)
+                    self._validate(valid, logs)
                 if self.task.plays and self._due(recipe.samples_every_steps):
                     self._sample()
                 if logs:
@@ -271,7 +271,7 @@ class _Run:
                             (self.steps - self.step) * passed / done,
                         )
                     )
-                # The main process's clock decides for all.
+                # The clock of the main process decides for all processes.
                 due = torch.tensor(
                     float(time.monotonic() - saved_at > recipe.checkpoint_every_seconds),
                     device=processes.device,
@@ -289,9 +289,8 @@ class _Run:
                 logs.close()
         if saved_step != self.step or not saved_states(self.run):
             self._save()
-        folder = self.run / "model" if self.best else self._export()
         return Result(
-            folder,
+            self.run / "model",
             self.step,
             self.tokens,
             float(np.mean(recent)) if recent else math.nan,
@@ -310,7 +309,7 @@ class _Run:
         return lr
 
     def _train_step(self, batch: StepBatch) -> float:
-        """One optimiser step; the mean loss over all processes."""
+        """Take one optimiser step; return the mean loss over all processes."""
         processes = self.processes
         micro = [self._ids(rows) for rows in batch.micro]
         total = self.task.step(self.module, micro, processes)
@@ -342,32 +341,34 @@ class _Run:
             f" {path}. Lower optimiser.lr or set optimiser.clip_norm (e.g. 1.0) in a new run"
         )
 
-    # Looking
+    # Validation
 
     @torch.no_grad()
-    def _look(self, rows: Tensor, logs: _Logs | None) -> None:
-        """Measure what the task measures on the rows."""
+    def _validate(self, rows: Tensor, logs: _Logs | None) -> None:
+        """Validate the model on the rows."""
         self.module.eval()
-        self.measured = self.task.validate(self.module, rows, self.processes)
+        # Uncompiled: compilation of a second graph does not pay off for rare validations.
+        with torch.compiler.set_stance("force_eager"):
+            self.measured = self.task.validate(self.module, rows, self.processes)
         self.module.train()
         if logs:
             logs.valid(self.step, self.tokens, self.measured, self.seconds)
-        self._keep_the_best()
+        self._export_if_best()
 
-    def _keep_the_best(self) -> None:
-        """With ``patience``, leave the model if it is the best so far."""
+    def _export_if_best(self) -> None:
+        """With ``patience``, export the model if it is the best so far."""
         if self.recipe.patience is None:
             return
         merit = self.task.merit(self.measured)
         if not self.best or merit > self.best:
-            self.best, self.without_gain = merit, 0
+            self.best, self.without_improvement = merit, 0
             self._export()
         else:
-            self.without_gain += 1
+            self.without_improvement += 1
 
-    def _no_longer_better(self) -> bool:
+    def _out_of_patience(self) -> bool:
         patience = self.recipe.patience
-        return patience is not None and self.without_gain >= patience
+        return patience is not None and self.without_improvement >= patience
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -377,7 +378,7 @@ class _Run:
         if self.processes.is_main:
             self.write_samples(folder, self.run / "samples", self.step)
 
-    # Keeping
+    # Saving
 
     def _save(self) -> None:
         save_state(
@@ -389,14 +390,16 @@ class _Run:
                 "seconds": self.seconds,
                 "measured": self.measured,
                 "best": self.best,
-                "without_gain": self.without_gain,
+                "without_gain": self.without_improvement,
             },
             self.positions,
             self.recipe.keep,
         )
+        if not self.best:
+            self._export()  # so that the model of an interrupted run can be used
 
     def _export(self) -> Path:
-        """The present weights as a model folder; every process takes part."""
+        """Export the current weights as a model folder; every process calls this."""
         state = self.processes.whole_state_dict(self.module)
         folder = self.run / "model"
         if self.processes.is_main:
@@ -408,7 +411,7 @@ class _Run:
 
 
 class _Logs:
-    """``loss.csv``, ``valid.csv``, TensorBoard; lines after the resumed step are dropped."""
+    """Write ``loss.csv``, ``valid.csv`` and TensorBoard logs; drop lines after the resumed step."""
 
     def __init__(self, run: Path, step: int, measures: tuple[str, ...]) -> None:
         self._measures = measures
@@ -421,7 +424,7 @@ class _Logs:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            pass  # the csv files say the same
+            pass  # the csv files hold the same values
         else:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
@@ -429,7 +432,7 @@ class _Logs:
         rows: list[list[str]] = []
         if path.is_file():
             with path.open(newline="") as file:
-                # A line cut off by a kill is shorter than the head.
+                # A line of a killed process has fewer columns than the head.
                 rows = [r for r in _whole_rows(file, len(head)) if int(r[0]) <= step]
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:

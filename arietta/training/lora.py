@@ -1,4 +1,4 @@
-"""Low-rank adapters through the peft library, and their merge into plain weights."""
+"""Add low-rank adapters through the peft library, and merge them into plain weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _A, _B, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer
 
 
 def add_adapters(decoder: AriaDecoder, settings: Lora) -> None:
-    """Put adapters on all matrices of the layers; everything else is frozen.
+    """Add adapters to all matrices of the layers; freeze all other weights.
 
     Raises:
         MissingExtraError: peft is not installed.
@@ -27,7 +27,7 @@ def add_adapters(decoder: AriaDecoder, settings: Lora) -> None:
         parameter.requires_grad_(False)
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # a float serves
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # a float works as well
         lora_dropout=settings.dropout,
         target_modules=_TARGETS,
         bias="none",
@@ -36,7 +36,7 @@ def add_adapters(decoder: AriaDecoder, settings: Lora) -> None:
 
 
 def merged_state(state: dict[str, Tensor], settings: Lora) -> dict[str, Tensor]:
-    """Plain weights under the decoder's own names, adapters added in."""
+    """Return plain weights under the names of the decoder, with the adapters merged."""
     scale = settings.alpha / settings.rank
     merged = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Next-token loss as a module, so that compiling and sharding take in head and loss as well."""
+"""Compute the next-token loss in a module, so that head and loss are compiled and sharded too."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from arietta.models.aria.torch_module import AriaDecoder, cursors, wait_rows
 
 
 class NextToken(nn.Module):
-    """Mean next-token cross entropy of rows under a decoder (specification F).
+    """Compute the mean next-token cross entropy of rows (specification F).
 
     Args:
         decoder: the language model.
-        pad: id whose predictions do not count.
-        precision: ``bf16`` for autocast, ``f32`` for none.
+        pad: id that is not a target.
+        precision: ``bf16`` for autocast, ``f32`` for no autocast.
     """
 
     def __init__(self, decoder: AriaDecoder, pad: int, precision: str) -> None:
@@ -28,8 +28,9 @@ class NextToken(nn.Module):
         self.autocast = precision == "bf16"
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile what is worth it: with waits the trunk, since how many tokens are of which kind
-        changes from step to step.
+        """Compile the trunk if the model has waits, else the whole module.
+
+        With waits the number of tokens of each kind changes from step to step.
         """
         if self.decoder.config.waits is None:
             super().compile(*args, **kwargs)
@@ -37,7 +38,7 @@ class NextToken(nn.Module):
             self.decoder.model.compile(*args, **kwargs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Nats per token, a float32 scalar.
+        """Return the loss in nats per token, a float32 scalar.
 
         Args:
             rows: (B, T + 1) ids; position t predicts position t + 1.
@@ -51,12 +52,11 @@ class NextToken(nn.Module):
         )
 
     def _by_kind(self, rows: Tensor) -> Tensor:
-        """The same for models with waits, whose next token is of a known kind.
+        """Return the loss of a model with waits, where the kind of the next token is known.
 
-        Only the rows of the head that may come are computed: onsets behind a note, durations behind
-        an onset, all others elsewhere. It equals the loss of ``AriaDecoder.logits`` over the tokens
-        that are learned. Given to the model and not learned: controls, and what lies between
-        <FILL> and <MID>.
+        Only the possible rows of the head are computed: onsets after a note, durations after an
+        onset, all other rows elsewhere. The result equals the loss of ``AriaDecoder.logits`` over
+        the targets. Controls, and the ids between <FILL> and <MID>, are inputs but not targets.
         """
         clock = self.decoder.model.clock
         assert clock is not None
@@ -70,7 +70,7 @@ class NextToken(nn.Module):
             learned &= ~opened | (closed & (target != clock.mid))
         note = (ids >= clock.note_start) & (ids < clock.dur_start)
         onset = (ids >= clock.onset_start) & (ids < clock.onset_end)
-        # Where a row breaks an event off, another piece may follow.
+        # If a row cuts an event off, another piece may follow.
         is_onset = (target >= clock.onset_start) & (target < clock.onset_end)
         is_duration = (target >= clock.dur_start) & (target < clock.onset_start)
         learned &= torch.where(

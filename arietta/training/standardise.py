@@ -1,8 +1,8 @@
-"""Vectors of a model, evened: nothing shared, every number of the same variance.
+"""Standardise the vectors of a model: remove the shared part, scale every column to variance 1.
 
-Hidden states have a large part that all music shares and a few numbers that vary far more than the
-others, and neither is what a classifier or a condition should learn first. Both are taken away by
-one matrix, so what was learned behind it can be folded into weights that read vectors as they are.
+Hidden states have a large part that all pieces share, and a few columns that vary far more than the
+others. A classifier or an adapter should learn neither first. One matrix removes both, so weights
+that were trained on standardised vectors can be folded into weights for raw vectors.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import numpy as np
 
 from arietta.arrays import AnyFloatArray, Float32Array, FloatArray
 
-_FAINT = 0.03  # of 0.3 a small model learned the shared part first, and little else
+_SHARED_SCALE = 0.03  # with 0.3 a small model learned the shared part first, and little else
 
 
 def standardise(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
-    """How to even vectors like these (n, S).
+    """Return the matrix that standardises vectors like these (n, S), and their shared part.
 
     Returns:
         matrix (S, S): ``vectors @ matrix.T`` has mean 0 and variance 1 in every column that is not
-        constant; shared (S,): ``vectors @ shared`` has mean 1, the part that was taken away.
+        constant; shared (S,): ``vectors @ shared`` has mean 1, the part that the matrix removes.
     """
     x = vectors.astype(np.float64)
     mean = x.mean(axis=0)
@@ -32,8 +32,10 @@ def standardise(vectors: AnyFloatArray) -> tuple[Float32Array, Float32Array]:
 
 
 def standardise_keeping_mean(vectors: AnyFloatArray) -> FloatArray:
-    """The matrix (S, S) of ``standardise`` with what is shared kept, but faint: nothing is lost, so
-    weights that read vectors as they are can be told in even ones too, by its inverse."""
+    """Return an invertible standardising matrix (S, S) that scales the shared part down.
+
+    Its inverse converts weights for raw vectors to weights for standardised ones.
+    """
     matrix, shared = standardise(vectors)
     unused = np.linalg.svd(matrix.astype(np.float64))[0][:, -1]
-    return matrix + _FAINT * np.outer(unused, shared)
+    return matrix + _SHARED_SCALE * np.outer(unused, shared)

@@ -1,10 +1,10 @@
-"""Tables of token vectors that share what their tokens share, while they are trained.
+"""Train tables of token vectors that share feature vectors between similar tokens.
 
 A row of an embedding or of a head is its own vector plus the sum of feature vectors: for a note
 those of its pitch, pitch class, octave and velocity; for an onset, a duration or a wait the values
 between knots every 5, 20 and 100 steps and every fortieth of the logarithmic scale, interpolated
-linearly; and one vector for its kind. A token that is seen rarely so learns from its neighbours.
-``folded`` gives the plain tables, which are what a checkpoint holds; inference does not change.
+linearly; and one vector for its kind. So a rare token learns from its neighbours.
+``folded`` returns the plain tables, which a checkpoint stores; inference does not change.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _SLOTS = 9
 _ORIGINAL = ".parametrizations.weight.original"
 
 Entry = tuple[int, float]
-"""Number of a feature, and how much of it."""
+"""Number of a feature, and its weight."""
 
 
 class _Features:
-    """Numbers the features of a table's rows."""
+    """Number the features of a table."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def block(self, size: int) -> int:
-        """First of ``size`` new features."""
+        """Return the first of ``size`` new features."""
         first = self.count
         self.count += size
         return first
 
 
 class _Knots:
-    """Features of a number of steps of 10 ms, from 0 to ``last``."""
+    """Interpolate features of a number of steps of 10 ms, from 0 to ``last``."""
 
     def __init__(self, features: _Features, last: int) -> None:
         self._last = last
@@ -54,7 +54,7 @@ class _Knots:
         self._log = features.block(LOG_KNOTS)
 
     def entries(self, steps: int) -> list[Entry]:
-        """The features of a value."""
+        """Return the features of a value."""
         found: list[Entry] = []
         for distance, first in self._linear:
             found += _between(first, steps / distance)
@@ -63,14 +63,14 @@ class _Knots:
 
 
 def _between(first: int, place: float) -> list[Entry]:
-    """The two knots around a place, by nearness."""
+    """Return the two knots around a place, weighted by proximity."""
     low = int(place)
     share = place - low
     return [(first + low, 1 - share), *([(first + low + 1, share)] if share else [])]
 
 
 def token_features(vocab: Vocabulary) -> tuple[list[list[Entry]], int]:
-    """Features of each id of an absolute vocabulary, and how many there are."""
+    """Return the features of each id of an absolute vocabulary, and the number of features."""
     features = _Features()
     pitch, pitch_class, octave = features.block(128), features.block(12), features.block(11)
     velocity, kind = features.block(13), features.block(5)
@@ -105,7 +105,7 @@ def token_features(vocab: Vocabulary) -> tuple[list[list[Entry]], int]:
 
 
 def wait_features() -> tuple[list[list[Entry]], int]:
-    """Features of each row of the wait tables, and how many there are."""
+    """Return the features of each row of the wait tables, and the number of features."""
     features = _Features()
     knots = _Knots(features, MAX_WAIT)
     kind = features.block(1)
@@ -114,13 +114,13 @@ def wait_features() -> tuple[list[list[Entry]], int]:
 
 
 class SharedFeatures(nn.Module):
-    """Adds the sum of a row's features to its own vector.
+    """Add the sum of the features of a row to its own vector.
 
     Args:
         rows: features of each row.
-        count: how many features there are.
-        width: numbers of a vector.
-        std: standard deviation of fresh feature vectors; 0 leaves the table as it is at first.
+        count: number of features.
+        width: size of a vector.
+        std: standard deviation of fresh feature vectors; with 0 the table does not change at first.
     """
 
     index: Tensor
@@ -138,7 +138,7 @@ class SharedFeatures(nn.Module):
         self.register_buffer("weight", torch.from_numpy(weight), persistent=False)
 
     def forward(self, own: Tensor) -> Tensor:
-        """The table (rows, width) of its rows' own vectors."""
+        """Return the table (rows, width) from the own vectors of its rows."""
         shared = F.embedding_bag(
             self.index, self.features, per_sample_weights=self.weight, mode="sum"
         )
@@ -146,12 +146,12 @@ class SharedFeatures(nn.Module):
 
 
 def share_features(decoder: AriaDecoder, vocabulary_name: str, *, fresh: bool) -> None:
-    """Let the tables of a decoder be trained as own vectors plus features.
+    """Train the tables of a decoder as own vectors plus shared features.
 
     Args:
-        decoder: of an absolute vocabulary; changed in place.
-        vocabulary_name: of its vocabulary.
-        fresh: whether the weights are random, so that features may begin at random too.
+        decoder: decoder of an absolute vocabulary; changed in place.
+        vocabulary_name: name of its vocabulary.
+        fresh: whether the weights are random; if so, the features start at random too.
     """
     config: AriaConfig = decoder.config
     std = 0.02 if fresh else 0.0
@@ -171,11 +171,11 @@ def share_features(decoder: AriaDecoder, vocabulary_name: str, *, fresh: bool) -
 
 
 def folded(decoder: AriaDecoder, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with plain tables.
+    """Return a state dict with plain tables.
 
     Args:
-        decoder: whose tables may share features.
-        state: its weights, of one moment.
+        decoder: decoder whose tables may share features.
+        state: weights of the decoder.
     """
     modules = dict(decoder.named_modules())
     plain: dict[str, Tensor] = {}

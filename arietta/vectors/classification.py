@@ -87,7 +87,7 @@ class Classifier:
         )
 
     def classify(self, piece: Piece, *, any_program: bool = False) -> Classification:
-        """The class of one piece; see ``classify_many``.
+        """Return the class of one piece; see ``classify_many``.
 
         Raises:
             InputError: the piece has no notes, or a program that is not a piano.

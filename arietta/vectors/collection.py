@@ -94,7 +94,7 @@ class Collection:
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of pieces."""
+        """Return the number of pieces."""
         return len(self.entries)
 
     @property
@@ -188,7 +188,7 @@ def _parts(arrays: Any, kind: str, pieces: int, width: int) -> list[Stretches]:
 
 
 def about(embedder: Embedder, passages: Passages | None) -> dict[str, Any]:
-    """What decides a vector: vectors of equal values may stand in one collection."""
+    """Return what decides a vector: vectors of equal values may stand in one collection."""
     return {
         "model": embedder.checkpoint.name,
         "model_sha256": embedder.checkpoint.sha256,
@@ -266,7 +266,7 @@ def with_transposed(items: Iterable[Item], semitones: int) -> Iterator[Item]:
 
 
 def read_item(item: Item) -> tuple[Piece, str]:
-    """The music of an item, and the SHA-256 of its content.
+    """Return the music of an item, and the SHA-256 of its content.
 
     Raises:
         InputError: it cannot be read.

@@ -102,7 +102,7 @@ class Passages:
             )
 
     def cut(self, piece: Piece) -> Iterator[Piece]:
-        """Notes that start within each window; windows without notes are left out."""
+        """Return notes that start within each window; windows without notes are left out."""
         onset = piece.onset_ms
         first, last = float(onset.min()), float(onset.max())
         count = max(1, math.ceil((last - first) / 1000 / self.hop - self.seconds / self.hop) + 1)
@@ -188,7 +188,7 @@ class Embedder:
     def embed(
         self, piece: Piece, *, any_program: bool = False, passages: Passages | None = None
     ) -> Embedding:
-        """The vector of one piece; see ``embed_many``.
+        """Return the vector of one piece; see ``embed_many``.
 
         Raises:
             InputError: the piece has no notes, or a program that is not a piano.
@@ -236,7 +236,7 @@ class Embedder:
         yield from self._run(waiting, report)
 
     def _rows(self, piece: Piece, any_program: bool, passages: Passages | None) -> list[_Rows]:
-        """What the model reads of the chunks, and of the passages."""
+        """Return what the model reads of the chunks, and of the passages."""
         piece = replace(piece, metadata={})
         if any_program:
             kept = piece.notes.channel != DRUM_CHANNEL
@@ -291,9 +291,7 @@ class Embedder:
     def _states(
         self, rows: list[AnyIntArray], *, last: bool = False
     ) -> tuple[Session, Float32Array]:
-        """What the model makes of B chunks: the session, and ``summaries`` of its states, or the
-        last states alone.
-        """
+        """Run B chunks: the session, and ``summaries`` of its states or the last states alone."""
         counts = np.array([len(row) for row in rows])
         ids = np.full((len(rows), int(counts.max())), EOS, np.int64)
         for row, line in zip(rows, ids, strict=True):
@@ -332,7 +330,7 @@ class _Waiting(Generic[Key]):
         self.vectors = np.zeros((len(self.ids), size), np.float32)
 
     def embedding(self) -> Embedding:
-        """The whole, once ``vectors`` is full."""
+        """Return the embedding, once ``vectors`` is full."""
         parts, at = [], 0
         for part in self._rows:
             vectors = self.vectors[at : at + len(part.ids)]

@@ -47,7 +47,7 @@ class Space:
 
     @classmethod
     def of(cls, rows: Float32Array, pooling: str) -> Space:
-        """The space of a collection (n, D)."""
+        """Return the space of a collection (n, D)."""
         if pooling == "end" or len(rows) < _SPACE_ROWS:
             return cls()
         return cls(rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6))
@@ -283,7 +283,7 @@ class Index:
         self._store.put(rows)
 
     def passages(self) -> Passages | None:
-        """The windows that the index was made with."""
+        """Return the windows that the index was made with."""
         made = self.about["passages"]
         return Passages(*made) if made else None
 
@@ -311,7 +311,7 @@ class Index:
             UsageError: the index or the query lacks the passages or notes that are asked for.
         """
         if by == "passage" and self.passages() is None:
-            raise UsageError(f"{self.where}: keeps no passages; build it with --passages")
+            raise UsageError(f"{self.where}: keeps no passages; build it with `passages`")
         if by == "passage" and not len(query.passages.vectors):
             raise UsageError("the query has no passages; embed it with the index's passages()")
         if sense == "notes" and not len(query.chunks.keys):
@@ -357,7 +357,7 @@ class Index:
 def _placed(
     embedding: Embedding, space: Space
 ) -> tuple[dict[Sense, Float32Array], dict[Sense, Float32Array]]:
-    """Unit vectors (1, D) of a piece and (n, D) of its passages, in every sense."""
+    """Return unit vectors (1, D) of a piece and (n, D) of its passages, in every sense."""
     keys = embedding.chunks.keys.sum(axis=0, keepdims=True)
     passages = embedding.passages
     return (
@@ -367,7 +367,7 @@ def _placed(
 
 
 def transposed(keys: Float32Array, semitones: int) -> Float32Array:
-    """Counts of keys (n, 88), so far up; what leaves the keyboard is lost."""
+    """Move counts of keys (n, 88) up by semitones; what leaves the keyboard is lost."""
     moved = np.roll(keys, semitones, axis=1)
     if semitones > 0:
         moved[:, :semitones] = 0
@@ -377,7 +377,7 @@ def transposed(keys: Float32Array, semitones: int) -> Float32Array:
 
 
 def _match(near: Sequence[Sequence[Found]], query: Embedding, path: str) -> Match | None:
-    """The passages of the query and of a piece that are most alike."""
+    """Return the passages of the query and of a piece that are most alike."""
     pairs = [
         (found.score, -i, found)
         for i, row in enumerate(near)

@@ -1,7 +1,8 @@
 """A collection on a plane: like pieces lie together (the paper's Figure 1, for anybody's music).
 
-t-SNE of the pieces' vectors (openTSNE), drawn as one page that needs nothing but a browser, and as
-a picture. The page holds the start of every piece, so that a click plays it and shows its roll.
+t-SNE of the pieces' vectors (openTSNE where it is installed, else the exact form), drawn as one
+page that needs nothing but a browser, and as a picture. The page holds the start of every piece, so
+that a click plays it and shows its roll.
 
 Shapes: n pieces, D width of the vectors.
 """
@@ -27,6 +28,7 @@ from arietta.vectors.index import Space
 
 PERPLEXITY = 30.0
 _LEAST = 8  # fewer points have no neighbourhoods worth a t-SNE
+_MOST_EXACT = 3000  # pieces whose every pair is looked at without openTSNE
 _COLOURS = 18  # kinds that get a colour of their own
 _NAMED = 30  # pieces whose titles have room in a picture
 _MAX_KINDS = 200
@@ -49,7 +51,7 @@ class Start:
 
     @classmethod
     def of(cls, piece: Piece, seconds: float = 30.0) -> Start:
-        """The notes that begin within so many seconds of the first, pedal left out."""
+        """Return the notes that begin within so many seconds of the first, pedal left out."""
         if not len(piece):
             return cls("")
         onset = piece.onset_ms - piece.onset_ms.min()
@@ -66,7 +68,7 @@ def layout(collection: Collection, seed: int = 0) -> FloatArray:
     """(n, 2) in -1..1: t-SNE by cosine, started from the principal axes; those alone for a few.
 
     Raises:
-        MissingExtraError: openTSNE is not installed.
+        MissingExtraError: openTSNE is not installed, and there are too many pieces to do without.
     """
     vectors = collection.vectors
     space = Space.of(vectors, str(collection.about.get("pooling", "end")))
@@ -76,7 +78,11 @@ def layout(collection: Collection, seed: int = 0) -> FloatArray:
     try:
         from openTSNE import TSNE
     except ImportError:
-        raise MissingExtraError("a map", "search") from None
+        if len(placed) > _MOST_EXACT:
+            raise MissingExtraError(f"a map of over {_MOST_EXACT:,} pieces", "search") from None
+        from arietta.vectors.tsne import exact_tsne
+
+        return _fitted(exact_tsne(placed, _axes(placed), PERPLEXITY))
     # Of unit vectors the Euclidean order is that of the cosine.
     tsne = TSNE(
         perplexity=min(PERPLEXITY, (len(placed) - 1) / 3),
@@ -103,7 +109,7 @@ def _fitted(places: FloatArray) -> FloatArray:
 
 
 def columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """What points can be coloured by: metadata with several values, folders, lengths.
+    """Return what points can be coloured by: metadata with several values, folders, lengths.
 
     Returns:
         Name -> (n,) values; those with more than ``_MAX_KINDS`` kinds only if they are numbers.
@@ -136,7 +142,7 @@ def numeric(values: Sequence[str]) -> bool:
 
 
 def preferred(names: Mapping[str, Sequence[str]], wanted: str | None) -> str:
-    """The column to begin with: the one asked for, else what usually tells most."""
+    """Return the column to begin with: the one asked for, else what usually tells most."""
     if wanted is not None:
         return wanted
     for name in ("composer", "performer", "genre", "style", "label", "folder"):
@@ -153,7 +159,7 @@ def page(
     title: str,
     colour: str | None = None,
 ) -> str:
-    """The page as HTML; it asks nothing of any server.
+    """Return the page as HTML; it asks nothing of any server.
 
     Args:
         collection: n pieces.
@@ -199,7 +205,7 @@ def picture(
     title: str,
     colour: str | None = None,
 ) -> None:
-    """The same as a PNG; of a few pieces it tells the titles.
+    """Draw the map as a PNG; of a few pieces it tells the titles.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -88,7 +88,7 @@ class Store(Protocol):
     def search(
         self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
     ) -> list[list[Found]]:
-        """The ``count`` nearest rows of each of the vectors (q, D), nearest first."""
+        """Return the ``count`` nearest rows of each of the vectors (q, D), nearest first."""
 
     def save(self) -> None:
         """Make what was put and removed last."""
@@ -98,7 +98,7 @@ class Store(Protocol):
 
 
 def open_store(where: str) -> Store:
-    """The store of an address.
+    """Return the store of an address.
 
     Args:
         where: a folder; ``qdrant:FOLDER`` for a database in one; ``http(s)://HOST:PORT/NAME`` for a
@@ -203,7 +203,7 @@ class FolderStore:
     def search(
         self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
     ) -> list[list[Found]]:
-        """The nearest rows: all compared, or by the graph where there are many."""
+        """Return the nearest rows: all compared, or by the graph where there are many."""
         rows, known = self._rows[kind], self._vectors[kind, sense]
         count = min(count, len(rows))
         if not count:
@@ -335,7 +335,7 @@ class QdrantStore:
             raise self._failure(error) from None
 
     def _failure(self, error: Exception) -> InputError:
-        """The client passes on what its transport raises, of whatever kind."""
+        """Return an error in our terms; the client passes on whatever its transport raises."""
         return InputError(f"{self._where}: the database does not answer: {error}")
 
     def _ask(self, method: str, *args: Any, **options: Any) -> Any:
@@ -415,7 +415,7 @@ class QdrantStore:
     def search(
         self, kind: Kind, sense: Sense, vectors: Float32Array, count: int
     ) -> list[list[Found]]:
-        """The nearest rows, as the database finds them."""
+        """Return the nearest rows, as the database finds them."""
         found = []
         for vector in vectors:
             answer = self._ask(
@@ -438,7 +438,7 @@ class QdrantStore:
 
 
 def _point_id(shown: Mapping[str, Any]) -> str:
-    """A UUID that the same row always gets."""
+    """Return a UUID that the same row always gets."""
     text = f"{shown['path']}\0{shown.get('start_ms', '')}"
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:]))

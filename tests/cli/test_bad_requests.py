@@ -90,7 +90,7 @@ def folder(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     waltz = (prompts_dir / "waltz.mid").read_bytes()
     (tmp_path / "waltz.mid").write_bytes(waltz)
     (tmp_path / "nocturne.mid").write_bytes((prompts_dir / "nocturne.mid").read_bytes())
-    (tmp_path / "cut.mid").write_bytes(waltz[:700])
+    (tmp_path / "cut.mid").write_bytes(waltz[:13])
     (tmp_path / "text.mid").write_text("dear diary")
     (tmp_path / "text.safetensors").write_text("dear diary")
     (tmp_path / "empty.mid").write_bytes(b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0\4\0\xff\x2f\0")

@@ -73,9 +73,11 @@ def test_variations_with_sound(arietta: Command, desk: Path) -> None:
 def test_only_new_bars_and_default_name(arietta: Command, desk: Path) -> None:
     words = "generate waltz.mid --prompt-seconds 5 --bars 1 --only-new --seed 3 --json".split()
     done = arietta(*words)
-    assert done.json["outputs"][0]["midi"] == "waltz-3.mid"
-    piece = read("waltz-3.mid")
+    assert done.json["outputs"][0]["midi"] == "waltz-continued-1.mid"
+    piece = read("waltz-continued-1.mid")
     assert len(piece) == done.json["notes"] and piece.notes.onset_tick.min() == 0
+    place = done.json["outputs"][0]["place"]
+    assert place.startswith("0:0") and f"place at {place}" in done.err  # played without a metre
     assert done.json["music_seconds"] < 2 + 10  # one bar of 4/4 at 120, and a note's length
 
 
@@ -99,7 +101,7 @@ def test_like_another_file(arietta: Command, desk: Path) -> None:
 
 def test_from_scratch(arietta: Command, desk: Path) -> None:
     done = arietta(*"generate --seconds 1 --style chopin --temperature 0.5 --seed 5".split())
-    assert done.code == 0 and (desk / "arietta-5.mid").exists()
+    assert done.code == 0 and (desk / "improvised-1.mid").exists()
     assert "from scratch" in done.out
 
 

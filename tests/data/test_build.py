@@ -584,7 +584,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "music")
     built(source, tmp_path / "set")
     before = files_of(tmp_path / "set")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force=True`"):
         built(source, tmp_path / "set", preset("none", form="grid"))
     assert files_of(tmp_path / "set") == before
     built(source, tmp_path / "set", preset("none", form="grid"), force=True)

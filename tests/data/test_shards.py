@@ -136,7 +136,7 @@ def test_both_forms_give_the_same_grid(tmp_path: Path) -> None:
         assert np.array_equal(a.notes.wait, grid_of(pieces[i]).wait)
         assert dict(b.notes.tags) == {"form": "étude"}
         assert b.row.metadata == {"form": "Etude", "opus": "3"}
-    with pytest.raises(InputError, match="--form pieces"):
+    with pytest.raises(InputError, match="`form` pieces"):
         next(read_pieces(open_dataset(tmp_path / "grid")))
 
 

@@ -1,4 +1,4 @@
-"""What README and help texts show is run."""
+"""What README, how-tos and help texts show is run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import textwrap
 import zipfile
 from dataclasses import replace
 from importlib import import_module
@@ -14,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
-from arietta.cli import generate
-from arietta.cli.console import ProgressLine
+from arietta.api.models import Model
 from arietta.cli.main import COMMANDS, run
 from arietta.data import pair_sources
 from arietta.generation.continuation import ContinuationStream
+from arietta.generation.settings import Request
 from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read
@@ -35,18 +37,26 @@ from arietta.vectors import embedding
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOW_TOS = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+SHOWN = [ROOT / "README.md", ROOT / "docs" / "overview.md", *HOW_TOS]
 
 # Not run here: they play for minutes, or ask a server or a cluster.
 NOT_RUN = (
     "arietta models pull",
     "arietta bench",
     "arietta data build my-midi -o dataset --engine ray",
+    "arietta generate my.mid -o more.mid --model loubb/",
+    "arietta count",  # an example of a command that one might add
 )
 
 
 def readme_commands() -> list[str]:
-    shown = re.findall(r"^\$ (arietta .*)$", README, re.MULTILINE)
-    shown += re.findall(r"`(arietta [^`<]*)`", README)
+    """Commands of the README, the overview and the how-tos."""
+    shown: list[str] = []
+    for page in SHOWN:
+        text = page.read_text(encoding="utf-8")
+        shown += re.findall(r"^\$ (arietta .*)$", text, re.MULTILINE)
+        shown += re.findall(r"`(arietta [^`<]*)`", text)
     return list(dict.fromkeys(shown))
 
 
@@ -66,9 +76,11 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ARIETTA_PLAYER", "true")
-    names = "my prompt nocturne more more-1 another transcription reference"
+    names = "my prompt nocturne more more-1 new another transcription reference"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
+    # long enough for `play --from`
+    (tmp_path / "nocturne.mid").write_bytes((prompts_dir / "nocturne.mid").read_bytes())
     hands = note_table(
         [0, 0, 480, 960], [480, 960, 960, 1440], [76, 48, 77, 79], 64, 0, [0, 1, 0, 0]
     )
@@ -94,10 +106,12 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
-    def a_little(stream: ContinuationStream, progress: ProgressLine) -> None:
-        for count, _ in enumerate(stream):
-            if count >= 3:
-                stream.cancel()
+    start = Model.start
+
+    def a_little(
+        model: Model, piece: Piece | None, request: Request, *rest: Any, **options: Any
+    ) -> ContinuationStream:
+        return start(model, piece, replace(request, notes=3), *rest, **options)
 
     def one_step(recipe: Recipe, *places: Path, **options: Any) -> loop.Result:
         return train(replace(recipe, compile=False), *places, **{**options, "max_steps": 1})
@@ -111,7 +125,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setattr(embedding, "default_model", lambda: tiny)
     monkeypatch.setattr(pair_sources, "align", lambda score, _: np.arange(len(score)))
-    monkeypatch.setattr(generate, "follow", a_little)
+    monkeypatch.setattr(Model, "start", a_little)
     monkeypatch.setattr(loop, "train", one_step)
     return tmp_path
 
@@ -161,6 +175,8 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
             collection(desk, name)
     if "dataset" in words and words[:2] != ["data", "build"]:
         assert run("data build my-midi -o dataset --preset none".split()) == 0
+    if "mine/model" in words:
+        shutil.copytree(ROOT / "arietta/assets/small", desk / "mine" / "model")
     if "my-classifier/model" in words:
         classifier(desk / "my-classifier" / "model")
     if "run-1/model" in words:
@@ -187,6 +203,19 @@ def test_python(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(code, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) > 1
     assert (desk / "demo" / "python.mid").exists()
+
+
+@pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.stem)
+def test_python_of_the_how_tos(desk: Path, page: Path) -> None:
+    """The blocks of a page run one after the other in one namespace."""
+    text = page.read_text(encoding="utf-8")
+    if "my.npz" in text:
+        collection(desk, "my.npz")
+    namespace: dict[str, Any] = {"__name__": "how_to"}
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
+        exec(compile(textwrap.dedent(block), page.name, "exec"), namespace)
+    if page.stem == "add-a-command":
+        assert get_command(namespace["app"])(["my.mid", "--json"], standalone_mode=False) is None
 
 
 def test_the_map_names_what_there_is() -> None:

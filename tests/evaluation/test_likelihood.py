@@ -96,9 +96,9 @@ def test_every_recording_once_then_by_length_whatever_the_order() -> None:
 
 
 def test_too_small_requests_are_refused() -> None:
-    with pytest.raises(UsageError, match="--length"):
+    with pytest.raises(UsageError, match="`length`"):
         draw_stretches([recording(9)], 20)
-    with pytest.raises(UsageError, match="--windows"):
+    with pytest.raises(UsageError, match="`windows`"):
         draw_stretches([recording(9)], 128, 0)
 
 
@@ -150,7 +150,7 @@ def test_recordings_of_files_name_what_they_refuse(tmp_path: Path, prompts_dir: 
     assert [r.labels["source"] for r in found] == ["jazz"]
     assert len(found[0].notes.pitch) == 341
     assert [name for name, _ in refused] == ["broken.mid"]
-    with pytest.raises(UsageError, match="--split"):
+    with pytest.raises(UsageError, match="`split`"):
         recordings([tmp_path], "test", lambda *_: None)
     with pytest.raises(InputError, match="no such"):
         midi_files(tmp_path / "none")

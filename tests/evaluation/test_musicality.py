@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arietta.evaluation.musicality import (
+from arietta.evaluation.musicality import METRONOMES, measure, on_grid
+from arietta.generation.measures import (
     Notes,
     chord_numbers,
     clashes,
     key_correlation,
-    measure,
-    on_grid,
     pulse_clarity,
     returning_shapes,
     same_key,
@@ -89,3 +88,14 @@ def test_measure_brings_it_all_together() -> None:
     assert found.notes_per_second == 2.0 and found.short == 1.0
     assert found.key_correlation == pytest.approx(1.0) and found.returning_shapes == 1.0
     assert measure(notes([], []), stretch, 1000.0) is None
+
+
+def test_the_metronome_prompt_stands_on_its_own_eighths() -> None:
+    for metronome in METRONOMES:
+        piece = metronome.prompt()
+        assert on_grid(piece.onset_ms, metronome.eighth_ms) == 1.0
+        assert metronome.prompt_ms == pytest.approx(16_000)
+        assert metronome.share(piece.onset_ms + metronome.eighth_ms / 2) == 0.0
+        late = np.array([16_000.0, 16_000 + 5_000])
+        assert metronome.share(late, 4_000) == 1.0
+        assert metronome.share(np.zeros(0)) is None

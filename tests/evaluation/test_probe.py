@@ -197,7 +197,7 @@ def test_the_table(tmp_path: Path) -> None:
         evaluate("mine", rows[:10], [Vectors("x", x[:10], False)])
     with pytest.raises(InputError, match="5 groups"):
         evaluate("mine", [example(str(i), "ab"[i % 2], "one") for i in range(9)], [])
-    with pytest.raises(UsageError, match="--splits"):
+    with pytest.raises(UsageError, match="`splits`"):
         evaluate("mine", rows, [], splits=0)
 
 

@@ -196,7 +196,13 @@ def test_folder_and_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert run([*command, "--json", "-o", str(tmp_path / "f.json")]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((tmp_path / "f.json").read_text())
-    assert list(figures["systems"]) == ["score as is", "rules", "theirs", "human vs human"]
+    assert list(figures["systems"]) == [
+        "score as is",
+        "rules",
+        "performer",
+        "theirs",
+        "human vs human",
+    ]
     assert figures["systems"]["theirs"]["aligned"]["takes"] == 0  # nobody said how they align
     assert run(command) == 0
     assert "give --pairs" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arietta.data.token_grid import NoteColumns, grid_of
 from arietta.errors import InputError
 from arietta.evaluation.likelihood import backend_scorer
-from arietta.evaluation.surprise import REMOVAL_NOTES, surprise, views
+from arietta.evaluation.surprise import REMOVAL_NOTES, surprise, windows
 from arietta.midi.reader import read
 from arietta.models.aria.checkpoint import load
 from arietta.models.aria.protocol import Backend
@@ -51,7 +51,7 @@ def test_every_note_is_scored_once_with_half_a_window_before_it(
 ) -> None:
     onset = np.cumsum(gaps) * 200
     seen: list[int] = []
-    for view in views(onset, length):
+    for view in windows(onset, length):
         assert view.start <= view.first < view.stop
         seen += range(view.first, view.stop)
         zero = onset[view.start] // 5_000 * 5_000
@@ -90,7 +90,7 @@ def test_notes_share_the_bits_of_the_window(backend: Backend, waltz: NoteColumns
 def test_long_pieces_slide(backend: Backend, waltz: NoteColumns) -> None:
     whole = surprise(waltz, backend, PIANO, removal=False)
     slid = surprise(waltz, backend, PIANO, removal=False, length=256)
-    *_, last = views(np.asarray(waltz.onset_ms), 256)
+    *_, last = windows(np.asarray(waltz.onset_ms), 256)
     assert last.start > 0
     part = NoteColumns(*(column[last.start :] for column in waltz))
     zero = int(part.onset_ms[0]) // 5_000 * 5_000
@@ -99,7 +99,7 @@ def test_long_pieces_slide(backend: Backend, waltz: NoteColumns) -> None:
         slid.total[last.first :], alone.total[last.first - last.start :], atol=1e-4
     )
     # The first window is the same; later ones know less and are a little worse.
-    first = next(views(np.asarray(waltz.onset_ms), 256)).stop
+    first = next(windows(np.asarray(waltz.onset_ms), 256)).stop
     np.testing.assert_allclose(slid.total[:first], whole.total[:first], atol=1e-4)
     assert abs(slid.total.mean() - whole.total.mean()) < 1.0
 

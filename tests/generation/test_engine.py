@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import arietta
 from arietta.checkpoints.tensors import CheckpointTensors, TensorFile
 from arietta.errors import UsageError
-from arietta.generation.engine import Engine, Guidance, Stop
+from arietta.generation.engine import Engine, Guidance
 from arietta.generation.forward_pass import cut_left, forward
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.models.aria.checkpoint import load_file
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import DIM, EOS, TIME
@@ -148,21 +151,87 @@ def test_stepping_equals_running_from_scratch_at_every_place(tiny) -> None:
 
 
 def test_live_prefill_runs_only_what_changed(tiny) -> None:
-    engine, prompt = tiny.engine(), tiny.prompt(notes=20)
-    assert engine.prefill(prompt) == len(prompt)
+    live, prompt = tiny.engine().live(), tiny.prompt(notes=20)
+    assert live.prefill(prompt) == len(prompt)
     longer = [*prompt, *prompt[-3:]]
-    assert engine.prefill(longer, reuse=True) == 3
-    assert engine.prefill(longer, reuse=True) == 0
+    assert live.prefill(longer) == 3
+    assert live.prefill(longer) == 0
     changed = [*longer[:-4], longer[-4] - 1, *longer[-3:]]
-    assert engine.prefill(changed, reuse=True) == 4
-    assert engine.heard == tuple(changed)
+    assert live.prefill(changed) == 4
+    assert live.prefix == tuple(changed)
     # What came of it equals a fresh run, also after a stream used the cache.
     greedy = SamplingSettings(temperature=0)
-    live = engine.stream(changed, settings=greedy, stop=Stop(tokens=9), reuse=True).run()[0].ids
-    assert engine.prefill(changed, reuse=True) == 0
-    again = engine.stream(changed, settings=greedy, stop=Stop(tokens=9), reuse=True).run()[0].ids
+    once = live.stream(changed, settings=greedy, stop=Stop(tokens=9)).run()[0].ids
+    assert live.prefill(changed) == 0
+    again = live.stream(changed, settings=greedy, stop=Stop(tokens=9)).run()[0].ids
     fresh = tiny.engine().stream(changed, settings=greedy, stop=Stop(tokens=9)).run()[0].ids
-    assert live == again == fresh
+    assert once == again == fresh
+
+
+def test_the_next_stream_of_a_live_session_ends_the_one_before(tiny) -> None:
+    live, prompt = tiny.engine().live(), tiny.prompt(notes=10)
+    first = live.stream(prompt, stop=Stop(notes=50), variations=3)
+    first.step()
+    second = live.stream(prompt, stop=Stop(notes=4), seed=5)
+    assert first.step() == [] and first.done
+    assert [row.reason for row in first.rows] == ["cancelled"] * 3
+    alone = tiny.engine().stream(prompt, stop=Stop(notes=4), seed=5)
+    assert second.run()[0].ids == alone.run()[0].ids
+
+
+def test_a_live_session_whose_context_slid_starts_again(tiny) -> None:
+    live, prompt = tiny.engine(max_seq_len=128).live(), tiny.prompt(notes=10)
+    stream = live.stream(prompt, stop=Stop(tokens=200))
+    stream.run()
+    assert stream.slid
+    assert live.prefill(prompt) == len(prompt)
+
+
+def _run(engine: Engine, prompt: list[int], seed: int, found: dict[int, list[list[int]]]) -> None:
+    rows = engine.stream(prompt, stop=Stop(notes=12), variations=2, seed=seed).run()
+    found[seed] = [row.ids for row in rows]
+
+
+@pytest.mark.parametrize("make", ["numpy", "shipped"])
+def test_streams_in_threads_give_the_notes_that_each_gives_alone(tiny, make: str) -> None:
+    engine = tiny.engine() if make == "numpy" else arietta.load("small").engine
+    prompt = tiny.prompt(notes=15)
+    alone: dict[int, list[list[int]]] = {}
+    for seed in range(4):
+        _run(engine, prompt, seed, alone)
+    together: dict[int, list[list[int]]] = {}
+    threads = [
+        threading.Thread(target=_run, args=(engine, prompt, seed, together)) for seed in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_two_streams_side_by_side_give_the_notes_that_each_gives_alone(tiny) -> None:
+    engine, prompt = tiny.engine(), tiny.prompt(notes=15)
+    asked = {"stop": Stop(notes=10), "variations": 2}
+    alone = [[r.ids for r in engine.stream(prompt, seed=s, **asked).run()] for s in (1, 2)]
+    streams = [engine.stream(prompt, seed=s, **asked) for s in (1, 2)]
+    while not all(stream.done for stream in streams):
+        for stream in streams:
+            stream.step()
+    assert [[row.ids for row in stream.rows] for stream in streams] == alone
+
+
+def test_a_stream_that_is_done_frees_its_session(tiny) -> None:
+    engine, prompt = tiny.engine(), tiny.prompt(notes=10)
+    done, cancelled = (engine.stream(prompt, stop=Stop(notes=5)) for _ in range(2))
+    held = [weakref.ref(stream._session) for stream in (done, cancelled)]
+    done.run()
+    cancelled.step()
+    cancelled.cancel()
+    cancelled.step()
+    gc.collect()
+    assert [session() for session in held] == [None, None]
+    assert done.progress().notes == 5
 
 
 def test_limits(tiny) -> None:
@@ -237,7 +306,7 @@ def test_a_prompt_beyond_the_context_is_cut_at_a_segment(tiny) -> None:
     engine, prompt = tiny.engine(max_seq_len=128), tiny.prompt(notes=100)
     stream = engine.stream(prompt, stop=Stop(notes=3))
     assert stream.dropped_segments > 0
-    heard = engine.heard
+    heard = stream.rows[0].context
     assert len(heard) <= 96
     cut = len(prompt) - (len(heard) - 2)
     assert prompt[cut - 1] == TIME and list(heard[2:]) == prompt[cut:]
@@ -282,15 +351,6 @@ def test_cancelling_from_another_thread(tiny) -> None:
     assert stream.rows[0].reason == "cancelled"
 
 
-def test_a_new_stream_ends_the_one_before(tiny) -> None:
-    engine, prompt = tiny.engine(), tiny.prompt()
-    first = engine.stream(prompt, stop=Stop(tokens=50))
-    first.step()
-    second = engine.stream(prompt, stop=Stop(tokens=20), seed=4)
-    assert first.step() == [] and first.rows[0].reason == "cancelled"
-    assert second.run()[0].ids == engine.stream(prompt, stop=Stop(tokens=20), seed=4).run()[0].ids
-
-
 def test_notes_come_as_they_are_decided(tiny) -> None:
     stream = tiny.engine().stream(tiny.prompt(), stop=Stop(notes=5), variations=2)
     seen = [stream.progress().notes for _ in stream]
@@ -305,25 +365,27 @@ def test_notes_come_as_they_are_decided(tiny) -> None:
 
 def test_requests_that_contradict_themselves(tiny) -> None:
     engine, prompt = tiny.engine(), tiny.prompt()
-    with pytest.raises(UsageError, match="--variations"):
+    with pytest.raises(UsageError, match="`variations`"):
         engine.stream(prompt, stop=Stop(tokens=3), variations=0)
-    with pytest.raises(UsageError, match="--seconds"):
+    with pytest.raises(UsageError, match="`seconds`"):
         Stop(seconds=-1)
-    with pytest.raises(UsageError, match="--notes"):
+    with pytest.raises(UsageError, match="`notes`"):
         Stop(notes=0)
     with pytest.raises(UsageError, match="length"):
         engine.stream(prompt)
     with pytest.raises(UsageError, match="conditioned"):
         engine.stream(prompt, stop=Stop(tokens=3), guidance=Guidance(np.zeros(8, np.float32)))
     with pytest.raises(UsageError, match="prompt"):
-        engine.prefill([])
+        engine.stream([], stop=Stop(tokens=3))
+    with pytest.raises(UsageError, match="prompt"):
+        engine.live().prefill([])
     with pytest.raises(UsageError, match="room"):
-        engine.prefill(prompt * 300)
+        engine.live().prefill(prompt * 300)
     with pytest.raises(UsageError, match="vocabulary"):
         Engine(tiny.backend(), AriaTokenizer("full"))
     with pytest.raises(UsageError, match="emb_head"):
         Engine(tiny.backend(embedding_size=8), AriaTokenizer("piano"))
-    with pytest.raises(UsageError, match="--guidance"):
+    with pytest.raises(UsageError, match="`guidance`"):
         Guidance(np.zeros(8, np.float32), 11.0)
 
 

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arietta.errors import UsageError
-from arietta.generation.sampling import (
-    PRESETS,
-    RowRandom,
-    Sampler,
-    SamplingSettings,
-    pick,
-    settings_from,
-)
+from arietta.generation.sampling import RowRandom, Sampler, pick
+from arietta.generation.settings import PRESETS, SamplingSettings, settings_from
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import EOS, TIME, vocabulary
 
@@ -144,25 +138,25 @@ def test_random_numbers_belong_to_seed_and_variation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "flag"),
+    ("values", "name"),
     [
-        ({"temperature": -0.1}, "--temperature"),
-        ({"temperature": float("nan")}, "--temperature"),
-        ({"temperature": 2.5}, "--temperature"),
-        ({"min_p": 1.5}, "--min-p"),
-        ({"top_p": 0.0}, "--top-p"),
-        ({"density": 0.0}, "--density"),
-        ({"density": 2.0, "grammar": False}, "--density"),
+        ({"temperature": -0.1}, "`temperature`"),
+        ({"temperature": float("nan")}, "`temperature`"),
+        ({"temperature": 2.5}, "`temperature`"),
+        ({"min_p": 1.5}, "`min_p`"),
+        ({"top_p": 0.0}, "`top_p`"),
+        ({"density": 0.0}, "`density`"),
+        ({"density": 2.0, "grammar": False}, "`density`"),
     ],
 )
-def test_settings_out_of_range_name_the_flag(values: dict[str, float], flag: str) -> None:
-    with pytest.raises(UsageError, match=flag):
+def test_settings_out_of_range_name_the_argument(values: dict[str, float], name: str) -> None:
+    with pytest.raises(UsageError, match=name):
         SamplingSettings(**values)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True])
 def test_seeds_out_of_range(seed: object) -> None:
-    with pytest.raises(UsageError, match="--seed"):
+    with pytest.raises(UsageError, match="`seed`"):
         RowRandom(seed, 0)  # type: ignore[arg-type]
 
 

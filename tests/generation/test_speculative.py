@@ -10,9 +10,10 @@ import pytest
 
 from arietta.errors import UsageError
 from arietta.generation.constraints import Rules
-from arietta.generation.engine import Guidance, Stop
+from arietta.generation.engine import Guidance
 from arietta.generation.forward_pass import forward, logits_for
-from arietta.generation.sampling import RowRandom, Sampler, SamplingSettings, pick
+from arietta.generation.sampling import RowRandom, Sampler, pick
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import MAX_DEPTH, Draft, accept, best_depth
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.vocabulary import DIM, EOS
@@ -228,10 +229,10 @@ def test_a_useless_draft_is_left_alone_and_looked_at_now_and_then(tiny) -> None:
 
 
 def test_contradictions(tiny) -> None:
-    with pytest.raises(UsageError, match="--draft-depth"):
+    with pytest.raises(UsageError, match="`depth`"):
         Draft(tiny.backend(), AriaTokenizer("piano"), 99)
     engine = tiny.engine(draft=("piano", 3), conditioned=True, embedding_size=8)
-    with pytest.raises(UsageError, match="--draft"):
+    with pytest.raises(UsageError, match="`draft`"):
         engine.stream(
             tiny.prompt(), stop=Stop(tokens=3), guidance=Guidance(np.zeros(8, np.float32))
         )

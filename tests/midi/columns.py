@@ -22,6 +22,7 @@ def outcome(parser: Callable[[bytes], RawColumns], data: bytes) -> Any:
         "division": raw.division,
         "tempo": (raw.tempo_tick.tolist(), raw.tempo_us.tolist()),
         "text": raw.text,
+        "counts": (raw.unended, raw.modes, raw.early_ends),
         "extra": (raw.extra.tick.tolist(), raw.extra.track.tolist(), list(raw.extra.data)),
     }
     for name in ("notes", "pedals", "programs"):

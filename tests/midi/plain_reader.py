@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from arietta.errors import MidiError
 from arietta.midi.notes import ExtraTable, NoteTable, PedalTable, ProgramTable
-from arietta.midi.parse import RawColumns
+from arietta.midi.parse import RawColumns, decode_text
 
 MAX_TICK = 2**40
 
@@ -79,6 +79,7 @@ def parse_plainly(data: bytes) -> RawColumns:
     extras: list[tuple[int, int, bytes]] = []
     text: list[tuple[int, str]] = []
     too_long: int | None = None
+    unended = modes = early_ends = 0
     for track, (start, end) in enumerate(spans):
         p, tick, running = start, 0, -1
         pending: dict[int, list[tuple[int, int]]] = {}
@@ -131,9 +132,11 @@ def parse_plainly(data: bytes) -> RawColumns:
                     if size < 3:
                         _fail("a tempo of fewer than three bytes", event)
                     tempos.append((tick, int.from_bytes(payload[:3], "big")))
-                elif kind != 0x2F:
+                elif kind == 0x2F:
+                    early_ends += p < end
+                else:
                     if kind in (1, 2):
-                        text.append((tick, payload.decode("latin-1")))
+                        text.append((tick, decode_text(payload)))
                     head = bytes((status, kind)) if kind >= 0 else bytes((status,))
                     extras.append((tick, track, head + payload))
                 continue
@@ -166,7 +169,9 @@ def parse_plainly(data: bytes) -> RawColumns:
             elif kind == 12:
                 programs.append((tick, first, channel, track))
             elif kind < 15:
+                modes += kind == 11 and first >= 120
                 extras.append((tick, track, message))
+        unended += sum(map(len, pending.values()))
         if tick > MAX_TICK and too_long is None:
             too_long = start
     if too_long is not None:
@@ -197,4 +202,7 @@ def parse_plainly(data: bytes) -> RawColumns:
             tuple(row[2] for row in extras),
         ),
         tuple(text),
+        unended,
+        modes,
+        early_ends,
     )

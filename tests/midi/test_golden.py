@@ -85,7 +85,7 @@ def test_parsed_columns(folder: Path) -> None:
                 reader.read_bytes(data)
             assert (caught.value.reason, caught.value.byte_offset) == ERRORS[name]
             continue
-        piece, parse = reader.read_bytes(data), expected["parse"]
+        piece, parse = reader.read_bytes(data, compat="aria"), expected["parse"]
         tempo = [
             list(row)
             for row in zip(
@@ -108,7 +108,7 @@ def test_helper_operations_on_files(folder: Path) -> None:
     checked = 0
     for name, data, expected in golden_files(folder):
         if "resolve_pedal_notes" in expected:
-            piece = reader.read_bytes(data)
+            piece = reader.read_bytes(data, compat="aria")
             resolved = pedal.resolve_pedal(piece)
             assert note_rows(resolved.notes) == expected["resolve_pedal_notes"], name
             quiet = pedal.remove_redundant_pedals(piece)

@@ -16,7 +16,7 @@ NOTE = b"\x00\x90\x3c\x40\x60\x80\x3c\x00"
 
 
 def notes_of(*tracks: bytes) -> list[list[int]]:
-    return note_rows(read_bytes(midi_file(tracks)).notes)
+    return note_rows(read_bytes(midi_file(tracks), compat="aria").notes)
 
 
 def test_defaults() -> None:

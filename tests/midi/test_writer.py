@@ -175,7 +175,7 @@ def test_format_follows_the_tracks() -> None:
 def test_texts_are_added_once() -> None:
     piece = read_bytes(midi_file([b"\0\xff\1\2hi\0\xff\1\2hi\0\xff\2\1c"]))
     again = read_bytes(write_midi(piece, extra_text=["made by ©", "音"]))
-    assert [text for _, text in again.text] == ["made by ©", "é\x9f³", "hi", "hi", "c"]
+    assert [text for _, text in again.text] == ["made by ©", "音", "hi", "hi", "c"]
     new = Piece(TempoMap.constant(), piece.notes, text=((3, "late"), (0, "early")))
     assert read_bytes(write_midi(new)).text == ((0, "early"), (3, "late"))
 

@@ -51,7 +51,7 @@ def test_nothing_is_overwritten_or_left_half_done(
 ) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force=True`"):
         write_piece(path, short)
 
     def full(*_: object, **__: object) -> None:

@@ -37,7 +37,7 @@ class Golden:
                 yield entry
 
     def piece(self, name: str) -> Piece:
-        return arietta.midi.reader.read(self.root / "midi" / f"{name}.mid")
+        return arietta.midi.reader.read(self.root / "midi" / f"{name}.mid", compat="aria")
 
     def cases(self) -> Iterator[tuple[dict[str, Any], Piece, Any]]:
         """(expected, piece, compat) for every arithmetic that has to give what is expected."""

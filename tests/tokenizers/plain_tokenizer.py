@@ -45,6 +45,8 @@ def distance_ms(piece: Piece, a: int, b: int, compat: str | None) -> int:
         if b > ticks[-1]:
             total += (b - current) * scale[-1]
         return round(total * 1000)
+    if ticks[0] > 0:  # 120 quarters a minute up to the first tempo
+        ticks, scale, n = [0, *ticks], [0.5 / piece.tempo.division, *scale], n + 1
     i = max(sum(t <= a for t in ticks) - 1, 0)
     current = a
     while i + 1 < n and ticks[i + 1] <= b:
@@ -76,6 +78,20 @@ def pedal_intervals(piece: Piece, channel: int, last_end: int) -> list[tuple[int
     return intervals
 
 
+def sounding(piece: Piece) -> list[tuple[int, int]]:
+    """(program, channel) of the changes under which a note begins, or whose channel has none."""
+    p, n = piece.programs, piece.notes
+    rows = list(zip(p.tick.tolist(), p.program.tolist(), p.channel.tolist(), strict=True))
+    onsets = list(zip(n.onset_tick.tolist(), n.channel.tolist(), strict=True))
+    kept = []
+    for i, (tick, program, channel) in enumerate(rows):
+        later = [t for t, _, c in rows[i + 1 :] if c == channel]
+        mine = [t for t, c in onsets if c == channel]
+        if not mine or any(t >= tick and not any(x <= t for x in later) for t in mine):
+            kept.append((program, channel))
+    return kept
+
+
 def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bool) -> list[int]:
     """Ids with the prefix in ascending order and <E>; [] where no note is left."""
     merge = vocab.merge_to_piano
@@ -83,6 +99,8 @@ def encode(piece: Piece, vocab: Vocabulary, compat: str | None, keep_silence: bo
     programs = list(
         zip(piece.programs.program.tolist(), piece.programs.channel.tolist(), strict=True)
     )
+    if compat is None:
+        programs = sounding(piece)
     gone = {c for p, c in programs if c != DRUMS and p >= 1 and CLASSES[p // 8] not in in_use}
     n = piece.notes
     notes = [

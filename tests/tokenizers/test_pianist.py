@@ -36,6 +36,7 @@ READ_OTHERWISE = {
     "pedal_on_other_track",
     "tempo_in_second_track",
     "tempo_zero_in_later_track",
+    "unterminated_and_stray",
     "zero_length",
 }
 

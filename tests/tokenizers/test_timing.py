@@ -31,6 +31,8 @@ def tempo_maps(draw: st.DrawFn) -> TempoMap:
 def exact_ms(tempo: TempoMap, a: int, b: int) -> Fraction:
     edges, values = tempo.tick.tolist(), tempo.us_per_quarter.tolist()
     total = Fraction(0)
+    if edges[0] > 0:  # 120 quarters a minute up to the first tempo
+        edges, values = [0, *edges], [500_000, *values]
     for i, us in enumerate(values):
         low = 0 if i == 0 else edges[i]
         high = edges[i + 1] if i + 1 < len(edges) else 10**12

@@ -16,7 +16,7 @@ from arietta.midi.tempo import TempoMap
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from benchmarks import few_label
-from benchmarks.few_label import Finetuning, draw_curves, held_back, labelled
+from benchmarks.few_label import Finetuning, draw_curves, held_out, labelled
 
 KINDS = {"high": 90, "low": 30, "middle": 60}
 
@@ -63,13 +63,13 @@ def test_what_tells_when_to_stop_is_not_learned() -> None:
     examples = some_examples(60)
     labels, groups = split(examples)
     rows = labelled(np.arange(60), labels, examples, 9, 0)
-    valid = held_back(rows, labels, groups)
+    valid = held_out(rows, labels, groups)
     learned = set(rows.tolist()) - valid
     assert valid and valid < set(rows.tolist())
     assert not {groups[i] for i in valid} & {groups[i] for i in learned}
     # A class of one work would be lost.
     one = [f"{labels[i]}" for i in range(60)]
-    assert {labels[i] for i in set(rows.tolist()) - held_back(rows, labels, one)} == {0, 1, 2}
+    assert {labels[i] for i in set(rows.tolist()) - held_out(rows, labels, one)} == {0, 1, 2}
 
 
 def test_a_run_learns_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ def test_adapters_leave_a_plain_model_that_differs(dataset: Path, tmp_path: Path
     again = tiny(model=None, init=str(tmp_path / "tuned" / "model"), resid_dropout=None)
     run = loop._Run(again, dataset, tmp_path / "check", cpu=True, say=lambda _: None)
     run.recipe = recipe
-    run._look(run.task.validation(), None)
+    run._validate(run.task.validation(), None)
     assert run.measured == pytest.approx(losses[-1:], abs=1e-4)
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.data.shards import ShardWriter
-from arietta.data.shards import VectorRecord as DatasetRow
+from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.data.token_grid import grid_of
 from arietta.errors import InputError, UsageError
 from arietta.midi.piece import Piece
@@ -404,7 +403,7 @@ def test_a_dataset_on_the_grid_gives_the_same_vectors(embedder: Embedder, tmp_pa
     files = sorted(assets.glob("*.mid"))
     with ShardWriter(tmp_path / "set", "grid", rows_per_group=2) as writer:
         for file in files:
-            row = DatasetRow(file.stem, "train", f"g-{file.stem}", "prompts", {"composer": "x"})
+            row = PieceRecord(file.stem, "train", f"g-{file.stem}", "prompts", {"composer": "x"})
             writer.add(row, grid_of(read(file)))
     from_files = build(files, embedder)
     from_grid = build([tmp_path / "set"], embedder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ from arietta.errors import UsageError
 
 if TYPE_CHECKING:
     from arietta.data.build import BuildProgress as State
+    from arietta.data.build import BuildReport
 
 
 def build(
@@ -146,58 +148,37 @@ def build(
       arietta data build my-midi -o strict --filter length=60:600 --filter max_programs=1
       arietta data build my-midi -o dataset --engine ray --ray-address auto
     """
-    from arietta.data import build as builder
-    from arietta.data.engines import Engine, Local, Ray
-    from arietta.data.filters import with_setting
-    from arietta.data.settings import preset as preset_of
+    from arietta.api.data import build as run
+    from arietta.api.data import settings_of
 
-    chosen = preset_of(preset)
-    rules = chosen.filters
-    for text in filters or ():
-        rules = with_setting(rules, text)
-    changes = {
-        "form": form,
-        "filters": rules,
-        "exclude": tuple(_pair("--exclude", text) for text in exclude or ()),
-        "any_key": any_key,
-        "any_tempo": any_tempo,
-        "instruments": instruments,
-        "infer_tags": infer_tags,
-        "seed": seed,
-        "compat": compat,
-        "dedup": dedup or chosen.dedup,
-        "compositions": chosen.compositions if compositions is None else compositions,
-    }
-    if compat not in (None, "aria"):
-        raise UsageError(f"--compat {compat}: there is only aria")
-    if per_work is not None:
-        changes |= {"cap_limit": None, "cap_per_work": per_work or None}
-    if splits is not None:
-        changes["fractions"] = _fractions(splits)
-    settings = preset_of(preset, **changes)
-    if engine not in ("local", "ray"):
-        raise UsageError(f"--engine {engine}: choose local or ray")
-    where: Engine = Ray(ray_address) if engine == "ray" else Local(workers)
+    settings = settings_of(
+        preset,
+        form=form,
+        filters=filters or (),
+        exclude=tuple(_pair("--exclude", text) for text in exclude or ()),
+        any_key=any_key,
+        any_tempo=any_tempo,
+        instruments=instruments,
+        infer_tags=infer_tags,
+        seed=seed,
+        compat=compat,
+        dedup=dedup,
+        compositions=compositions,
+        per_work=per_work,
+        fractions=None if splits is None else _fractions(splits),
+    )
     with ProgressLine(quiet=as_json) as progress:
-        began = time.monotonic()
-        first = builder.BuildProgress("", 0, None)
-
-        def report(now: builder.BuildProgress) -> None:
-            nonlocal began, first
-            if now.stage != first.stage:
-                began, first = time.monotonic(), now
-            if progress.due():
-                progress.show(_told(now, first, time.monotonic() - began))
-
         try:
-            done = builder.build_dataset(
+            done = run(
                 sources,
                 out,
-                settings,
+                settings=settings,
                 metadata=metadata,
-                engine=where,
+                engine=engine,
+                workers=workers,
+                ray_address=ray_address,
                 force=force,
-                report=report,
+                report=_stages(progress),
             )
         except KeyboardInterrupt:
             progress.clear()
@@ -205,23 +186,43 @@ def build(
             raise
     if as_json:
         emit({"dataset": str(out), **asdict(done)})
-        return
+    else:
+        _summary(out, done)
+
+
+def _summary(out: Path, done: BuildReport) -> None:
+    """Print what was kept, by split, and what was refused, by rule."""
     say(f"{out}: {done.kept:,} of {done.inputs:,} files")
-    splits_made: dict[str, list[int]] = {}
+    splits: dict[str, list[int]] = {}
     for shard in done.shards:
-        counts = splits_made.setdefault(shard.split, [0, 0, 0])
+        counts = splits.setdefault(shard.split, [0, 0, 0])
         for i, value in enumerate((shard.rows, shard.notes, 1)):
             counts[i] += value
     print_table(
         ("split", "pieces", "notes", "shards"),
-        [(name, *(f"{value:,}" for value in counts)) for name, counts in splits_made.items()],
+        [(name, *(f"{value:,}" for value in counts)) for name, counts in splits.items()],
     )
     for rule, count in sorted(done.refused.items(), key=lambda item: -item[1]):
         say(f"refused by {rule}: {count:,}")
 
 
-def _told(now: State, first: State, seconds: float) -> str:
-    """The progress line: what is done, how fast since ``first``, and how long it will take."""
+def _stages(progress: ProgressLine) -> Callable[[State], None]:
+    """Return what shows a build's progress, with the speed of the stage that it is in."""
+    began = time.monotonic()
+    first: State | None = None
+
+    def report(now: State) -> None:
+        nonlocal began, first
+        if first is None or now.stage != first.stage:
+            began, first = time.monotonic(), now
+        if progress.due():
+            progress.show(_progress_text(now, first, time.monotonic() - began))
+
+    return report
+
+
+def _progress_text(now: State, first: State, seconds: float) -> str:
+    """Return what is done, how fast since ``first``, and how long the stage will take."""
     unit = "shards" if now.stage == "writing" else "files"
     text = f"{now.stage} {now.done:,} {unit}"
     if now.share is None or first.share is None:

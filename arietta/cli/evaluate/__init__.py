@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arietta.cli.console import new_app
+from arietta.cli.evaluate.continuations import continuations
 from arietta.cli.evaluate.likelihood import likelihood
 from arietta.cli.evaluate.probe import probe
 from arietta.cli.evaluate.rendering import rendering
@@ -12,7 +13,7 @@ app = new_app()
 
 @app.callback()
 def evaluate() -> None:
-    """How well models predict music that they have not heard.
+    """Measure models on music that they were not trained on.
 
     \b
     Examples:
@@ -24,3 +25,4 @@ def evaluate() -> None:
 app.command()(probe)
 app.command()(rendering)
 app.command()(likelihood)
+app.command()(continuations)

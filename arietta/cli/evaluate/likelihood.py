@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,21 +12,12 @@ from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
     ProgressLine,
-    clock,
     emit,
     note,
     print_table,
     say,
 )
 from arietta.cli.options import Device, DeviceOption, Precision, PrecisionOption
-from arietta.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from arietta.evaluation.likelihood import ScoredStretches, Stretch
-    from arietta.models.executors import Device
-    from arietta.models.kernel.packing import Precision
-
-NGRAM_ORDER = 5
 
 
 def likelihood(
@@ -85,7 +74,7 @@ def likelihood(
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Nats per token and bits per note of unheard music, with 95 % intervals.
+    """Measure nats per token and bits per note of new music, with 95 % intervals.
 
     Windows of each recording are read like a prompt and every token is scored given those before
     it. Nats per token compare models of one vocabulary; bits per note compare any two. Intervals
@@ -98,138 +87,31 @@ def likelihood(
       arietta evaluate likelihood dataset --split valid --windows 300 --by kind,source,genre
       arietta evaluate likelihood dataset --model small --model mine --ngram dataset -o f.json
     """
-    from arietta.api import DEFAULT_MODEL
-    from arietta.evaluation.likelihood import (
-        backend_scorer,
-        compare,
-        draw_stretches,
-        evaluate,
-    )
-    from arietta.evaluation.recordings import is_dataset, recordings
-    from arietta.models.aria.checkpoint import load
-    from arietta.models.executors import open_backend
-    from arietta.output import check_output, whole_file
-    from arietta.tokenizers.open import tokenizer_named
+    from arietta.api.evaluate import likelihood as run
+    from arietta.api.models import DEFAULT_MODEL
 
     labels = [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
-    if output is not None:
-        check_output(output, force=force)
-    names = list(dict.fromkeys(model or [DEFAULT_MODEL]))
-    checkpoints = {name: load(name) for name in names}
-    for checkpoint in checkpoints.values():
-        checkpoint.require("lm", "conditioned")
-        if length > checkpoint.config.max_seq_len:
-            raise UsageError(
-                f"--length {length} exceeds the context of {checkpoint.name}, which is"
-                f" {checkpoint.config.max_seq_len}"
-            )
-    if split is None and is_dataset(music[0]):
-        split = "test"
-    wanted = None if split == "all" else split
-    refused: list[dict[str, str]] = []
-
-    def refuse(path: Path, error: InputError) -> None:
-        refused.append({"file": str(path), "reason": str(error)})
-
     with ProgressLine(quiet=as_json) as progress:
-        stretches = draw_stretches(
-            _counted(recordings(music, wanted, refuse), progress), length, windows or None, seed
+        done = run(
+            music,
+            output,
+            models=list(dict.fromkeys(model or [DEFAULT_MODEL])),
+            split=split,
+            windows=windows,
+            length=length,
+            by=labels,
+            ngram=ngram,
+            seed=seed,
+            precision=precision.value,
+            device=device.value,
+            force=force,
+            show=progress.show,
+            refused=lambda reason: None if as_json else note(f"left out: {reason}"),
         )
-        for one in refused if not as_json else []:
-            note(f"left out: {one['reason']}")
-        if not stretches:
-            raise InputError(f"{music[0]}: nothing to score: no recording with piano notes")
-        scored: dict[str, ScoredStretches] = {}
-        vocabularies: dict[str, str] = {}
-        described: dict[str, dict[str, Any]] = {}
-        for name, checkpoint in checkpoints.items():
-            backend = open_backend(checkpoint, device.value, precision.value)
-            scored[name] = _score(
-                name,
-                stretches,
-                tokenizer_named(checkpoint.tokenizer),
-                backend_scorer(backend),
-                progress,
-            )
-            vocabularies[name] = checkpoint.tokenizer
-            described[name] = {
-                "sha256": checkpoint.sha256,
-                "parameters": checkpoint.config.parameter_count(),
-                "precision": precision.value if device is Device.cpu else "float32",
-            }
-        if ngram is not None:
-            name = f"{NGRAM_ORDER}-gram"
-            tokenizer = tokenizer_named("piano")
-            counted = _ngram(ngram, progress)
-            scored[name] = _score(name, stretches, tokenizer, counted, progress)
-            vocabularies[name], described[name] = "piano", {"trained_on": str(ngram)}
-    figures: dict[str, Any] = {
-        "music": [str(path) for path in music],
-        "split": split,
-        "window_tokens": length,
-        "windows": len(stretches),
-        "seed": seed,
-        "refused": refused,
-        "models": {},
-    }
-    first = next(iter(scored.values()))
-    for name, found in scored.items():
-        table = evaluate(found, by=[b for b in labels if b != "kind"])
-        if "kind" not in labels:
-            del table["by_kind"]
-        figures["models"][name] = {"vocabulary": vocabularies[name], **described[name], **table}
-        if found is not first:
-            figures["models"][name]["against_first"] = compare(found, first)
-    if output is not None:
-        with whole_file(output, force=force) as part:
-            part.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if as_json:
-        emit(figures)
+        emit(done.to_dict())
     else:
-        _print(figures, labels)
-
-
-def _counted(found: Any, progress: ProgressLine) -> Any:
-    for number, recording in enumerate(found, start=1):
-        yield recording
-        progress.show(f"{number:,} recordings read")
-
-
-def _score(
-    name: str,
-    stretches: Sequence[Stretch],
-    tokenizer: Any,
-    scorer: Any,
-    progress: ProgressLine,
-) -> ScoredStretches:
-    from arietta.evaluation.likelihood import score_stretches
-
-    began = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        left = (time.monotonic() - began) / done * (total - done)
-        progress.show(f"{name}: {done:,} of {total:,} windows, {clock(left)} left")
-
-    return score_stretches(stretches, tokenizer, scorer, report=report)
-
-
-def _ngram(music: Path, progress: ProgressLine) -> Any:
-    """Scorer of a 5-gram of the train split, or of all files."""
-    import numpy as np
-
-    from arietta.evaluation.ngram import NgramModel
-    from arietta.evaluation.recordings import is_dataset, recordings
-    from arietta.tokenizers.aria import AriaTokenizer
-
-    tokenizer = AriaTokenizer("piano")
-    split = "train" if is_dataset(music) else None
-    rows = []
-    for recording in _counted(recordings([music], split, lambda *_: None), progress):
-        rows.append(tokenizer.encode_columns(*recording.notes).astype(np.uint16))
-    if not rows:
-        raise InputError(f"{music}: nothing to count: no recording with piano notes")
-    progress.show(f"counting {NGRAM_ORDER}-grams")
-    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size).nats
+        _print(done.to_dict(), labels)
 
 
 def _print(figures: dict[str, Any], labels: Sequence[str]) -> None:
@@ -274,7 +156,7 @@ def _print(figures: dict[str, Any], labels: Sequence[str]) -> None:
 
 
 def _figure(table: dict[str, Any], name: str, digits: int) -> str:
-    """A number with its interval, as far as there is one."""
+    """Return a number with its interval, as far as there is one."""
     if table.get(name) is None:
         return "-"
     text = f"{table[name]:.{digits}f}"

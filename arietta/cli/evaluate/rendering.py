@@ -48,7 +48,8 @@ def rendering(
         list[str] | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="Who plays: rules, or a rendering model; give it once for each. [default: rules]",
+            help="Who plays: rules, or a rendering model; give it once for each."
+            " [default: rules and performer, the model that ships with arietta]",
         ),
     ] = None,
     renderings: Annotated[
@@ -98,7 +99,7 @@ def rendering(
             systems[name] = evaluate(pieces, rendered)
 
         judge(WRITTEN, {p.name: [p.as_written()] for p in pieces})
-        for name in model or ["rules"]:
+        for name in model or ["rules", "performer"]:
             judge(name, _rendered(name, pieces, variations, seed, progress))
         for name, folder in folders.items():
             progress.show(f"reading {name}")

@@ -98,7 +98,7 @@ def wait_rows(steps: AnyIntArray, cursor: AnyIntArray) -> IntArray:
 
 @lru_cache(maxsize=16)
 def clock_of(name: str) -> Clock:
-    """The clock of a vocabulary.
+    """Return the clock of a vocabulary.
 
     Raises:
         UsageError: there is no such vocabulary.

@@ -125,7 +125,7 @@ class AriaConfig:
         return shapes
 
     def parameter_count(self) -> int:
-        """Number of parameters."""
+        """Return the number of parameters."""
         total = 0
         for shape in self.tensor_shapes().values():
             size = 1
@@ -167,5 +167,15 @@ PRESETS: dict[str, AriaConfig] = {
     "small": AriaConfig(
         d_model=256, n_heads=4, n_layers=6, ff_mult=3, vocab_size=2_565, max_seq_len=2_048
     ),
+    "small-waits": AriaConfig(
+        d_model=256,
+        n_heads=4,
+        n_layers=6,
+        ff_mult=3,
+        vocab_size=2_605,
+        max_seq_len=2_048,
+        waits="piano-fill",
+    ),
 }
-"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped."""
+"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped, ``small-waits``
+the same with a clock (see ``clock.py``)."""

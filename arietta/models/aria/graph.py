@@ -97,7 +97,7 @@ def head_graph(packed: Packed) -> ov.Model:
 
 
 def graph_input(name: str, shape: list[int], kind: ov.Type) -> Any:
-    """A named parameter of a graph; -1 for an axis of any length."""
+    """Return a named parameter of a graph; -1 for an axis of any length."""
     node = op.parameter(ov.PartialShape(shape), kind, name=name)
     node.output(0).set_names({name})
     return node

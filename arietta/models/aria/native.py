@@ -169,7 +169,7 @@ class NativeBackend:
         return self._config.max_seq_len
 
     def new_session(self, rows: int = 1) -> Session:
-        """An empty session of B = ``rows``."""
+        """Return an empty session of B = ``rows``."""
         return clocked(self._config, NativeSession(self, rows))
 
     def head(self, hidden: Floats, ranges: Ranges | None = None) -> Floats:
@@ -201,8 +201,7 @@ class NativeBackend:
                     address(out),
                 )
             )
-            low -= first * BLOCK_ROWS
-            parts.append(out[:, low : low + high - first * BLOCK_ROWS - low])
+            parts.append(out[:, low - first * BLOCK_ROWS : high - first * BLOCK_ROWS])
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def decode(
@@ -242,7 +241,7 @@ class NativeBackend:
         )
 
     def new_page(self) -> NDArray[np.int8]:
-        """An empty cache page; zeros, since slots not written yet have to hold finite numbers."""
+        """Return an empty cache page; zeros, since unwritten slots have to hold finite numbers."""
         c = self._config
         # A key and a value of K bytes, each with a float32 scale.
         return np.zeros(2 * PAGE * (c.head_dim + 4) * c.n_heads * c.n_layers, np.int8)

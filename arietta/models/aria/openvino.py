@@ -141,7 +141,7 @@ class OpenVinoBackend:
         return Counter(node.get_rt_info()["layerType"].astype(str) for node in nodes)
 
     def new_session(self, rows: int = 1) -> Session:
-        """An empty session of B = ``rows``."""
+        """Return an empty session of B = ``rows``."""
         session = OpenVinoSession(self, self._compiled.create_infer_request(), rows)
         return clocked(self._config, session)
 

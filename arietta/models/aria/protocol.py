@@ -88,7 +88,7 @@ class Backend(Protocol):
         """Positions that a row may hold."""
 
     def new_session(self, rows: int = 1) -> Session:
-        """An empty session of B = ``rows``."""
+        """Return an empty session of B = ``rows``."""
 
 
 def check_rows(rows: int) -> None:
@@ -100,7 +100,7 @@ def check_rows(rows: int) -> None:
 def check_append(
     backend: Backend, lengths: IntArray, ids: AnyIntArray, counts: AnyIntArray | None
 ) -> tuple[AnyIntArray, IntArray]:
-    """The arguments of ``Session.append`` as arrays, with ``counts`` filled in.
+    """Return the arguments of ``Session.append`` as arrays, with ``counts`` filled in.
 
     Raises:
         UsageError: they do not fit the session, or the context would overflow.
@@ -122,7 +122,7 @@ def check_append(
 
 
 def check_fork(rows: int, index: AnyIntArray) -> IntArray:
-    """The argument of ``Session.fork`` as an array.
+    """Return the argument of ``Session.fork`` as an array.
 
     Raises:
         UsageError: it names a row that is not there, or none.
@@ -134,7 +134,7 @@ def check_fork(rows: int, index: AnyIntArray) -> IntArray:
 
 
 def check_rewind(lengths: IntArray, target: AnyIntArray) -> IntArray:
-    """The argument of ``Session.rewind`` as an array of its own.
+    """Return the argument of ``Session.rewind`` as an array of its own.
 
     Raises:
         UsageError: it would lengthen a row.

@@ -184,7 +184,7 @@ def kind_of(config: AriaConfig) -> str:
 
 
 def read_hints(path: Path) -> dict[str, Any]:
-    """What a ``config.json`` says that shapes do not: heads, context, dropout.
+    """Return what a ``config.json`` says that shapes do not: heads, context, dropout.
 
     Understands the public transformers-style keys (``num_attention_heads``) and our own.
 
@@ -221,7 +221,7 @@ def read_hints(path: Path) -> dict[str, Any]:
 def open_public(
     path: Path, *, hints: Mapping[str, Any] | None = None
 ) -> tuple[AriaConfig, str, CheckpointTensors]:
-    """Settings, tokenizer name and lazy tensors of a public checkpoint file.
+    """Return settings, tokenizer name and lazy tensors of a public checkpoint file.
 
     Args:
         path: a ``.safetensors`` file; a ``config.json`` beside it is consulted.

@@ -91,7 +91,7 @@ class TorchBackend:
         return self._config.max_seq_len
 
     def new_session(self, rows: int = 1) -> Session:
-        """An empty session of B = ``rows``."""
+        """Return an empty session of B = ``rows``."""
         return clocked(self._config, TorchSession(self, rows))
 
     def wait_head(self, hidden: Float32Array) -> Float32Array:

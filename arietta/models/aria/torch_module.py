@@ -233,7 +233,7 @@ class AriaDecoder(nn.Module):
         return out
 
     def table(self, name: str) -> Tensor:
-        """The weights (rows, D) of one of the heads."""
+        """Return the weights (rows, D) of one of the heads."""
         layer: nn.Linear = getattr(self, name)
         return layer.weight
 

@@ -138,7 +138,7 @@ class Weights:
         return self._packed("head", slice(low, high))
 
     def wait_head(self) -> Packed:
-        """The head of waits of a model that has one."""
+        """Return the head of waits of a model that has one."""
         return self._packed("wait_head", slice(None))
 
     def _packed(self, name: str, rows: slice) -> Packed:
@@ -164,7 +164,7 @@ class Weights:
 
 
 def open_weights(source: Source, precision: Precision, layout: Layout) -> Weights:
-    """The weights of a checkpoint in one form, from disk where they are kept there.
+    """Return the weights of a checkpoint in one form, from disk where they are kept there.
 
     Args:
         source: settings and tensors; with a ``path`` it can be kept.
@@ -248,7 +248,7 @@ def make(
 
 
 def _both(change: Any, *packed: Packed) -> Packed:
-    """The same change of rows to codes and scales."""
+    """Apply one change of rows to codes and scales."""
     data = change(*(p.data for p in packed))
     scale = None if packed[0].scale is None else change(*(p.scale for p in packed))
     return Packed(packed[0].precision, (len(data), packed[0].shape[1]), data, scale)
@@ -258,7 +258,7 @@ def _both(change: Any, *packed: Packed) -> Packed:
 
 
 def _kept(source: Source, path: Path, precision: Precision, layout: Layout) -> Kept | None:
-    """The arrays from their file, which is made when it is missing; None where it cannot be."""
+    """Return the arrays from their file, made when it is missing; None where it cannot be."""
     try:
         state = path.stat()
     except OSError:
@@ -323,7 +323,7 @@ def write_arrays(
 
 
 def read_arrays(file: Path, key: Mapping[str, Any], *, mapped: bool) -> Kept | None:
-    """The arrays of a weights file; None when it is missing, damaged or made for another key.
+    """Return the arrays of a weights file; None: it is missing, damaged or of another key.
 
     Every array is checked against its checksum.
 

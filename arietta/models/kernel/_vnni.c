@@ -47,7 +47,7 @@
 #define PAGE 64
 #define HEAD_BYTES(k) (2 * PAGE * ((k) + (int64_t)sizeof(float))) /* of one head in a page */
 #define BLOCK 32
-#define TILE 8  /* tokens that share one pass over a block of weights */
+#define TILE 8    /* tokens that share one pass over a block of weights */
 #define QUERIES 4 /* queries that share one pass over a page */
 #define CHUNK 512 /* tokens whose activations are held at once; the caller cuts longer calls */
 
@@ -119,15 +119,17 @@ static void finish(Job *job, int phase) {
 }
 
 static void settle(Job *job, int phase, int items) {
-    for (int i = 0;
-         atomic_load_explicit(&job->phases[phase].done, memory_order_acquire) < items; i++) {
-        if (i < SPINS) _mm_pause();
-        else sched_yield();
+    for (int i = 0; atomic_load_explicit(&job->phases[phase].done, memory_order_acquire) < items;
+         i++) {
+        if (i < SPINS)
+            _mm_pause();
+        else
+            sched_yield();
     }
 }
 
 /* The statement after it runs for every item that this thread gets of a phase. */
-#define FOR_ITEMS(job, phase, items, item)                              \
+#define FOR_ITEMS(job, phase, items, item) \
     for (int item; (item = claim(job, phase, items)) >= 0; finish(job, phase))
 
 static void leave(Job *job) {
@@ -182,7 +184,7 @@ static void publish(Team *team, Job *job) {
 
 /* Run a job; on return all its items are done, though a thread may still hold its counters. */
 static void run_job(Team *team, Job *job) {
-    pthread_mutex_lock(&team->use); /* one call at a time */
+    pthread_mutex_lock(&team->use);                   /* one call at a time */
     if (team->owner != getpid()) start_members(team); /* a forked child has no threads yet */
     job->threads = team->count;
     atomic_store(&job->holders, 1);
@@ -213,8 +215,8 @@ INLINE __m512 exp16(__m512 x) {
     return _mm512_scalef_ps(p, n);
 }
 
-static void layer_norm(const float *x, const float *scale, const float *shift, int d,
-                       float epsilon, float *out) {
+static void layer_norm(const float *x, const float *scale, const float *shift, int d, float epsilon,
+                       float *out) {
     __m512 sum = _mm512_setzero_ps();
     for (int i = 0; i < d; i += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
     __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / (float)d);
@@ -262,8 +264,8 @@ static void quantise(const float *x, const Matrix *matrix, Bytes bytes, int toke
 }
 
 /* One block of 32 rows times m tokens: out[token][half] of 16 rows each. */
-INLINE void multiply_tile(const int m, const int bits, const Matrix *matrix, int block,
-                          Bytes bytes, int token, __m512 out[][2]) {
+INLINE void multiply_tile(const int m, const int bits, const Matrix *matrix, int block, Bytes bytes,
+                          int token, __m512 out[][2]) {
     const int inputs = matrix->inputs, group = matrix->group, groups = inputs / group;
     const uint8_t *w = matrix->data + (int64_t)block * BLOCK * inputs * bits / 8;
     const int8_t *q = bytes.q + (int64_t)token * inputs;
@@ -276,8 +278,7 @@ INLINE void multiply_tile(const int m, const int bits, const Matrix *matrix, int
     for (int g = 0; g < groups; g++) {
         __m512i a[TILE][2];
 #pragma GCC unroll 8
-        for (int t = 0; t < m; t++)
-            a[t][0] = a[t][1] = _mm512_set1_epi32(offset[t * groups + g]);
+        for (int t = 0; t < m; t++) a[t][0] = a[t][1] = _mm512_set1_epi32(offset[t * groups + g]);
         for (int k = 0; k < group; k += 32 / bits) {
             __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
             w += 128;
@@ -368,25 +369,27 @@ INLINE void finish_tile(const int m, const int mode, int block, float *out, int6
     }
 }
 
-#define CASE(m, bits, mode)                                                       \
-    case m: {                                                                     \
-        __m512 y[TILE][2];                                                        \
-        multiply_tile(m, bits, matrix, block, bytes, token, y);                   \
-        finish_tile(m, mode, block - first, out + token * stride, stride, y);     \
-        break;                                                                    \
+#define CASE(m, bits, mode)                                                   \
+    case m: {                                                                 \
+        __m512 y[TILE][2];                                                    \
+        multiply_tile(m, bits, matrix, block, bytes, token, y);               \
+        finish_tile(m, mode, block - first, out + token * stride, stride, y); \
+        break;                                                                \
     }
 
-#define BLOCKS(name, bits, mode)                                                            \
-    static __attribute__((noinline)) void name(const Matrix *matrix, int first, int block,  \
-                                               int tokens, Bytes bytes, float *out,         \
-                                               int64_t stride) {                            \
-        for (int token = 0; token < tokens; token += TILE) {                                \
-            switch (tokens - token < TILE ? tokens - token : TILE) {                        \
-                CASE(1, bits, mode) CASE(2, bits, mode) CASE(3, bits, mode)                 \
-                CASE(4, bits, mode) CASE(5, bits, mode) CASE(6, bits, mode)                 \
-                CASE(7, bits, mode) CASE(8, bits, mode)                                     \
-            }                                                                               \
-        }                                                                                   \
+#define BLOCKS(name, bits, mode)                                                                \
+    static __attribute__((noinline)) void name(const Matrix *matrix, int first, int block,      \
+                                               int tokens, Bytes bytes, float *out,             \
+                                               int64_t stride) {                                \
+        for (int token = 0; token < tokens; token += TILE) {                                    \
+            switch (tokens - token < TILE ? tokens - token : TILE) {                            \
+                CASE(1, bits, mode)                                                             \
+                CASE(2, bits, mode)                                                             \
+                CASE(3, bits, mode)                                                             \
+                CASE(4, bits, mode)                                                             \
+                CASE(5, bits, mode) CASE(6, bits, mode) CASE(7, bits, mode) CASE(8, bits, mode) \
+            }                                                                                   \
+        }                                                                                       \
     }
 
 BLOCKS(blocks_8_store, 8, STORE)
@@ -414,7 +417,7 @@ static void multiply(Job *job, int phase, const Matrix *matrix, int first, int l
     Blocks kernel = kernels[matrix->bits == 4][mode];
     const int64_t count = last - first;
     const int pieces = pieces_of(last - first, job->threads);
-    FOR_ITEMS(job, phase, pieces, item) {
+    FOR_ITEMS (job, phase, pieces, item) {
         int hi = first + (int)(count * (item + 1) / pieces);
         for (int b = first + (int)(count * item / pieces); b < hi; b++)
             kernel(matrix, first, b, tokens, bytes, out, stride);
@@ -427,11 +430,11 @@ static void multiply(Job *job, int phase, const Matrix *matrix, int first, int l
 typedef struct {
     const Model *model;
     int tokens;
-    float *x;                 /* (N, D): embedded in, hidden out */
-    const int32_t *row;       /* (N,) tokens of one row stand together, in order */
-    const int32_t *position;  /* (N,) */
-    const int32_t *start;     /* (rows,) first position that may be attended to */
-    int8_t *const *pages;     /* (rows, page_stride) */
+    float *x;                /* (N, D): embedded in, hidden out */
+    const int32_t *row;      /* (N,) tokens of one row stand together, in order */
+    const int32_t *position; /* (N,) */
+    const int32_t *start;    /* (rows,) first position that may be attended to */
+    int8_t *const *pages;    /* (rows, page_stride) */
     int64_t page_stride;
     float *wide;  /* (N, 3 D) or (N, F) */
     float *mixed; /* (N, D) */
@@ -457,6 +460,26 @@ INLINE float to_bytes(const float *x, int k, int8_t *to, int stride) {
     return most / 127.0f;
 }
 
+/* Rotary embedding of one head in place. */
+static void rotate(float *x, const float *cos, const float *sin, int half) {
+    for (int i = 0; i < half; i++) {
+        float a = x[i], b = x[i + half];
+        x[i] = a * cos[i] - b * sin[i];
+        x[i + half] = b * cos[i] + a * sin[i];
+    }
+}
+
+/* One key and value of k floats into a slot of their page. */
+static void store_head(int8_t *page, int layer, int head, int key_heads, int k, int slot,
+                       const float *key, const float *value) {
+    page += ((int64_t)layer * key_heads + head) * HEAD_BYTES(k);
+    float *scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(key, k, page + slot, PAGE);
+    page = (int8_t *)(scales + PAGE);
+    scales = (float *)(page + PAGE * k);
+    scales[slot] = to_bytes(value, k, page + slot * k, 1);
+}
+
 /* Rotary embedding of query (scaled) and key in place; key and value into their page. */
 static void place_head(const Call *call, int layer, int token, int head) {
     const Model *model = call->model;
@@ -466,22 +489,11 @@ static void place_head(const Call *call, int layer, int token, int head) {
     const float *cos = model->cos + (int64_t)position * half;
     const float *sin = model->sin + (int64_t)position * half;
     const float scale = 1.0f / sqrtf((float)k);
-    for (int i = 0; i < half; i++) {
-        float a = q[i], b = q[i + half];
-        q[i] = (a * cos[i] - b * sin[i]) * scale;
-        q[i + half] = (b * cos[i] + a * sin[i]) * scale;
-        a = key[i], b = key[i + half];
-        key[i] = a * cos[i] - b * sin[i];
-        key[i + half] = b * cos[i] + a * sin[i];
-    }
-    const int slot = position % PAGE;
-    int8_t *page = call->pages[call->row[token] * call->page_stride + position / PAGE];
-    page += ((int64_t)layer * model->heads + head) * HEAD_BYTES(k);
-    float *scales = (float *)(page + PAGE * k);
-    scales[slot] = to_bytes(key, k, page + slot, PAGE);
-    page = (int8_t *)(scales + PAGE);
-    scales = (float *)(page + PAGE * k);
-    scales[slot] = to_bytes(value, k, page + slot * k, 1);
+    rotate(q, cos, sin, half);
+    for (int i = 0; i < k; i++) q[i] *= scale;
+    rotate(key, cos, sin, half);
+    store_head(call->pages[call->row[token] * call->page_stride + position / PAGE], layer, head,
+               model->heads, k, position % PAGE, key, value);
 }
 
 /* One query on its way through the pages: weighted values so far, their highest score and the sum
@@ -493,12 +505,13 @@ typedef struct {
     int32_t position, start;
 } Query;
 
-/* One page for n queries of one head; v = K / 16. A query's sums run in the same order whatever n
-   is, and a page that it may not see changes none of its bits. */
+/* 16 bytes as floats. */
 INLINE __m512 from_bytes(const int8_t *x) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x)));
 }
 
+/* One page for n queries of one head; v = K / 16. A query's sums run in the same order whatever n
+   is, and a page that it may not see changes none of its bits. */
 INLINE void visit_page(const int n, const int v, Query *query, const int8_t *keys, int base,
                        int last) {
     const int k = v * 16;
@@ -679,7 +692,7 @@ static void decode(Job *job) {
         const Layer *layer = &model->layer[l];
         /* Behind the last keys and values, only what is wanted is computed. */
         const int32_t *wanted = l == model->layers - 1 ? call->wanted : NULL;
-        FOR_ITEMS(job, phase, tokens, t) {
+        FOR_ITEMS (job, phase, tokens, t) {
             float *x = call->x + (int64_t)t * d, *y = call->mixed + (int64_t)t * d;
             layer_norm(x, layer->norm1_scale, layer->norm1_shift, d, model->epsilon, y);
             quantise(y, &layer->qkv, bytes, t);
@@ -687,15 +700,17 @@ static void decode(Job *job) {
         settle(job, phase++, tokens);
         multiply(job, phase++, &layer->qkv, 0, layer->qkv.rows / BLOCK, tokens, bytes, STORE,
                  call->wide, 3 * d);
-        FOR_ITEMS(job, phase, placing, i) {
-            if (tokens == 1) place_head(call, l, 0, i);
-            else for (int h = 0; h < heads; h++) place_head(call, l, i, h);
+        FOR_ITEMS (job, phase, placing, i) {
+            if (tokens == 1)
+                place_head(call, l, 0, i);
+            else
+                for (int h = 0; h < heads; h++) place_head(call, l, i, h);
         }
         settle(job, phase++, placing);
         if (wanted) tokens = call->wanted_count;
         if (!tokens) return;
         const int tasks = wanted ? tokens : call->task_count;
-        FOR_ITEMS(job, phase, tasks * heads, i) {
+        FOR_ITEMS (job, phase, tasks * heads, i) {
             /* Head by head, so that its pages stay in the cache; late positions, which cost most,
                first. */
             int task = tasks - 1 - i % tasks, head = i / tasks;
@@ -704,14 +719,17 @@ static void decode(Job *job) {
         }
         settle(job, phase++, tasks * heads);
         const int moving = wanted != NULL;
-        FOR_ITEMS(job, phase, tokens + moving, t) {
-            if (t == tokens) compact(call, d);
-            else quantise(call->mixed + (int64_t)(wanted ? wanted[t] : t) * d, &layer->proj, bytes, t);
+        FOR_ITEMS (job, phase, tokens + moving, t) {
+            if (t == tokens)
+                compact(call, d);
+            else
+                quantise(call->mixed + (int64_t)(wanted ? wanted[t] : t) * d, &layer->proj, bytes,
+                         t);
         }
         settle(job, phase++, tokens + moving);
         multiply(job, phase++, &layer->proj, 0, layer->proj.rows / BLOCK, tokens, bytes, ADD,
                  call->x, d);
-        FOR_ITEMS(job, phase, tokens, t) {
+        FOR_ITEMS (job, phase, tokens, t) {
             float *x = call->x + (int64_t)t * d, *y = call->mixed + (int64_t)t * d;
             layer_norm(x, layer->norm2_scale, layer->norm2_shift, d, model->epsilon, y);
             quantise(y, &layer->gate_up, bytes, t);
@@ -719,13 +737,13 @@ static void decode(Job *job) {
         settle(job, phase++, tokens);
         multiply(job, phase++, &layer->gate_up, 0, layer->gate_up.rows / BLOCK, tokens, bytes,
                  SWIGLU, call->wide, inner);
-        FOR_ITEMS(job, phase, tokens, t)
+        FOR_ITEMS (job, phase, tokens, t)
             quantise(call->wide + (int64_t)t * inner, &layer->down, bytes, t);
         settle(job, phase++, tokens);
         multiply(job, phase++, &layer->down, 0, layer->down.rows / BLOCK, tokens, bytes, ADD,
                  call->x, d);
     }
-    FOR_ITEMS(job, phase, tokens, t) {
+    FOR_ITEMS (job, phase, tokens, t) {
         float *x = call->x + (int64_t)t * d;
         layer_norm(x, model->norm_scale, model->norm_shift, d, model->epsilon, x);
     }
@@ -742,7 +760,7 @@ typedef struct {
 
 static void product(Job *job) {
     const Product *p = subject(job, job->phase_count);
-    FOR_ITEMS(job, 0, p->tokens, t)
+    FOR_ITEMS (job, 0, p->tokens, t)
         quantise(p->x + (int64_t)t * p->matrix->inputs, p->matrix, p->bytes, t);
     settle(job, 0, p->tokens);
     multiply(job, 1, p->matrix, p->first, p->last, p->tokens, p->bytes, STORE, p->out,
@@ -810,9 +828,16 @@ int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int3
     Job *job = new_job(decode, phases, sizeof(Call));
     if (!job) return -1;
     Call *call = subject(job, phases);
-    *call = (Call){.model = model, .tokens = tokens, .x = x, .row = row, .position = position,
-                   .start = start, .pages = pages, .page_stride = page_stride,
-                   .wanted = wanted, .wanted_count = wanted_count};
+    *call = (Call){.model = model,
+                   .tokens = tokens,
+                   .x = x,
+                   .row = row,
+                   .position = position,
+                   .start = start,
+                   .pages = pages,
+                   .page_stride = page_stride,
+                   .wanted = wanted,
+                   .wanted_count = wanted_count};
     float *wide = aligned_alloc(64, (size_t)((tokens * widest * 4 + 127) / 64 * 64));
     float *mixed = aligned_alloc(64, (size_t)((tokens * d * 4 + 127) / 64 * 64));
     int32_t *tasks = malloc((size_t)(tokens + 1) * sizeof *tasks);
@@ -838,8 +863,8 @@ int vnni_decode(Team *team, const Model *model, int tokens, float *x, const int3
 }
 
 /* out (N, 32 (last - first)): blocks first..last of a matrix times x (N, inputs). */
-int vnni_product(Team *team, const Matrix *matrix, int first, int last, int tokens,
-                 const float *x, float *out) {
+int vnni_product(Team *team, const Matrix *matrix, int first, int last, int tokens, const float *x,
+                 float *out) {
     Job *job = new_job(product, 2, sizeof(Product));
     if (!job) return -1;
     Product *p = subject(job, 2);
@@ -847,8 +872,10 @@ int vnni_product(Team *team, const Matrix *matrix, int first, int last, int toke
     Bytes bytes;
     int result = make_bytes(&bytes, tokens, matrix->inputs);
     p->bytes = bytes;
-    if (!result) run_job(team, job);
-    else free(job);
+    if (!result)
+        run_job(team, job);
+    else
+        free(job);
     free_bytes(bytes);
     return result;
 }
@@ -911,25 +938,6 @@ INLINE void rms_norm(const float *x, const float *scale, int d, float epsilon, f
     }
 }
 
-static void turn(float *x, const float *cos, const float *sin, int half) {
-    for (int i = 0; i < half; i++) {
-        float a = x[i], b = x[i + half];
-        x[i] = a * cos[i] - b * sin[i];
-        x[i + half] = b * cos[i] + a * sin[i];
-    }
-}
-
-/* One key and value of k floats into a slot of their page. */
-static void remember(int8_t *page, int layer, int head, int key_heads, int k, int slot,
-                     const float *key, const float *value) {
-    page += ((int64_t)layer * key_heads + head) * HEAD_BYTES(k);
-    float *scales = (float *)(page + PAGE * k);
-    scales[slot] = to_bytes(key, k, page + slot, PAGE);
-    page = (int8_t *)(scales + PAGE);
-    scales = (float *)(page + PAGE * k);
-    scales[slot] = to_bytes(value, k, page + slot * k, 1);
-}
-
 /* Rotary embedding of a key head and its queries; key and value into their page. */
 static void place_note(const NoteCall *call, int layer, int token, int head) {
     const NoteModel *m = call->model;
@@ -939,10 +947,10 @@ static void place_note(const NoteCall *call, int layer, int token, int head) {
     const float *sin = m->sin + (int64_t)position * half;
     float *q = call->wide + (int64_t)token * (m->heads + 2 * m->key_heads) * k;
     float *key = q + (m->heads + head) * k, *value = key + m->key_heads * k;
-    for (int g = 0; g < groups; g++) turn(q + (head * groups + g) * k, cos, sin, half);
-    turn(key, cos, sin, half);
-    remember(call->pages[call->row[token] * call->stride + position / PAGE], layer, head,
-             m->key_heads, k, position % PAGE, key, value);
+    for (int g = 0; g < groups; g++) rotate(q + (head * groups + g) * k, cos, sin, half);
+    rotate(key, cos, sin, half);
+    store_head(call->pages[call->row[token] * call->stride + position / PAGE], layer, head,
+               m->key_heads, k, position % PAGE, key, value);
 }
 
 /* n query heads of one token that share a key head, through positions 0..last. */
@@ -989,15 +997,16 @@ ATTEND_NOTES(2)
 ATTEND_NOTES(4)
 ATTEND_NOTES(8)
 
-/* One token and key head: q starts the token's queries, in rows of ``stride`` floats. */
+/* One token and key head, through its own pages or those of the score; a token's queries lie in a
+   row of ``stride`` floats. */
 static void attend_own_or_score(const NoteCall *call, int layer, int token, int key_head,
                                 int stride, int score) {
     const NoteModel *m = call->model;
     const int k = m->head_width, groups = m->heads / m->key_heads, row = call->row[token];
     float *q = call->wide + (int64_t)token * stride + key_head * groups * k;
     float *to = call->mixed + ((int64_t)token * m->heads + key_head * groups) * k;
-    int8_t *const *pages = score ? call->score + row * call->score_stride
-                                 : call->pages + row * call->stride;
+    int8_t *const *pages =
+        score ? call->score + row * call->score_stride : call->pages + row * call->stride;
     const int last = score ? call->seen[row] - 1 : call->position[token];
     switch (k) {
         case 16: attend_notes_1(groups, call, layer, key_head, q, pages, last, to); break;
@@ -1018,27 +1027,26 @@ static void decode_notes(Job *job) {
     const float *after = NULL; /* the norm behind the block before */
     int phase = 0;
     /* What stands between two matrices: add what the last one gave, norm, make bytes. */
-#define BETWEEN(before, matrix)                                            \
-    FOR_ITEMS(job, phase, n, t) {                                          \
+#define BETWEEN(before, matrix)                                             \
+    FOR_ITEMS (job, phase, n, t) {                                          \
         float *x = call->x + (int64_t)t * d, *y = call->y + (int64_t)t * d; \
-        if (after) rms_norm(y, after, d, m->epsilon, x, 1);                \
-        rms_norm(x, before, d, m->epsilon, y, 0);                          \
-        quantise(y, matrix, bytes, t);                                     \
-    }                                                                      \
+        if (after) rms_norm(y, after, d, m->epsilon, x, 1);                 \
+        rms_norm(x, before, d, m->epsilon, y, 0);                           \
+        quantise(y, matrix, bytes, t);                                      \
+    }                                                                       \
     settle(job, phase++, n);
-#define MULTIPLY(matrix, mode, out, stride)                                            \
+#define MULTIPLY(matrix, mode, out, stride) \
     multiply(job, phase++, matrix, 0, (matrix)->rows / BLOCK, n, bytes, mode, out, stride);
-#define QUANTISE(from, width, matrix)                                                   \
-    FOR_ITEMS(job, phase, n, t) quantise((from) + (int64_t)t * (width), matrix, bytes, t); \
+#define QUANTISE(from, width, matrix)                                                       \
+    FOR_ITEMS (job, phase, n, t) quantise((from) + (int64_t)t * (width), matrix, bytes, t); \
     settle(job, phase++, n);
     for (int l = 0; l < m->layers; l++) {
         const NoteLayer *layer = &m->layer[l];
         BETWEEN(layer->norm[0], &layer->qkv)
         MULTIPLY(&layer->qkv, STORE, call->wide, own)
-        FOR_ITEMS(job, phase, n * key_heads, i)
-            place_note(call, l, i / key_heads, i % key_heads);
+        FOR_ITEMS (job, phase, n * key_heads, i) place_note(call, l, i / key_heads, i % key_heads);
         settle(job, phase++, n * key_heads);
-        FOR_ITEMS(job, phase, n * key_heads, i)
+        FOR_ITEMS (job, phase, n * key_heads, i)
             attend_own_or_score(call, l, n - 1 - i % n, i / n, own, 0);
         settle(job, phase++, n * key_heads);
         QUANTISE(call->mixed, mixed, &layer->o)
@@ -1046,7 +1054,7 @@ static void decode_notes(Job *job) {
         after = layer->norm[1];
         BETWEEN(layer->norm[2], &layer->cross_q)
         MULTIPLY(&layer->cross_q, STORE, call->wide, mixed)
-        FOR_ITEMS(job, phase, n * key_heads, i)
+        FOR_ITEMS (job, phase, n * key_heads, i)
             attend_own_or_score(call, l, i % n, i / n, mixed, 1);
         settle(job, phase++, n * key_heads);
         QUANTISE(call->mixed, mixed, &layer->cross_o)
@@ -1058,7 +1066,7 @@ static void decode_notes(Job *job) {
         MULTIPLY(&layer->down, STORE, call->y, d)
         after = layer->norm[5];
     }
-    FOR_ITEMS(job, phase, n, t) {
+    FOR_ITEMS (job, phase, n, t) {
         float *x = call->x + (int64_t)t * d, *y = call->y + (int64_t)t * d;
         rms_norm(y, after, d, m->epsilon, x, 1);
         rms_norm(x, m->norm, d, m->epsilon, y, 0);
@@ -1076,7 +1084,8 @@ void vnni_remember(int layer, int key_heads, int k, int notes, const float *keys
     for (int head = 0; head < key_heads; head++)
         for (int i = 0; i < notes; i++) {
             int64_t at = ((int64_t)head * notes + i) * k;
-            remember(pages[i / PAGE], layer, head, key_heads, k, i % PAGE, keys + at, values + at);
+            store_head(pages[i / PAGE], layer, head, key_heads, k, i % PAGE, keys + at,
+                       values + at);
         }
 }
 
@@ -1091,11 +1100,19 @@ int vnni_decode_notes(Team *team, const NoteModel *m, int tokens, float *x, cons
     Job *job = new_job(decode_notes, phases, sizeof(NoteCall));
     if (!job) return -1;
     NoteCall *call = subject(job, phases);
-    float *floats = aligned_alloc(
-        64, (size_t)((tokens * (widest + mixed + m->width) * 4 + 127) / 64 * 64));
-    *call = (NoteCall){.model = m, .tokens = tokens, .x = x, .row = row, .position = position,
-                       .pages = pages, .stride = stride, .score = score,
-                       .score_stride = score_stride, .seen = seen, .wide = floats,
+    float *floats =
+        aligned_alloc(64, (size_t)((tokens * (widest + mixed + m->width) * 4 + 127) / 64 * 64));
+    *call = (NoteCall){.model = m,
+                       .tokens = tokens,
+                       .x = x,
+                       .row = row,
+                       .position = position,
+                       .pages = pages,
+                       .stride = stride,
+                       .score = score,
+                       .score_stride = score_stride,
+                       .seen = seen,
+                       .wide = floats,
                        .mixed = floats + tokens * widest,
                        .y = floats + tokens * (widest + mixed)};
     int64_t inputs = m->inner > mixed ? m->inner : mixed;
@@ -1122,7 +1139,7 @@ int vnni_supported(void) { return 0; }
 #endif
 
 /* The module is how setuptools and import find the file; its functions are called by ctypes. */
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_vnni", NULL, -1, NULL,
-                                        NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_vnni", NULL, -1, NULL, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__vnni(void) { return PyModule_Create(&definition); }

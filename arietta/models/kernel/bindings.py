@@ -32,7 +32,7 @@ class Matrix(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it is missing or the processor cannot run it."""
+    """Return the compiled kernel, or None where it is missing or the processor cannot run it."""
     found = importlib.util.find_spec("arietta.models.kernel._vnni")
     if found is None or found.origin is None:
         return None

@@ -22,23 +22,23 @@ Value = Any
 
 
 def constant(x: NDArray[Any]) -> Value:
-    """A constant that reads x where it lies, if it can; x must outlive what is compiled of it."""
+    """Return a constant that reads x in place, if it can; x must outlive the compiled model."""
     # A mapped, read-only array cannot be shared with a graph; it is copied.
     return op.constant(x, shared_memory=bool(x.flags.writeable))
 
 
 def integers(*values: int) -> Value:
-    """A constant int64 vector."""
+    """Return a constant int64 vector."""
     return op.constant(np.array(values, np.int64))
 
 
 def number(value: float) -> Value:
-    """A constant float32 scalar."""
+    """Return a constant float32 scalar."""
     return op.constant(np.float32(value))
 
 
 def weight(packed: Packed) -> Value:
-    """An f32 view of a packed matrix (N, K).
+    """Return an f32 view of a packed matrix (N, K).
 
     The plugin recognises Convert and Multiply over a narrow constant as decompression and keeps
     the constant narrow; the arithmetic is done while a tile of it is multiplied.
@@ -108,7 +108,7 @@ class Caches:
     variables: list[Any] = field(default_factory=list)
 
     def append(self, name: str, new: Value) -> Value:
-        """The state followed by new (B, H, T, K); the result becomes the state.
+        """Return the state followed by new (B, H, T, K); the result becomes the state.
 
         ReadValue, Gather, Concat and Assign in this order are what the plugin turns into one
         attention node that appends in place and follows row changes by a table.

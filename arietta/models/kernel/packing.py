@@ -65,12 +65,12 @@ def int4_group(inputs: int) -> int:
 
 
 def pack(w: Float32Array, precision: Precision) -> Packed:
-    """A matrix (N, K) in one of the precisions."""
+    """Return a matrix (N, K) in one of the precisions."""
     return {"f32": pack_f32, "int8": pack_int8, "int4": pack_int4}[precision](w)
 
 
 def pack_f32(w: Float32Array) -> Packed:
-    """The matrix itself."""
+    """Return the matrix itself."""
     return Packed("f32", _shape(w), np.ascontiguousarray(w, np.float32))
 
 
@@ -128,7 +128,7 @@ def pack_int4(w: Float32Array) -> Packed:
 
 
 def unpack(packed: Packed) -> Float32Array:
-    """The f32 matrix (N, K) that a graph computes with."""
+    """Return the f32 matrix (N, K) that a graph computes with."""
     if packed.scale is None:
         return np.asarray(packed.data, np.float32)
     if packed.precision == "int8":
@@ -196,7 +196,7 @@ def tile(packed: Packed) -> tuple[Uint8Array, NDArray[Any]]:
 
 
 def _nibbles(packed: Packed, rows: slice = slice(None)) -> Uint8Array:
-    """The int4 codes (N, K), unsigned 0..15 as stored."""
+    """Return the int4 codes (N, K), unsigned 0..15 as stored."""
     data = packed.data[rows]
     return np.stack((data & 15, data >> 4), axis=-1).reshape(len(data), packed.shape[1])
 

@@ -23,7 +23,7 @@ def physical_cores() -> int:
 
 
 def thread_count(threads: int | None) -> int:
-    """The threads asked for; all physical cores by default.
+    """Return the threads asked for; all physical cores by default.
 
     Raises:
         UsageError: fewer than one.

@@ -95,7 +95,7 @@ class PerformerConfig:
         return shapes
 
     def parameter_count(self) -> int:
-        """Number of parameters."""
+        """Return the number of parameters."""
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class PerformerConfig:
 
 
 def member_prefix(member: int) -> str:
-    """What stands before the names of a member's tensors; nothing before the first one's."""
+    """Return what stands before the names of a member's tensors; nothing before the first one's."""
     return f"member.{member}." if member else ""
 
 

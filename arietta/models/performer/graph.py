@@ -23,7 +23,7 @@ Vector = Callable[[str], Float32Array]
 
 
 def performer_graph(config: PerformerConfig, tensor: Vector) -> ov.Model:
-    """The whole model in float32.
+    """Return the whole model in float32.
 
     Args:
         config: architecture settings.
@@ -64,7 +64,7 @@ def _member(
     sin: Any,
     mask: Any,
 ) -> Any:
-    """What one member answers, (B, T, len(OUTPUTS))."""
+    """Predict by one member, (B, T, len(OUTPUTS))."""
     d, heads, k = config.d_model, config.n_heads, config.head_dim
     scale = op.constant(np.float32(k**-0.5))
 

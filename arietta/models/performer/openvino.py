@@ -18,7 +18,7 @@ _BATCH = 8
 
 
 def window_starts(rows: int, length: int) -> list[int]:
-    """Starts of windows that overlap by half and reach from the first row to the last."""
+    """Return the starts of windows that overlap by half, from the first row to the last."""
     if rows <= length:
         return [0]
     starts = list(range(0, rows - length, length // 2))
@@ -55,7 +55,7 @@ class PerformerModel:
         features: Float32Array,
         report: Callable[[int], None] = lambda _: None,
     ) -> FloatArray:
-        """What the model says of every row, (n, len(OUTPUTS)); overlapping windows are blended.
+        """Predict every row, (n, len(OUTPUTS)); overlapping windows are blended.
 
         Args:
             score: its notes.

@@ -64,7 +64,7 @@ class Performer(nn.Module):
     def forward(
         self, pitch: Tensor, features: Tensor, quarter: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Outputs (B, T, len(OUTPUTS)), float32.
+        """Return outputs (B, T, len(OUTPUTS)), float32.
 
         Args:
             pitch: (B, T) int64, 0..127.

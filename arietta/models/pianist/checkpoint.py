@@ -297,7 +297,7 @@ def write_public(
 
 
 def public_config(config: PianistConfig, stored: str = "float32") -> dict[str, Any]:
-    """The public ``config.json`` of these settings (specification section 2.1)."""
+    """Return the public ``config.json`` of these settings (specification section 2.1)."""
 
     def half(layers: int) -> dict[str, Any]:
         return {
@@ -371,7 +371,7 @@ def _shapes(tensors: Mapping[str, Float32Array]) -> dict[str, Shape]:
 
 
 def _config_values(path: Path) -> dict[str, Any]:
-    """A ``config.json``, or nothing where there is none.
+    """Return a ``config.json``, or nothing where there is none.
 
     Raises:
         CheckpointError: it is not a JSON table.

@@ -108,7 +108,7 @@ class PianistConfig:
         return shapes
 
     def parameter_count(self) -> int:
-        """Number of parameters that are used."""
+        """Return the number of parameters that are used."""
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
     def to_dict(self) -> dict[str, Any]:

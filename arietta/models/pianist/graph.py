@@ -65,7 +65,7 @@ class _Parts:
         return self._joined(op.reshape(seen, op.shape_of(query, "i64"), False))
 
     def attend_cached(self, query: Value, keys: Value, values: Value, mask: Value) -> Value:
-        """The same with keys and values from the state; mask (1, 1, T, S)."""
+        """Attend to keys and values from the state; mask (1, 1, T, S)."""
         heads, kv_heads, k = self.config.n_heads, self.config.n_kv_heads, self.config.head_dim
         groups = heads // kv_heads
         if groups > 1:
@@ -95,7 +95,7 @@ class _Parts:
 
 
 def encoder_graph(config: PianistConfig, matrix: Matrix, vector: Vector) -> ov.Model:
-    """The encoder, and the keys and values that the decoder's layers make of its states.
+    """Build the encoder, and the keys and values that the decoder's layers make of its states.
 
     Args:
         config: architecture settings.
@@ -133,7 +133,7 @@ def encoder_graph(config: PianistConfig, matrix: Matrix, vector: Vector) -> ov.M
 
 
 def decoder_graph(config: PianistConfig, matrix: Matrix, vector: Vector) -> ov.Model:
-    """The decoder's layers and final norm, its own keys and values held in the graph's state.
+    """Build the decoder's layers and final norm, its keys and values in the graph's state.
 
     Args:
         config: architecture settings.

@@ -166,13 +166,13 @@ class PianistNative:
         return EncodedScore(tuple(pages), encoded.seen)
 
     def new_page(self) -> Int8Array:
-        """An empty cache page; zeros, since slots not written yet have to hold finite numbers."""
+        """Return an empty cache page; zeros, since unwritten slots have to hold finite numbers."""
         c = self._config
         # A key and a value of K bytes, each with a float32 scale.
         return np.zeros(2 * PAGE * (c.head_dim + 4) * c.n_kv_heads * c.decoder_layers, np.int8)
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistNativeSession:
-        """A session of one row for each of ``scores``."""
+        """Return a session of one row for each of ``scores``."""
         return PianistNativeSession(self, scores)
 
     def logits(self, hidden: Float32Array, slot: int) -> Float32Array:
@@ -192,8 +192,8 @@ class PianistNative:
                 address(out),
             )
         )
-        low -= first * BLOCK_ROWS
-        return cap_logits(out[:, low : low + high - SLOT_RANGES[slot][0]], self._config)
+        wanted = out[:, low - first * BLOCK_ROWS : high - first * BLOCK_ROWS]
+        return cap_logits(wanted, self._config)
 
     def decode(
         self,

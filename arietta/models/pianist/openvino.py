@@ -81,7 +81,7 @@ class ScoreEncoder:
 
 
 def compiled(graph: ov.Model, precision: Precision, threads: int) -> ov.CompiledModel:
-    """A graph made ready for the CPU."""
+    """Return a graph made ready for the CPU."""
     import openvino as ov
 
     options: dict[str, Any] = {
@@ -153,7 +153,7 @@ class PianistOpenVino:
         return self._encoder.encode(ids, real, seen)
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistOpenVinoSession:
-        """A session of one row for each of ``scores``."""
+        """Return a session of one row for each of ``scores``."""
         return PianistOpenVinoSession(self, self._decoder.create_infer_request(), scores)
 
     def logits(self, hidden: Float32Array, slot: int) -> Float32Array:

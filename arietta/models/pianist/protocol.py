@@ -61,10 +61,10 @@ class PianistBackend(Protocol):
         """
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistSession:
-        """A session of one row for each of ``scores``."""
+        """Return a session of one row for each of ``scores``."""
 
 
 def cap_logits(raw: Float32Array, config: PianistConfig) -> Float32Array:
-    """The soft cap of the head."""
+    """Return the soft cap of the head."""
     cap = np.float32(config.logit_cap)
     return np.asarray(cap * np.tanh(raw / cap), np.float32)

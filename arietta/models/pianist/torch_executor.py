@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
-    """The model of a checkpoint on a device.
+    """Return the model of a checkpoint on a device.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -31,7 +31,7 @@ def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
     try:
         import torch
     except ImportError:
-        raise MissingExtraError(f"--device {device}", "gpu") from None
+        raise MissingExtraError(f"`device` {device}", "gpu") from None
     from arietta.models.pianist.torch_module import PianistTransformer
 
     there = {
@@ -41,7 +41,7 @@ def open_torch(checkpoint: PianistSource, device: str) -> PianistTorch:
     }
     if not there.get(device, False):
         have = ", ".join(name for name, here in there.items() if here)
-        raise UsageError(f"--device {device}: not on this machine, which has {have}")
+        raise UsageError(f"`device` {device}: not on this machine, which has {have}")
     model = PianistTransformer(checkpoint.config)
     tensors = checkpoint.tensors
     model.load_state_dict({n: torch.tensor(np.array(tensors[n])) for n in tensors})
@@ -79,7 +79,7 @@ class PianistTorch:
         return EncodedScore(parts, np.arange(notes) < (real if seen is None else seen))
 
     def new_session(self, scores: Sequence[EncodedScore]) -> PianistTorchSession:
-        """A session of one row for each of ``scores``."""
+        """Return a session of one row for each of ``scores``."""
         return PianistTorchSession(self, scores)
 
 

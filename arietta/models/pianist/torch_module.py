@@ -234,7 +234,7 @@ class Decoder(nn.Module):
         self.norm = RmsNorm(config.d_model, config.norm_eps)
 
     def memory(self, states: Tensor, mask: Tensor | None) -> Memory:
-        """What the layers attend to, of encoder states (B, N, D) and a mask (B, N)."""
+        """Return what the layers attend to, of encoder states (B, N, D) and a mask (B, N)."""
         layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
         past = [layer.cross_attn.key_value(states, None) for layer in layers]
         return Memory(past, None if mask is None else mask[:, None, None])
@@ -306,7 +306,7 @@ class PianistTransformer(nn.Module):
     def encode(
         self, ids: Tensor, mask: Tensor | None = None, *, compat: Compat | None = None
     ) -> Memory:
-        """What the decoder attends to; arguments as for ``forward``."""
+        """Return what the decoder attends to; arguments as for ``forward``."""
         notes = None if mask is None else mask.bool().view(len(mask), -1, SLOTS).any(-1)
         states = self.model.encoder(ids, notes)
         if compat and mask is not None:
@@ -322,7 +322,7 @@ class PianistTransformer(nn.Module):
 
 
 def shift_right(labels: Tensor) -> Tensor:
-    """Decoder ids that go with labels (B, T): <bos>, then all but the last; ignored ones padded."""
+    """Return decoder ids of labels (B, T): <bos>, then all but the last; ignored ones padded."""
     start = torch.full_like(labels[:, :1], BOS)
     shifted = torch.cat((start, labels[:, :-1]), dim=1)
     return shifted.masked_fill(shifted == IGNORED, PAD)

@@ -65,7 +65,7 @@ class PianistWeights:
         return _stack([self._packed(f"{place}.{which}.weight") for which in _PARTS[part]])
 
     def vector(self, name: str) -> Float32Array:
-        """A norm's weight, under its public name."""
+        """Return a norm's weight, under its public name."""
         return np.array(self._tensors[name], np.float32)
 
     def head(self, low: int, high: int) -> Packed:
@@ -77,14 +77,14 @@ class PianistWeights:
         return Packed(packed.precision, shape, np.array(packed.data[rows]), scale)
 
     def embed_notes(self, ids: NDArray[Any]) -> Float32Array:
-        """What the encoder takes: ids (N, 8) -> (N, D)."""
+        """Return what the encoder takes: ids (N, 8) -> (N, D)."""
         rows = self._notes[ids].astype(np.float32).transpose(1, 0, 2)  # (8, N, D)
         parts = np.matmul(rows, self._narrow)  # (8, N, D / 8)
         whole = parts.transpose(1, 0, 2).reshape(len(ids), -1)
         return np.asarray((whole + self._shift) * self._gain, np.float32)
 
     def embed(self, ids: NDArray[Any]) -> Float32Array:
-        """What the decoder takes: ids (...) -> (..., D)."""
+        """Return what the decoder takes: ids (...) -> (..., D)."""
         return np.asarray(self._ids[ids].astype(np.float32) * self._gain, np.float32)
 
     def matrix_bytes(self) -> int:

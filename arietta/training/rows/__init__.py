@@ -1,1 +1,1 @@
-"""A dataset -> rows that a model trains on."""
+"""Make training rows from a dataset."""

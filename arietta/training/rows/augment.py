@@ -1,10 +1,10 @@
-"""The same music a little different: tempo, pitch, velocity, order inside a chord (section C).
+"""Augment music: tempo, pitch, velocity, order inside a chord (section C).
 
-On columns, which is what training uses, and on ids of the absolute tokenizer, which is what the
-public system does and golden data pin. Everything random comes from the generator it is given.
+Training augments columns. The public system augments ids of the absolute tokenizer, and golden data
+check this version. All random numbers come from the generator in the arguments.
 
-On columns a note moved off the keyboard is dropped; on ids it becomes <U> and leaves its onset and
-duration behind, as in public training data.
+On columns a note that leaves the range of pitches is dropped; on ids it becomes <U> while its onset
+and duration remain, as in public training data.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ MAX_VELOCITY = MAX_VELOCITY_STEP * STEP
 
 @dataclass(frozen=True)
 class Ranges:
-    """How far random changes may go; the defaults are the published training's.
+    """Hold the ranges of random changes; the defaults are those of the published training.
 
     Attributes:
         tempo: the factor is uniform in 1 - tempo .. 1 + tempo.
         pitch: semitones are uniform in -pitch .. pitch.
         velocity: steps of 10 are uniform in -velocity .. velocity.
-        mixup: whether notes that start together are put in random order.
+        mixup: whether notes of one onset are shuffled.
 
     Raises:
         UsageError: a range is negative, or the tempo range reaches 1.
@@ -61,7 +61,7 @@ class Ranges:
             raise UsageError(f"{self}: tempo must lie in 0..1, pitch and velocity not below 0")
 
     def draw(self, rng: np.random.Generator) -> Change:
-        """One random change."""
+        """Draw a random change."""
         return Change(
             float(rng.uniform(1 - self.tempo, 1 + self.tempo)),
             int(rng.integers(-self.pitch, self.pitch + 1)),
@@ -71,12 +71,12 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a piece.
+    """Describe one change of a piece.
 
     Attributes:
-        tempo: times are multiplied by it; above 1 is slower.
-        pitch: semitones.
-        velocity: steps of 10.
+        tempo: factor of all times; above 1 is slower.
+        pitch: transposition in semitones.
+        velocity: change in steps of 10.
     """
 
     tempo: float = 1.0
@@ -85,14 +85,14 @@ class Change:
 
 
 def scaled_steps(ms: AnyIntArray, factor: float) -> IntArray:
-    """Times multiplied by a factor, in steps of 10 ms, halves to even."""
+    """Multiply times by a factor; return steps of 10 ms, halves rounded to even."""
     return np.rint(ms * factor / STEP).astype(np.int64)
 
 
 def mixed_order(time: AnyIntArray, mixup: Mixup) -> IntArray | None:
-    """Order by time; equal times in random or reversed order, or as they were without mixup.
+    """Return the order by time; shuffle or reverse equal times, without mixup keep their order.
 
-    None where the order is the present one.
+    None if the order does not change.
     """
     if mixup is None:
         if np.all(time[1:] >= time[:-1]):
@@ -100,17 +100,17 @@ def mixed_order(time: AnyIntArray, mixup: Mixup) -> IntArray | None:
         return np.argsort(time, kind="stable")
     if mixup == "reverse":
         return np.lexsort((-np.arange(len(time)), time))
-    # A time and a random fraction below one sort together, at the price of one sort.
+    # One sort of time plus a random fraction below 1 sorts and shuffles.
     return np.argsort(time + mixup.random(len(time)))
 
 
 def jitter_onsets(onset_ms: AnyIntArray, jitter_ms: float, rng: np.random.Generator) -> IntArray:
-    """Onsets after a random change of every time between them; not in the paper.
+    """Change every inter-onset time at random and return the onsets; not in the paper.
 
     Args:
         onset_ms: (n,) ascending.
-        jitter_ms: standard deviation of the change, which is cut at half the time it changes:
-            chords stay together and the order stays.
+        jitter_ms: standard deviation of the change, which is limited to half of the inter-onset
+            time: chords stay together and the order does not change.
         rng: draws the changes.
 
     Returns:
@@ -126,15 +126,15 @@ def jitter_onsets(onset_ms: AnyIntArray, jitter_ms: float, rng: np.random.Genera
 
 
 def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> NoteColumns:
-    """Changed columns, on the 10 ms and 10-velocity grid, ready to be encoded.
+    """Return changed columns on the grid of 10 ms and 10 velocities, ready for encoding.
 
     Args:
-        notes: rows in token order; times off the grid are rounded to it.
-        change: what to do.
-        mixup: a generator to put notes of one onset in random order.
+        notes: rows in token order; times are rounded to the grid.
+        change: change to apply.
+        mixup: generator that shuffles notes of one onset; None to keep their order.
 
     Returns:
-        New columns; notes moved off 0..127 are missing.
+        New columns, without notes that leave 0..127.
     """
     onset, duration, pitch, velocity = notes
     order = mixed_order(onset, mixup)
@@ -201,27 +201,27 @@ def _velocity_table(name: str, steps: int) -> Int32Array:
 
 
 def shift_pitch_ids(ids: npt.ArrayLike, vocab: Vocabulary, semitones: int) -> Int32Array:
-    """Note ids moved by semitones; <U> for those that leave 0..127. Drums stay."""
+    """Transpose note ids by semitones; ids that leave 0..127 become <U>. Drums stay."""
     return _pitch_table(vocab.name, semitones)[as_ids(ids)]
 
 
 def transpose_ids(ids: npt.ArrayLike, vocab: Vocabulary, semitones: int) -> Int32Array:
-    """Note ids moved on the keyboard, see ``on_keyboard``. Drums stay."""
+    """Transpose note ids within the keyboard, see ``on_keyboard``. Drums stay."""
     return _keyboard_table(vocab.name, semitones)[as_ids(ids)]
 
 
 def shift_velocity_ids(ids: npt.ArrayLike, vocab: Vocabulary, steps: int) -> Int32Array:
-    """Note ids made louder or softer by steps of 10, inside 10..120."""
+    """Change the velocity of note ids by steps of 10, within 10..120."""
     return _velocity_table(vocab.name, steps)[as_ids(ids)]
 
 
 def scale_tempo_ids(
     ids: npt.ArrayLike, vocab: Vocabulary, factor: float, mixup: Mixup = None
 ) -> Int32Array:
-    """A sequence, or a window of several glued together, at another tempo.
+    """Change the tempo of a sequence, or of a window of several glued sequences.
 
-    Every stretch up to an <E> is rebuilt from its events: orphans, <U> and <P> disappear. The
-    result has the length of the input, cut or padded with <P>.
+    Every part up to an <E> is rebuilt from its events: orphans, <U> and <P> disappear. The result
+    has the length of the input, cut or padded with <P>.
     """
     array = np.asarray(ids, np.int32)
     parts = [_scale_stretch(part, vocab, factor, mixup) for part in stretches(array)]
@@ -231,7 +231,7 @@ def scale_tempo_ids(
 def augment_ids(
     ids: npt.ArrayLike, vocab: Vocabulary, rng: np.random.Generator, ranges: Ranges | None = None
 ) -> Int32Array:
-    """A training row under random tempo with mixup, pitch and velocity, drawn for each stretch."""
+    """Augment each part of a training row by random tempo with mixup, pitch and velocity."""
     ranges = ranges or Ranges()
     array = np.asarray(ids, np.int32)
     parts = []
@@ -244,13 +244,13 @@ def augment_ids(
 
 
 def stretches(ids: Int32Array) -> list[Int32Array]:
-    """The parts of a row that end in <E>, and what follows the last one."""
+    """Return the parts of a row that end in <E>, and the rest after the last <E>."""
     ends = np.flatnonzero(ids == EOS) + 1
     return [part for part in np.split(ids, ends) if len(part)]
 
 
 def _fitted(parts: list[Int32Array], length: int) -> Int32Array:
-    """Parts joined, cut or padded to a length."""
+    """Join parts; cut or pad them to a length."""
     out = np.full(length, PAD, np.int32)
     at = 0
     for part in parts:
@@ -261,12 +261,12 @@ def _fitted(parts: list[Int32Array], length: int) -> Int32Array:
 
 
 class _Parsed(NamedTuple):
-    """Events of a stretch.
+    """Hold the events of a part.
 
     Attributes:
         at: (n,) position of each event's first id.
-        segment: (n,) <T> before each.
-        marks: (id, segment, onset ms) of <D> and <X>: the latest event seen before them.
+        segment: (n,) number of <T> before each event.
+        marks: (id, segment, onset ms) of <D> and <X>: time of the last event before them.
         ends: whether there is an <E>.
     """
 
@@ -277,7 +277,7 @@ class _Parsed(NamedTuple):
 
 
 def _parse(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Parsed:
-    """Events of a stretch without its header."""
+    """Return the events of a part without its header."""
     follow = np.append(kind, (Kind.PAD, Kind.PAD)).astype(np.uint8)
     is_note = kind == Kind.NOTE
     is_first = is_note | (kind == Kind.DRUM) | (kind == Kind.PEDAL)
@@ -295,7 +295,7 @@ def _parse(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Parsed:
 
 
 def _parse_damaged(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Parsed:
-    """The same where an event is broken: it takes the ids it expects along, whatever they are."""
+    """Parse a part with broken events: each event takes the next ids, whatever they are."""
     kinds = kind.tolist()
     at: list[int] = []
     segments: list[int] = []
@@ -323,7 +323,7 @@ def _parse_damaged(body: Int32Array, kind: Uint8Array, vocab: Vocabulary) -> _Pa
 def _scale_stretch(
     stretch: Int32Array, vocab: Vocabulary, factor: float, mixup: Mixup
 ) -> Int32Array:
-    """One stretch at another tempo, of whatever length that gives."""
+    """Return one part at another tempo; its length may change."""
     kind = vocab.kinds[stretch]
     is_header = (kind == Kind.BOS) | (kind == Kind.INSTRUMENT) | (kind == Kind.LABEL)
     n_header = len(kind) if is_header.all() else int(np.argmin(is_header))
@@ -345,7 +345,7 @@ def _scale_stretch(
     longest = MAX_DURATION_MS // STEP
     steps = np.where(width == 3, scaled_steps((third - vocab.dur_zero) * STEP, factor), 1)
     duration = (np.minimum(np.maximum(steps, 1), longest) + vocab.dur_zero).astype(np.int32)
-    # The last of each mark counts, <D> before <X>.
+    # The last one of each mark counts, <D> before <X>.
     for mark, mark_segment, mark_onset in sorted({m[0]: m for m in marks}.values()):
         mark_time = mark_segment * SEGMENT_MS + mark_onset
         place = int(np.searchsorted(time, mark_time, side="right"))

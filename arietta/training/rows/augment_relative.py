@@ -1,8 +1,8 @@
-"""Tempo and chord mixup on ids of the relative tokenizer (end of section C).
+"""Change tempo and chord order on ids of the relative tokenizer (end of section C).
 
-Pitch and velocity are those of ``augment``. By default times are scaled from the start of the
-sequence, so rounding does not add up; ``compat="aria"`` rounds every wait on its own as the public
-reference does, and mixes only chords that a wait follows.
+``augment`` changes pitch and velocity. By default times are scaled from the start of the sequence,
+so rounding errors do not add up; ``compat="aria"`` rounds every wait on its own, as the public
+reference does, and shuffles only chords before a wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST = MAX_DURATION_MS // STEP
 
 
 def _waits(vocab: Vocabulary, steps: int) -> list[int]:
-    """Ids of a wait of some steps of 10 ms: the longest one as often as it fits, then the rest."""
+    """Return the ids of a wait in steps of 10 ms: the longest waits first, then the rest."""
     full, rest = divmod(max(steps, 0), LONGEST)
     return [vocab.onset_start + LONGEST] * full + ([vocab.onset_start + rest] if rest else [])
 
@@ -33,9 +33,9 @@ def scale_relative_tempo(
     *,
     compat: Literal["aria"] | None = None,
 ) -> Int32Array:
-    """Waits and durations multiplied by a factor; as long as the input, cut or padded with <P>.
+    """Multiply waits and durations by a factor; cut or pad with <P> to the input length.
 
-    A wait before <E> has nothing to move and disappears.
+    A wait before <E> is removed, as no note follows it.
     """
     array = np.asarray(ids, np.int32)
     kinds = vocab.kinds[array].tolist()
@@ -76,7 +76,7 @@ def mix_relative_chords(
     *,
     compat: Literal["aria"] | None = None,
 ) -> Int32Array:
-    """Notes without a wait between them put in random (or reversed) order."""
+    """Shuffle or reverse notes without a wait between them."""
     array = np.asarray(ids, np.int32)
     kinds = vocab.kinds[array].tolist()
     out: list[int] = []

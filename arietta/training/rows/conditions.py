@@ -1,9 +1,9 @@
-"""Rows with what they are to resemble: the number of their piece's vector behind the ids.
+"""Make rows with a condition: the number of the vector of their piece follows the ids.
 
-In a row of one piece the vector says what the beginning says already, so a model learns to go on
-from the beginning. In a mixed row another piece comes first, up to the end of a five-second
-segment, and the vector is of what follows: it tells where the music is to go. That beginning is
-heard, not learned: what is right there is to go on as heard, against the vector.
+In a row of one piece the vector adds little to the beginning of the row, so a model learns to
+continue from the beginning. A mixed row starts with another piece, up to the end of a five-second
+segment, and its vector belongs to the piece that follows: the model learns to move towards the
+vector. The ids of the other piece are inputs but not targets, because they contradict the vector.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from arietta.training.rows.stream import Block, Chunk, LoaderSettings, RowStream
 
 @dataclass(frozen=True)
 class ConditionSettings(LoaderSettings):
-    """What conditioned rows are made of.
+    """Configure conditioned rows.
 
     Attributes:
-        free_share: share of the rows that are learned without their vector, so that the model can
-            go on from a prompt alone as well (classifier-free guidance).
+        free_share: share of the rows without a vector, so that the model can also continue from a
+            prompt alone (classifier-free guidance).
         mixed_share: share of the rows with a vector that begin with another piece.
-        vectors: digest of the vectors; a saved place belongs to them.
+        vectors: digest of the vectors; a saved position is valid for these vectors only.
     """
 
     free_share: float = 0.15
@@ -38,15 +38,17 @@ class ConditionSettings(LoaderSettings):
 
 
 class ConditionStream(RowStream):
-    """One of several endless streams of (seq_len + 3,) int32: ids, then how many of them are
-    another piece's, then 1 + the number of the vector of the row's piece, or 0 for a row without.
+    """Yield endless rows (seq_len + 3,) int32: ids, then the two numbers of the condition.
 
-    A row glued of several pieces has none.
+    The last but one number is how many ids belong to another piece. The last is 1 + the number of
+    the vector of the piece, or 0 for a row without a vector.
+
+    A row glued from several pieces has no vector.
 
     Args:
         dataset, split, settings, stream, n_streams: see ``RowStream``.
-        numbers: piece id -> the numbers of its vectors, each with the semitones that the piece is
-            transposed by in it; a row takes one of them.
+        numbers: piece id -> numbers of its vectors, each with the transposition of the piece in
+            semitones; a row takes one of them.
     """
 
     settings: ConditionSettings
@@ -68,31 +70,34 @@ class ConditionStream(RowStream):
         plain = super()._build(number, carry)
         epoch, block = divmod(number, self.blocks_per_epoch)
         rng = np.random.default_rng((self.settings.seed, epoch, 1 + block, 1))
-        free = rng.random(len(plain.rows)) < self.settings.free_share
+        unconditioned = rng.random(len(plain.rows)) < self.settings.free_share
         before = plain.rows.copy()
-        shown = np.zeros(len(before), np.uint32)
+        condition = np.zeros(len(before), np.uint32)
         for i, names in enumerate(plain.names):
             versions = self._numbers.get(names[0], ()) if len(names) == 1 else ()
-            if versions and not free[i]:
+            if versions and not unconditioned[i]:
                 number, semitones = versions[int(rng.integers(len(versions)))]
-                shown[i] = 1 + number
+                condition[i] = 1 + number
                 if semitones:
                     before[i] = transpose_ids(before[i], self.tokenizer.vocabulary, semitones)
         ids = before.copy()
-        heard = np.zeros((len(ids), 1), np.uint32)
+        prompt_length = np.zeros((len(ids), 1), np.uint32)
         for i in np.flatnonzero(rng.random(len(ids)) < self.settings.mixed_share).tolist():
             other = int(rng.integers(len(ids)))
-            if shown[i] and plain.names[other] != plain.names[i]:
-                ids[i], heard[i] = mixed(before[other], before[i], rng)
-        rows: Any = np.concatenate((ids, heard, shown[:, None]), axis=1, dtype=np.uint32)
+            if condition[i] and plain.names[other] != plain.names[i]:
+                ids[i], prompt_length[i] = mixed(before[other], before[i], rng)
+        rows: Any = np.concatenate(
+            (ids, prompt_length, condition[:, None]), axis=1, dtype=np.uint32
+        )
         return plain._replace(rows=rows)
 
 
 def mixed(first: Int32Array, then: Int32Array, rng: np.random.Generator) -> tuple[Int32Array, int]:
-    """The beginning of one row (T,), up to a <T> in its first half, then the music of another; and
-    the length of that beginning.
+    """Return the beginning of one row (T,), then another row; and the length of that beginning.
 
-    A row without such a place, or without a beginning, gives the other one as it is.
+    The beginning ends before a <T> in the first half of its row.
+
+    If there is no such <T>, or no beginning, the other row is returned unchanged.
     """
     places = np.flatnonzero(first[: len(first) // 2] == TIME)
     begins = np.flatnonzero(then == BOS)

@@ -1,15 +1,6 @@
-"""Training rows with a part taken out and written last, and rows that tell what follows.
+"""Make training rows with a gap that is written last, and rows with controls.
 
-A row with a gap, all on one time grid whose zero is the start of the window:
-
-    prefix <GAPS> <S> kept notes <FILL> end <FILL> start [low high] <MID> [controls]
-    missing notes <E>
-
-``end`` and ``start`` of the span that the missing notes begin in are onsets, each behind as many
-<T> as segments lie before it; ``low`` and ``high`` are the lowest and the highest missing key, as
-notes of the lowest velocity, where only a part of the keys is to be filled. The missing notes go on
-from the segment of ``start``. So what is written last is written in time order, and its clock goes
-on from the beginning of the gap.
+``arietta.tokenizers.gaps`` documents the layout of a row with a gap.
 """
 
 from __future__ import annotations
@@ -27,28 +18,28 @@ from arietta.tokenizers.controls import (
     loudness_level,
     register_level,
 )
-from arietta.tokenizers.encoding import duration_ids, lay_out, note_ids, onset_ids
+from arietta.tokenizers.gaps import GapPlace, event_ids, gap_header, kept_head
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
-from arietta.tokenizers.vocabulary import BOS, EOS, N_PITCHES, TIME, Kind, Vocabulary
+from arietta.tokenizers.vocabulary import EOS, N_PITCHES, TIME, Kind, Vocabulary
 
 SHORTEST_GAP_S, LONGEST_GAP_S = 0.5, 20.0
 LARGEST_SHARE = 0.4
-"""Share of the window that a gap in time may take."""
+"""Largest share of the window that a gap in time may take."""
 _KINDS = ("span", "part of a span", "part", "scattered", "opening")
 _CHANCES = (0.40, 0.20, 0.15, 0.15, 0.10)
-_FEWEST_TOLD = 16
-_SHORTEST_TOLD_S = 2.0
+_MIN_DESCRIBED_NOTES = 16
+_MIN_DESCRIBED_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """What is missing of a window.
+    """Describe the gap of a window.
 
     Attributes:
-        missing: (n,) which notes.
-        start_ms, end_ms: of the span that they begin in, from the start of the window; whole
-            steps of 10 ms.
-        keys: lowest and highest key to be filled, where it is a part of the keys.
+        missing: (n,) whether each note is missing.
+        start_ms, end_ms: span of the missing onsets, from the start of the window; whole steps of
+            10 ms.
+        keys: lowest and highest missing key, if the gap is in a part of the keys.
     """
 
     missing: BoolArray
@@ -58,7 +49,7 @@ class Gap:
 
 
 def draw_gap(notes: NoteColumns, rng: np.random.Generator) -> Gap:
-    """Draw what is taken out of a window of notes whose first onset is at 0."""
+    """Draw the gap of a window of notes whose first onset is at 0."""
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_CHANCES))]
     onset = np.asarray(notes.onset_ms)
     length_ms = int(onset[-1]) + STEP
@@ -84,7 +75,7 @@ def draw_gap(notes: NoteColumns, rng: np.random.Generator) -> Gap:
 
 
 def _part(notes: NoteColumns, rng: np.random.Generator) -> BoolArray:
-    """All but the top line, one side of a split, or a range of keys."""
+    """Select all but the top line, one side of a split, or a range of keys."""
     pitch, onset = np.asarray(notes.pitch), np.asarray(notes.onset_ms)
     draw = rng.random()
     if draw < 0.25:
@@ -109,52 +100,23 @@ def gap_row(
     vocab: Vocabulary,
     controls: Sequence[int] = (),
 ) -> Int32Array:
-    """Return the ids of a window with a gap; see the module.
+    """Return the ids of a window with a gap; see ``arietta.tokenizers.gaps``.
 
     Args:
-        notes: of the window, in token order; its time counts from the start of the window.
-        gap: what is missing.
+        notes: notes of the window in token order; times count from its start.
+        gap: the missing notes.
         prefix: ids before <GAPS>.
-        vocab: with ``filling``.
+        vocab: a vocabulary with ``filling``.
         controls: ids that describe the missing notes.
     """
-    gaps, fill, mid = range(vocab.fill_start, vocab.fill_start + 3)
-    kept = _events(notes, ~gap.missing, vocab, [*prefix, gaps, BOS], 0)
-    header = [
-        fill,
-        *_place(gap.end_ms, vocab),
-        fill,
-        *_place(gap.start_ms, vocab),
-        *(vocab.note_start + key * vocab.velocities for key in gap.keys or ()),
-        mid,
-        *controls,
-    ]
-    missing = _events(notes, gap.missing, vocab, header, gap.start_ms // SEGMENT_MS)
-    return np.concatenate((kept, missing, np.array([EOS], np.int32)))
-
-
-def _place(ms: int, vocab: Vocabulary) -> list[int]:
-    segment, onset = onset_ids(vocab, np.array([ms]))
-    return [TIME] * int(segment[0]) + [int(onset[0])]
-
-
-def _events(
-    notes: NoteColumns, chosen: BoolArray, vocab: Vocabulary, head: Sequence[int], segment: int
-) -> Int32Array:
-    """Head and the chosen notes, counted from a segment."""
-    if not chosen.any():
-        return np.array(head, np.int32)
-    part = NoteColumns(*(np.asarray(column)[chosen] for column in notes))
-    segments, onset = onset_ids(vocab, part.onset_ms)
-    return lay_out(
-        segments - segment,
-        note_ids(vocab, part.pitch, part.velocity),
-        onset,
-        duration_ids(vocab, part.duration_ms),
-        None,
-        head,
-        (),
+    place = GapPlace(gap.start_ms, gap.end_ms, gap.keys)
+    kept, missing = (
+        [np.asarray(column)[chosen] for column in notes] for chosen in (~gap.missing, gap.missing)
     )
+    head = event_ids(kept, vocab, kept_head(prefix, vocab))
+    head = np.concatenate((head, np.array([*gap_header(place, vocab), *controls], np.int32)))
+    filled = event_ids(missing, vocab, (), place.segment)
+    return np.concatenate((head, filled, np.array([EOS], np.int32)))
 
 
 def gap_rows(
@@ -172,8 +134,8 @@ def gap_rows(
         prefixes: the prefix of each row.
         vocab: with ``filling``.
         length: ids of a row.
-        tell_share: chance of each control to be told.
-        rng: everything random.
+        tell_share: probability of each control.
+        rng: draws all random numbers.
     """
     at, total = 0, len(notes.onset_ms)
     onset = np.asarray(notes.onset_ms)
@@ -188,8 +150,8 @@ def gap_rows(
             window = NoteColumns(*(np.asarray(c)[at : at + count] for c in notes))
             window = window._replace(onset_ms=onset[at : at + count] - onset[at])
             gap = draw_gap(window, rng)
-            told = _told(window, gap, vocab, tell_share, rng)
-            ids = gap_row(window, gap, prefix, vocab, told)
+            controls = _controls(window, gap, vocab, tell_share, rng)
+            ids = gap_row(window, gap, prefix, vocab, controls)
             if len(ids) <= room or count <= 4:
                 break
             count = max(4, count - (len(ids) - room + 2) // 3)
@@ -198,14 +160,14 @@ def gap_rows(
         at += count
 
 
-def _told(
+def _controls(
     notes: NoteColumns, gap: Gap, vocab: Vocabulary, share: float, rng: np.random.Generator
 ) -> list[int]:
-    """Controls that describe the missing notes, each with a chance."""
+    """Return controls that describe the missing notes, each with a probability of ``share``."""
     shown = rng.random(3) < share
     if not gap.missing.any():
         return []
-    return described(
+    return control_ids(
         int(gap.missing.sum()) / ((gap.end_ms - gap.start_ms) / 1000),
         float(np.asarray(notes.pitch)[gap.missing].mean()),
         float(np.asarray(notes.velocity)[gap.missing].mean()),
@@ -214,14 +176,14 @@ def _told(
     )
 
 
-def described(
+def control_ids(
     notes_per_second: float,
     mean_pitch: float,
     mean_velocity: float,
     vocab: Vocabulary,
     shown: BoolArray,
 ) -> list[int]:
-    """Return the controls of what follows, those that are shown, in the order of ``CONTROLS``."""
+    """Return the shown controls of the music that follows, in the order of ``CONTROLS``."""
     levels = (
         ("density", density_level(notes_per_second)),
         ("register", register_level(mean_pitch)),
@@ -239,36 +201,36 @@ def with_controls(
 ) -> Int32Array:
     """Return a row of one piece with controls at a random event, as long as before.
 
-    They describe the rest of the row. Half of the rows have none, and a rest that is too short is
-    not described.
+    The controls describe the rest of the row. Half of the rows have none, and a rest that is too
+    short has none.
 
     Args:
         ids: (n,) prefix, <S>, events.
         vocab: with ``filling``.
-        tell_share: chance of each control.
-        rng: everything random.
+        tell_share: probability of each control.
+        rng: draws all random numbers.
     """
     kinds = vocab.kinds[ids]
     at_start = rng.random() < 0.25
-    shown, place, tell = rng.random(3) < tell_share, rng.random(), rng.random() < 0.5
+    shown, place, describe = rng.random(3) < tell_share, rng.random(), rng.random() < 0.5
     notes = np.flatnonzero(kinds == Kind.NOTE)
-    if not tell or not shown.any() or len(notes) <= _FEWEST_TOLD:
+    if not describe or not shown.any() or len(notes) <= _MIN_DESCRIBED_NOTES:
         return ids
-    at = int(notes[0 if at_start else int(place * (len(notes) - _FEWEST_TOLD))])
+    at = int(notes[0 if at_start else int(place * (len(notes) - _MIN_DESCRIBED_NOTES))])
     rest = ids[at:]
     note = kinds[at:] == Kind.NOTE
     key, loud = np.divmod(rest[note] - vocab.note_start, vocab.velocities)
     onset = kinds[at:] == Kind.ONSET
     time_ms = (rest - vocab.onset_start) * STEP + SEGMENT_MS * np.cumsum(rest == TIME)
     seconds = float(np.ptp(time_ms[onset])) / 1000 if onset.any() else 0.0
-    if seconds < _SHORTEST_TOLD_S:
+    if seconds < _MIN_DESCRIBED_S:
         return ids
-    told = described(
+    controls = control_ids(
         int(note.sum()) / seconds,
         float((key % N_PITCHES).mean()),
         float((loud + vocab.first_step).mean() * STEP),
         vocab,
         shown,
     )
-    # The last ids give way; an event that is broken off is not learned.
-    return np.concatenate((ids[:at], np.array(told, ids.dtype), rest))[: len(ids)]
+    # The last ids are cut; an event that is cut off is not a target.
+    return np.concatenate((ids[:at], np.array(controls, ids.dtype), rest))[: len(ids)]

@@ -1,4 +1,4 @@
-"""Which pairs are learned from, and which are held out to validate on."""
+"""Split pairs into training and validation pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SHARE = 0.1
 def split_pairs(
     pairs: Iterable[Pair], where: Mapping[str, str], valid: Mapping[str, str]
 ) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to learn from, and pairs to validate on; a piece is on one side only.
+    """Return the training pairs and the validation pairs; a piece is on one side only.
 
     Args:
-        pairs: all there are.
-        where: only pairs of which this is known.
-        valid: pairs of which this is known are held out. Where none are, a tenth of the pieces,
-            chosen by their names.
+        pairs: all pairs.
+        where: metadata that every used pair must have.
+        valid: metadata of the validation pairs. If no pair matches, a tenth of the pieces, chosen
+            by a hash of their names.
     """
     used = [pair for pair in pairs if _matches(pair, where)]
     held = {_piece(pair) for pair in used if _matches(pair, valid)}

@@ -1,8 +1,8 @@
-"""Slices of pieces: two of each for contrastive training, labelled ones for classifiers.
+"""Make slices of pieces: two of each piece for contrastive training, labelled ones for classifiers.
 
-A slice is a number of consecutive notes, changed at random, with the instrument alone in front and
-<E> at its end (paper section 3.3, specification F). The two of a piece do not overlap where it is
-long enough, as the paper says (its code lets them); else they are drawn independently.
+A slice is a number of consecutive notes, augmented, between the instrument prefix and <E> (paper
+section 3.3, specification F). The two slices of a piece do not overlap if the piece is long enough,
+as in the paper (in its code they may overlap); otherwise they are drawn independently.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from arietta.training.rows.stream import (
 
 @dataclass(frozen=True)
 class SlicePairSettings(LoaderSettings):
-    """What views are made of.
+    """Configure the views of contrastive training.
 
     Attributes:
-        min_notes, max_notes: a slice has a number of notes that is uniform between them, or all
-            that the piece has.
+        min_notes, max_notes: range of the uniform number of notes of a slice; a shorter piece is
+            used completely.
     """
 
     min_notes: int = 100
@@ -52,10 +52,10 @@ class SlicePairSettings(LoaderSettings):
 def two_slices(
     n_notes: int, settings: SlicePairSettings, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """(start, end) of the two slices of a piece of ``n_notes`` >= 1 notes."""
+    """Draw (start, end) of the two slices of a piece of ``n_notes`` >= 1 notes."""
     wanted = rng.integers(settings.min_notes, settings.max_notes + 1, 2).tolist()
     if sum(wanted) <= n_notes:
-        # What is left over is dealt to before, between and behind the two.
+        # The remaining notes are divided among before, between and after the two slices.
         before, between = sorted(rng.integers(0, n_notes - sum(wanted) + 1, 2).tolist())
         second = between + wanted[0]
         pair = [(before, before + wanted[0]), (second, second + wanted[1])]
@@ -68,7 +68,7 @@ def two_slices(
 
 
 def sliced(notes: GridNotes, start: int, end: int) -> GridNotes:
-    """Some of the notes, without tags; the first one begins at 0."""
+    """Return a slice of the notes, without tags; its first note begins at 0."""
     wait = notes.wait[start:end].copy()
     wait[:1] = 0
     return GridNotes(
@@ -77,14 +77,14 @@ def sliced(notes: GridNotes, start: int, end: int) -> GridNotes:
 
 
 class SliceRows(RowStream):
-    """A stream whose rows are made of slices, each ending in <E>, padded with <P>."""
+    """Yield rows made of slices, each ending in <E> and padded with <P>."""
 
     settings: LoaderSettings
 
     def slice_ids(self, notes: GridNotes, rng: np.random.Generator) -> Int32Array | None:
-        """(seq_len,) ids of changed notes; None where none stayed on the keyboard.
+        """Return (seq_len,) ids of augmented notes; None if no note stays on the keyboard.
 
-        A slice that is too long is cut, and <E> put at the last place all the same.
+        A slice that is too long is cut, and <E> still takes the last place.
         """
         columns = changed_columns(notes, self.settings, rng)
         if not len(columns.onset_ms):
@@ -99,7 +99,7 @@ class SliceRows(RowStream):
 
 
 class SlicePairStream(SliceRows):
-    """One of several endless streams of (2, seq_len) int32 ids: two views of a piece."""
+    """Yield endless (2, seq_len) int32 ids: two views of a piece."""
 
     settings: SlicePairSettings
 
@@ -124,12 +124,12 @@ class SlicePairStream(SliceRows):
 
 @dataclass(frozen=True)
 class LabelSettings(SlicePairSettings):
-    """What labelled slices are made of.
+    """Configure labelled slices.
 
     Attributes:
         label: field of the pieces' metadata that holds the class.
-        classes: in order of their numbers; pieces of other classes are passed over.
-        shares: share of the pieces of each class that is used, see ``loader.chosen``; empty for
+        classes: names in the order of their numbers; pieces of other classes are skipped.
+        shares: share of the pieces of each class that is used, see ``stream.chosen``; empty for
             all.
     """
 
@@ -139,14 +139,14 @@ class LabelSettings(SlicePairSettings):
 
 
 def slices_of(n_notes: int, max_notes: int) -> int:
-    """Slices that a piece gives in an epoch: as many as it would fill, eight at most."""
+    """Return the number of slices of a piece in an epoch: as many as fill it, eight at most."""
     return min(8, -(-n_notes // max_notes))
 
 
 class LabelStream(SliceRows):
-    """One of several endless streams of (seq_len + 1,) int32: a slice, then its class.
+    """Yield endless (seq_len + 1,) int32 rows: a slice, then its class.
 
-    A piece gives ``slices_of`` slices an epoch, at random places.
+    Each piece gives ``slices_of`` slices an epoch, at random places.
     """
 
     settings: LabelSettings
@@ -183,12 +183,12 @@ def labelled_slices(
     pieces: int | None = None,
     each: int | None = None,
 ) -> tuple[Int32Array, list[str]]:
-    """Slices of ``max_notes`` of the labelled pieces of a split, unchanged.
+    """Return unchanged slices of ``max_notes`` of the labelled pieces of a split.
 
     Args:
-        dataset, split, settings: as of a ``LabelStream``.
-        pieces: no more than these.
-        each: so many of a piece at most, evenly spread; None for all.
+        dataset, split, settings: see ``LabelStream``.
+        pieces: largest number of pieces.
+        each: largest number of slices of a piece, spread evenly; None for all.
 
     Returns:
         (n, seq_len + 2) int32: a slice, its class, the number of its piece; and the group of each
@@ -220,7 +220,7 @@ def labelled_slices(
 
 
 def labelled_pieces(dataset: Dataset, split: str, label: str) -> dict[str, list[str]]:
-    """Class -> ids of its pieces in a split, both in order; pieces without the field are not in."""
+    """Return the ids of the pieces of each class in a split, in order; skip unlabelled pieces."""
     found: dict[str, list[str]] = {}
     for row, _ in read_grid(dataset, split):
         if row.metadata.get(label):
@@ -229,7 +229,7 @@ def labelled_pieces(dataset: Dataset, split: str, label: str) -> dict[str, list[
 
 
 def share_of(ids: Sequence[str], count: int) -> float:
-    """The share for which ``loader.chosen`` takes ``count`` of the ids; 1 if there are no more."""
+    """Return the share for which ``chosen`` selects ``count`` ids; 1 if there are fewer."""
     if count >= len(ids):
         return 1.0
     places = sorted(piece_hash(name) for name in ids)

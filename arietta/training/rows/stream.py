@@ -1,21 +1,21 @@
-"""A dataset -> an endless stream of training rows; its place can be saved and found again.
+"""Stream endless training rows from a dataset; save and restore the position of a stream.
 
 An epoch is a permutation of the row groups of a split, taken a block at a time. The pieces of a
-block are read, changed as columns, tokenised, cut into rows, and the rows shuffled, all by a
-generator of (seed, epoch, block). Blocks are numbered on through the epochs and dealt to the
-streams: stream s of n gets the blocks s, s + n, …. So what a stream gives depends on the settings,
-n and s alone. A process of several takes every world-size-th stream; two processes with one stream
-each see together what one process with two streams sees.
+block are read, augmented as columns, tokenised, cut into rows, and the rows are shuffled, all by a
+generator of (seed, epoch, block). Blocks are numbered through all epochs: stream s of n reads the
+blocks s, s + n, …. So the rows of a stream depend on the settings, n and s only. Each process takes
+every world-size-th stream: two processes with one stream each read the same rows as one process
+with two streams.
 
-Rows have ``seq_len + 1`` ids: inputs and targets shifted by one. Three ways to fill them:
+Rows have ``seq_len + 1`` ids: inputs and targets shifted by one. There are three modes:
 
     packed      pieces ``prefix <S> body <E>`` glued and cut: the published pretraining
-    aligned     each row begins as a continuation does at inference: prefix, <S>, then a body from
-                an event boundary on; ends of pieces that fill no row are glued and cut
+    aligned     each row begins like a continuation at inference: prefix, <S>, then a body from an
+                event boundary on; ends of pieces that fill no row are glued and cut
     separate    one piece a row, padded with <P>; a long piece gives several rows that begin as in
                 ``aligned``: the published finetuning
 
-What fills no row in ``packed`` and ``aligned`` is carried over to the stream's next block.
+In ``packed`` and ``aligned``, ids that fill no row are carried over to the stream's next block.
 """
 
 from __future__ import annotations
@@ -53,24 +53,25 @@ def _is_score(row: GridRow) -> bool:
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """What rows are made of.
+    """Configure training rows.
 
     Attributes:
         tokenizer: name of the vocabulary.
         seq_len: tokens a row, not counting the last target.
         mode: ``packed``, ``aligned`` or ``separate``, see the module.
         tag_share: share of pieces (packed) or rows that show composer, form and genre where they
-            are known; the others show the instrument alone, so that both ways of prompting work.
+            are known; the others show the instrument only, so that prompts work with and without
+            tags.
         augment: ranges of the random changes; None for none.
         jitter_ms: standard deviation of the change of every time between onsets.
-        gap_share: share of the pieces whose rows have a part taken out and written last, see
+        gap_share: share of the pieces whose rows have a gap that is written last, see
             ``arietta.training.rows.gaps``; aligned rows of a vocabulary with ``filling`` only.
-        tell_share: chance of each control to be told in the rows that have controls; the same.
-        scores: whether pieces of the kind ``score`` are used. They are always changed at random,
-            and a vocabulary with ``filling`` marks them by <SCORE>.
+        tell_share: probability of each control in rows with controls; same restriction.
+        scores: whether pieces of the kind ``score`` are used. They are always augmented, and a
+            vocabulary with ``filling`` marks them by <SCORE>.
         share: share of the pieces that is used; a smaller share is a subset of a larger one.
-        block_pieces: about how many pieces are shuffled together.
-        seed: of everything random.
+        block_pieces: approximate number of pieces that are shuffled together.
+        seed: seed of all random numbers.
 
     Raises:
         UsageError: a value is out of range, or the vocabulary is unknown.
@@ -108,7 +109,7 @@ class LoaderSettings:
 
 
 class Chunk(NamedTuple):
-    """Ids of (a part of) one piece.
+    """Hold the ids of (a part of) one piece.
 
     Attributes:
         name: id of the piece.
@@ -120,12 +121,12 @@ class Chunk(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows of a block in the order they are given out.
+    """Hold the rows of a block in their order.
 
     Attributes:
         rows: (n, seq_len + 1) uint16.
         names: for each row, the ids of the pieces in it.
-        left: what filled no row.
+        left: chunks that fill no row.
     """
 
     rows: Uint16Array
@@ -134,22 +135,22 @@ class Block(NamedTuple):
 
 
 def piece_hash(name: str) -> int:
-    """A number below 2**64 that hangs on a piece's id alone."""
+    """Return a number below 2**64 that depends on the id of a piece only."""
     digest = hashlib.blake2b(name.encode("utf8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
 def chosen(name: str, share: float) -> bool:
-    """Whether a piece belongs to a share of the data; true for every larger share, too."""
+    """Return whether a piece belongs to a share of the data; true for every larger share, too."""
     return share >= 1 or piece_hash(name) < share * 2**64
 
 
 def changed_columns(
     notes: GridNotes, settings: LoaderSettings, rng: np.random.Generator
 ) -> NoteColumns:
-    """The columns of a piece after random jitter, tempo, pitch, velocity and chord order.
+    """Return the columns of a piece after random jitter, tempo, pitch, velocity and chord order.
 
-    The first note is at 0; there may be none, where all left the keyboard.
+    The first note is at 0. If all notes leave the keyboard, the columns are empty.
     """
     columns = notes.columns()
     if settings.jitter_ms:
@@ -165,7 +166,7 @@ def changed_columns(
 
 
 def _event_start(ids: Int32Array, at: int, vocab: Vocabulary) -> int:
-    """The largest position up to ``at`` where an event begins."""
+    """Return the largest position up to ``at`` where an event begins."""
     # Durations and absolute onsets continue an event; a relative wait begins one.
     stop = vocab.onset_start if vocab.relative else vocab.pedal_start
     while vocab.dur_start <= ids[at] < stop:
@@ -181,16 +182,16 @@ def cut_piece(
     length: int,
     first: int,
 ) -> list[Int32Array]:
-    """A body cut into rows that each begin with a prefix, <S> and an event.
+    """Cut a body into rows that each begin with a prefix, <S> and an event.
 
-    An event that a row breaks off in begins the next one.
+    If an event is cut off at the end of a row, the next row begins with this event.
 
     Args:
         body: (n,) ids after <S>, up to <E>.
         prefixes: the prefix of each row.
-        vocab, bos: of the tokenizer.
+        vocab, bos: vocabulary and start id of the tokenizer.
         length: ids of a full row; only the last one may be shorter.
-        first: ids of the first row, for cuts that fall elsewhere in every epoch.
+        first: ids of the first row; varies so that the cuts differ between epochs.
     """
     rows = []
     at, room = 0, first
@@ -208,10 +209,10 @@ def cut_piece(
 def glue(
     chunks: Sequence[Chunk], length: int
 ) -> tuple[Uint16Array, list[tuple[str, ...]], list[Chunk]]:
-    """Chunks one after the other, cut into rows.
+    """Concatenate chunks and cut them into rows.
 
     Returns:
-        (n, length) rows, the names of the pieces in each, and the chunks that are left.
+        (n, length) rows, the names of the pieces in each row, and the remaining chunks.
     """
     ends = np.cumsum([len(chunk.ids) for chunk in chunks], dtype=np.int64)
     n_rows = int(ends[-1]) // length if len(ends) else 0
@@ -227,25 +228,27 @@ def glue(
         tuple(dict.fromkeys(chunk.name for chunk in chunks[a : b + 1]))
         for a, b in zip(first, last, strict=True)
     ]
-    begun = int(np.searchsorted(ends, used, side="right"))
-    left = list(chunks[begun:])
+    first_left = int(np.searchsorted(ends, used, side="right"))
+    left = list(chunks[first_left:])
     if left:
-        left[0] = Chunk(left[0].name, left[0].ids[len(left[0].ids) - int(ends[begun] - used) :])
+        left[0] = Chunk(
+            left[0].name, left[0].ids[len(left[0].ids) - int(ends[first_left] - used) :]
+        )
     return rows, names, left
 
 
 class RowStream:
-    """One of several endless streams of rows; an iterator of (seq_len + 1,) int32 ids.
+    """Yield endless rows: an iterator of (seq_len + 1,) int32 ids.
 
     Args:
-        dataset: of either form; the grid reads faster.
-        split: which split.
-        settings: what rows are made of.
-        stream, n_streams: which stream of how many.
+        dataset: dataset of either form; the form ``grid`` reads faster.
+        split: name of the split.
+        settings: settings of the rows.
+        stream, n_streams: number of this stream, and number of streams.
 
     Raises:
-        UsageError: there is no such stream.
-        InputError: there is no such split, or a shard is missing or damaged.
+        UsageError: the stream does not exist.
+        InputError: the split does not exist, or a shard is missing or damaged.
     """
 
     def __init__(
@@ -265,7 +268,7 @@ class RowStream:
         self.n_streams = n_streams
         self.tokenizer = tokenizer_named(settings.tokenizer)
         self.names: tuple[str, ...] = ()
-        """Ids of the pieces in the row given out last."""
+        """Ids of the pieces in the last row."""
         self._files = [open_shard(dataset, shard) for shard in dataset.of_split(split)]
         self._groups = [(f, g) for f in self._files for g in range(f.num_row_groups)]
         rows = sum(f.num_rows for f in self._files)
@@ -295,11 +298,11 @@ class RowStream:
 
     def __next__(self) -> Int32Array:
         block = self._block or self._make()
-        barren = 0
+        empty_blocks = 0
         while self._given >= len(block.rows):
             grown = sum(len(c.ids) for c in block.left) > sum(len(c.ids) for c in self._carry)
-            barren = 0 if grown or len(block.rows) else barren + 1
-            if barren > self.blocks_per_epoch:
+            empty_blocks = 0 if grown or len(block.rows) else empty_blocks + 1
+            if empty_blocks > self.blocks_per_epoch:
                 raise InputError(
                     f"{self.dataset.path}: the split {self.split!r} gives no rows at share "
                     f"{self.settings.share}; use more of it"
@@ -313,13 +316,13 @@ class RowStream:
 
     @property
     def epoch(self) -> float:
-        """How many epochs lie behind, about; all streams move on at nearly the same rate."""
+        """Return the approximate number of finished epochs; all streams advance together."""
         within = self._given / max(1, len(self._block.rows)) if self._block else 0.0
         blocks = self._number - self.stream + within * self.n_streams
         return blocks / self.blocks_per_epoch
 
     def position(self) -> Position:
-        """The place before the next row, as plain JSON values."""
+        """Return the position before the next row as plain JSON values."""
         return {
             "block": self._number,
             "given": self._given,
@@ -328,10 +331,10 @@ class RowStream:
         }
 
     def seek(self, position: Position) -> None:
-        """Go to a saved place; the block it lies in is made again.
+        """Restore a saved position; its block is made again.
 
         Raises:
-            UsageError: it was saved by a stream of other settings or data, or is damaged.
+            UsageError: the position is damaged, or belongs to a stream of other settings or data.
         """
         try:
             number, given = int(position["block"]), int(position["given"])
@@ -366,7 +369,7 @@ class RowStream:
                     yield row
 
     def _build(self, number: int, carry: list[Chunk]) -> Block:
-        """Make a block anew."""
+        """Make a block."""
         settings, tokenizer = self.settings, self.tokenizer
         epoch, block = divmod(number, self.blocks_per_epoch)
         rng = np.random.default_rng((settings.seed, epoch, 1 + block))
@@ -401,7 +404,7 @@ class RowStream:
         glued, glued_names, left = glue(rest, length)
         rows = np.full((len(full) + len(glued), length), tokenizer.pad, np.uint16)
         order = rng.permutation(len(rows))
-        # Row i of what was made goes to place order[i].
+        # Row i moves to place order[i].
         for place, chunk in zip(order.tolist(), full, strict=False):
             rows[place, : len(chunk.ids)] = chunk.ids
         rows[order[len(full) :]] = glued
@@ -415,7 +418,7 @@ class RowStream:
     def _bodies(
         self, pieces: Sequence[GridRow], rng: np.random.Generator
     ) -> Iterator[tuple[str, list[int], NoteColumns, Int32Array]]:
-        """Piece id, whole prefix, columns, and the ids between <S> and <E>, with <E>."""
+        """Yield piece id, whole prefix, columns, and the ids after <S> up to <E>."""
         tokenizer = self.tokenizer
         score = tokenizer.vocabulary.score_id
         for piece in pieces:
@@ -435,7 +438,7 @@ class RowStream:
 
     def _prefixes(self, prefix: list[int], rng: np.random.Generator) -> Iterator[Sequence[int]]:
         while True:
-            # The instrument, and <SCORE>, stand in every row.
+            # Every row has the instrument and, for a score, <SCORE>.
             least = 2 if self.tokenizer.vocabulary.score_id in prefix else 1
             yield prefix if rng.random() < self.settings.tag_share else prefix[:least]
 
@@ -447,16 +450,16 @@ def validation_rows(
     count: int,
     kind: Callable[..., RowStream] = RowStream,
 ) -> Int32Array:
-    """Fixed rows of a split, without augmentation or tags, to compare losses on.
+    """Return fixed rows of a split, without augmentation or tags, to compare losses on.
 
     Args:
-        dataset, split: what to take them from.
-        settings: vocabulary, length and mode count; the rest is put aside.
-        count: how many rows; fewer where the split holds fewer.
-        kind: of stream, which makes the rows.
+        dataset, split: source of the rows.
+        settings: vocabulary, length and mode are used; the rest is ignored.
+        count: number of rows; fewer if the split holds fewer.
+        kind: class of the stream that makes the rows.
 
     Returns:
-        (n, seq_len + 1) int32, or whatever shape the rows of that stream have.
+        (n, seq_len + 1) int32, or another shape of row if the stream has one.
     """
     plain = replace(
         settings,

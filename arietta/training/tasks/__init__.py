@@ -1,1 +1,1 @@
-"""What a run learns, one task a file."""
+"""Define what a run learns, one task a file."""

@@ -1,4 +1,4 @@
-"""The task that a recipe names."""
+"""Find the task that a recipe names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from arietta.training.tasks.decoder import Task
 
 
 def task_of(recipe: Recipe, data: Path) -> Task:
-    """The task that a recipe names, on what it is to learn from.
+    """Build the task that a recipe names.
 
     Raises:
-        InputError: ``data`` is not what the task learns from.
-        UsageError: the recipe does not fit it.
+        InputError: ``data`` is not of the form that the task needs.
+        UsageError: the recipe does not fit the task.
     """
     module, name = _TASKS[recipe.task]
     kind: Callable[[Recipe, Path], Task] = getattr(
@@ -24,7 +24,7 @@ def task_of(recipe: Recipe, data: Path) -> Task:
     return kind(recipe, data)
 
 
-# Modules are opened when they are needed.
+# Modules are imported when they are needed.
 _TASKS = {
     "next-token": ("decoder", "DecoderTask"),
     "contrastive": ("contrastive", "ContrastiveTask"),

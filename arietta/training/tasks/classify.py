@@ -1,5 +1,6 @@
-"""Classifier finetuning: cross entropy of slices, pieces judged by a vote of their slices
-(specification F).
+"""Finetune a classifier with the cross entropy of slices (specification F).
+
+A piece is classified by the votes of its slices.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ from arietta.training.tasks.contrastive import at_end, cropped
 from arietta.training.tasks.decoder import DecoderTask
 from arietta.training.tasks.linear_head import linear_head, piece_scores
 
-_JUDGED_SLICES = 8  # of a piece while training: more of one tell little more
-HEAD_SLICES = 64  # of a piece that a head is fitted to; there they do tell more
-_LEAST_VARIANCE = 1e-8  # the slope of a root has no end at 0
+_VALIDATION_SLICES = 8  # of a piece; more of them change little
+HEAD_SLICES = 64  # of a piece that a head is fitted to; more of them do help here
+_LEAST_VARIANCE = 1e-8  # the slope of the root is infinite at 0
 
 
 class SliceClass(nn.Module):
-    """The class of a slice.
+    """Predict the class of a slice.
 
     Args:
         decoder: with a classifier head of C classes.
-        weights: (C,) how much each class counts.
-        precision: ``bf16`` for autocast, ``f32`` for none.
+        weights: (C,) weights of the classes in the loss.
+        precision: ``bf16`` for autocast, ``f32`` for no autocast.
     """
 
     def __init__(self, decoder: AriaDecoder, weights: Tensor, precision: str) -> None:
@@ -55,7 +56,7 @@ class SliceClass(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def logits(self, ids: Tensor) -> Tensor:
-        """(B, C) of slices (B, T), float32."""
+        """Return float32 logits (B, C) of slices (B, T)."""
         with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(ids)
             states = at_end(hidden, ids)
@@ -64,14 +65,14 @@ class SliceClass(nn.Module):
             found: Tensor = self.decoder.head(states)
         return found.float()
 
-    def forward(self, rows: Tensor, judge: bool = False) -> Tensor:
-        """Weighted mean nats of rows (B, T + 1), a slice and its class; or their logits."""
+    def forward(self, rows: Tensor, predict: bool = False) -> Tensor:
+        """Return the weighted mean nats of rows (B, T + 1), a slice and its class; or logits."""
         logits = self.logits(cropped(rows[:, :-1]))
-        return logits if judge else F.cross_entropy(logits, rows[:, -1], self.weights)
+        return logits if predict else F.cross_entropy(logits, rows[:, -1], self.weights)
 
 
 def mean_and_deviation(hidden: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, D) each, over the states (B, T, D) that count (B, T)."""
+    """Return mean and standard deviation (B, D) of the selected (B, T) states (B, T, D)."""
     share = (counts / counts.sum(dim=1, keepdim=True))[..., None]
     mean = (hidden * share).sum(dim=1)
     variance = ((hidden - mean[:, None]) ** 2 * share).sum(dim=1)
@@ -79,7 +80,7 @@ def mean_and_deviation(hidden: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ClassifyTask(DecoderTask):
-    """A classifier head on a decoder, pretrained or fresh."""
+    """Train a classifier head on a decoder, pretrained or fresh."""
 
     measures = ("nats_per_slice", "accuracy", "macro_f1")
     stream_kind = LabelStream
@@ -97,7 +98,7 @@ class ClassifyTask(DecoderTask):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In order of their numbers."""
+        """Return the names of the classes in the order of their numbers."""
         return tuple(self._shares)
 
     def _head(self, config: AriaConfig) -> AriaConfig:
@@ -116,8 +117,8 @@ class ClassifyTask(DecoderTask):
                 f" {checkpoint.name}, of kind {checkpoint.kind}"
             )
         if checkpoint.kind != "lm":
-            return  # <E> asks for what the piece is already
-        # <E> ended pieces; from here on it asks for the class.
+            return  # <E> already ends a piece to be classified
+        # <E> meant the end of a piece; now the class is predicted there.
         generator = torch.Generator().manual_seed(self.recipe.seed)
         width = decoder.config.d_model
         with torch.no_grad():
@@ -125,7 +126,7 @@ class ClassifyTask(DecoderTask):
             decoder.model.tok_embeddings.weight[EOS] = row
 
     def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
-        """The head of another classifier is of use if it is for the same classes."""
+        """Return whether to keep a tensor; the head is kept only if it has the same classes."""
         if name != "class_head.weight":
             return True
         same = list(checkpoint.info.get("classes", ())) == list(self.classes)
@@ -143,7 +144,7 @@ class ClassifyTask(DecoderTask):
         return SliceClass(self.decoder, of_classes, self.recipe.precision)
 
     def begin(self, say: Callable[[str], None]) -> None:
-        """Let the head start as the best linear one on what the model says as it is."""
+        """Start from the best linear head on the frozen model."""
         if self._options.head != "probe":
             return
         say("looking for the best linear head on the model as it is")
@@ -159,7 +160,7 @@ class ClassifyTask(DecoderTask):
             self.decoder.get_parameter("class_head.weight").copy_(torch.from_numpy(weights))
 
     def settings(self, stage_index: int) -> LabelSettings:
-        """Settings of the slices of one stage."""
+        """Return the settings of the slices of one stage."""
         options = self._options
         return LabelSettings(
             **self._row_settings(stage_index),
@@ -171,7 +172,7 @@ class ClassifyTask(DecoderTask):
         )
 
     def validation(self) -> Tensor | None:
-        """Slices (n, seq_len + 2) of the pieces of the split ``valid``, if there is one."""
+        """Return slices (n, seq_len + 2) of the pieces of the split ``valid``, if there is one."""
         if "valid" not in self.dataset.splits:
             return None
         settings = self.settings(len(self.recipe.stages) - 1)
@@ -180,15 +181,15 @@ class ClassifyTask(DecoderTask):
             "valid",
             replace(settings, shares=()),
             pieces=self.recipe.data.valid_rows,
-            each=_JUDGED_SLICES,
+            each=_VALIDATION_SLICES,
         )
         return torch.from_numpy(rows).long()
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """Nats per slice; accuracy and macro F1 of whole pieces."""
+        """Return nats per slice, and accuracy and macro F1 of whole pieces."""
         logits = torch.cat(
             [
-                module(part.to(processes.device), judge=True).cpu()
+                module(part.to(processes.device), predict=True).cpu()
                 for part in torch.split(rows[:, :-1], self.recipe.stages[-1].rows)
             ]
         )
@@ -197,12 +198,12 @@ class ClassifyTask(DecoderTask):
         return [loss, found["accuracy"], found["macro_f1"]]
 
     def merit(self, measured: list[float]) -> list[float]:
-        """The best is the one with the best macro F1, then the lowest loss."""
+        """Rank by macro F1, then by the lowest loss."""
         return [measured[2], -measured[0]]
 
     @property
     def info(self) -> dict[str, Any]:
-        """Names of the classes, the notes of a slice, and how slices vote."""
+        """Return the names of the classes, the notes of a slice, and how slices vote."""
         return {
             "classes": list(self.classes),
             "slice_notes": self._options.max_notes,

@@ -1,12 +1,12 @@
-"""Continuations that resemble an example: a decoder that sees an embedding of the whole piece
-(specification E.4, arXiv 2506.23869 section 3.3).
+"""Train continuations that resemble an example (specification E.4, arXiv 2506.23869 section 3.3).
+
+The decoder reads an embedding of the whole piece.
 
 The vector takes position 0, adapted to the width of the model; tokens start at position 1. Rows
-without a vector have position 0 masked out, so that one model gives both halves of classifier-free
-guidance.
+without a vector mask position 0, so that one model predicts both terms of classifier-free guidance.
 
-The adapter learns from evened vectors (``arietta.training.standardise``); the one that is left at
-the end takes vectors as they are.
+The adapter is trained on standardised vectors (``arietta.training.standardise``); the exported
+adapter reads raw vectors.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from arietta.vectors.collection import TRANSPOSED, TRANSPOSED_OF, Collection
 
 
 class ConditionedNextToken(nn.Module):
-    """Mean next-token cross entropy of rows behind the vectors of their pieces.
+    """Compute the mean next-token cross entropy of rows after the vectors of their pieces.
 
     Args:
         decoder: a conditioned language model.
         vectors: (n, E) float32.
-        precision: ``bf16`` for autocast, ``f32`` for none.
+        precision: ``bf16`` for autocast, ``f32`` for no autocast.
     """
 
     vectors: Tensor
@@ -54,29 +54,29 @@ class ConditionedNextToken(nn.Module):
         self.autocast = precision == "bf16"
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Nats per token, a float32 scalar.
+        """Return the loss in nats per token, a float32 scalar.
 
         Args:
-            rows: (B, T + 3): ids, how many of them are heard and not learned, then the number of
-                the vector counted from 1, or 0.
+            rows: (B, T + 3): ids, the number of ids that are not targets, then the number of the
+                vector counted from 1, or 0.
         """
-        ids, heard, number = rows[:, :-2], rows[:, -2], rows[:, -1]
+        ids, prompt_length, number = rows[:, :-2], rows[:, -2], rows[:, -1]
         length = ids.shape[1]
         shown = number > 0
         condition = self.decoder.embedding_adapter(self.vectors[(number - 1).clamp_min(0)])
         seen = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
         mask = seen & (shown[:, None, None] | (torch.arange(length, device=ids.device) > 0))
-        mask[:, 0, 0] = True  # position 0 sees itself; what comes of it is seen by nobody
+        mask[:, 0, 0] = True  # position 0 attends to itself; no other position reads the result
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(ids[:, :-1], first=condition, mask=mask[:, None])
             logits = self.decoder.head(hidden[:, 1:])
         at = torch.arange(1, length, device=ids.device)
-        wanted = ids[:, 1:].masked_fill(at < heard[:, None], PAD)
+        wanted = ids[:, 1:].masked_fill(at < prompt_length[:, None], PAD)
         return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), ignore_index=PAD)
 
 
 class ConditionedTask(DecoderTask):
-    """Next tokens behind an embedding of the piece they are from."""
+    """Predict next tokens after an embedding of their piece."""
 
     measures = ("nats_per_token", "nats_per_token_free")
     starts_from = ("lm", "conditioned")
@@ -96,7 +96,7 @@ class ConditionedTask(DecoderTask):
         collection = Collection.load(path)
         self._about = collection.about
         self._vectors = torch.from_numpy(collection.vectors)
-        self._evening = standardise_keeping_mean(collection.vectors)
+        self._standardising = standardise_keeping_mean(collection.vectors)
         numbers: dict[str, list[tuple[int, int]]] = {}
         for i, (name, entry) in enumerate(collection.entries.items()):
             of = entry.metadata.get(TRANSPOSED_OF)
@@ -117,23 +117,23 @@ class ConditionedTask(DecoderTask):
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
         super()._take_over(decoder, checkpoint)
-        if checkpoint.config.conditioned:  # its adapter takes vectors as they are
+        if checkpoint.config.conditioned:  # its adapter reads raw vectors
             weight = decoder.embedding_adapter.weight
-            even = weight.detach().double().numpy() @ np.linalg.inv(self._evening)
-            weight.data.copy_(torch.from_numpy(even))
+            standardised = weight.detach().double().numpy() @ np.linalg.inv(self._standardising)
+            weight.data.copy_(torch.from_numpy(standardised))
 
     def _module(self) -> nn.Module:
-        vectors = self._vectors @ torch.from_numpy(self._evening.T).float()
+        vectors = self._vectors @ torch.from_numpy(self._standardising.T).float()
         return ConditionedNextToken(self.decoder, vectors, self.recipe.precision)
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Leave trained weights as a model folder; its adapter takes vectors as they are."""
+        """Export trained weights as a model folder; the adapter reads raw vectors."""
         name = "decoder.embedding_adapter.weight"
-        adapter = weights[name].cpu().double() @ torch.from_numpy(self._evening)
+        adapter = weights[name].cpu().double() @ torch.from_numpy(self._standardising)
         super().export(folder, weights | {name: adapter.float()}, info)
 
     def settings(self, stage_index: int) -> ConditionSettings:
-        """Settings of the rows of one stage."""
+        """Return the settings of the rows of one stage."""
         return ConditionSettings(
             **self._row_settings(stage_index),
             free_share=self._options.free_share,
@@ -142,7 +142,7 @@ class ConditionedTask(DecoderTask):
         )
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """Nats per token of the rows that have a vector: with it, and without."""
+        """Return nats per token of the rows with a vector: with it, and without."""
         rows = rows[rows[:, -1] > 0]
         free = rows.clone()
         free[:, -1] = 0
@@ -153,5 +153,5 @@ class ConditionedTask(DecoderTask):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What made the vectors."""
+        """Return the description of the vectors."""
         return {"embeddings": self._about}

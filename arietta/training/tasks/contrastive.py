@@ -1,9 +1,9 @@
-"""Contrastive training: views of one piece near each other, of others apart (paper section 3.3).
+"""Train embeddings: views of one piece near each other, of others apart (paper section 3.3).
 
-N pieces a step give 2N embeddings. With gradient caching the step's rows pass the model in small
-batches: first for the embeddings alone, then, once the loss over all of them (and those of other
-processes) has said where each should go, a second time for the gradients. The number of negatives
-so does not hang on memory.
+N pieces a step give 2N embeddings. With gradient caching the rows of a step pass the model twice in
+small batches: first for the embeddings; then, after the loss over all embeddings of all processes
+has given a gradient for each, for the gradients of the weights. So the number of negatives does not
+depend on memory.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from arietta.training.tasks.decoder import DecoderTask
 from arietta.vectors.embedding import CHUNK_NOTES
 
 _CROP = 128
-"""Rows are cropped to the longest of a batch, in steps of this many tokens."""
+"""Rows are cropped to the longest row of a batch, in steps of this many tokens."""
 
 
 def nt_xent(embeddings: Tensor, temperature: float, negatives: str = "all") -> Tensor:
-    """The contrastive loss of N pairs, a scalar in nats.
+    """Return the contrastive loss of N pairs, a scalar in nats.
 
     Args:
         embeddings: (N, 2, E); N >= 2.
@@ -53,18 +53,18 @@ def nt_xent(embeddings: Tensor, temperature: float, negatives: str = "all") -> T
 
 
 def at_end(hidden: Tensor, ids: Tensor) -> Tensor:
-    """Hidden states (B, D) at the first <E> of each row, of states (B, T, D) and ids (B, T)."""
+    """Return the states (B, D) at the first <E> of each row of states (B, T, D) and ids (B, T)."""
     at = (ids == EOS).int().argmax(dim=1)
     return hidden[torch.arange(len(ids), device=ids.device), at]
 
 
 class EndEmbedding(nn.Module):
-    """Embeddings of views, read where they end.
+    """Embed views by the state at their end.
 
     Args:
         decoder: with an embedding head.
-        settings: of the loss.
-        precision: ``bf16`` for autocast, ``f32`` for none.
+        settings: settings of the loss.
+        precision: ``bf16`` for autocast, ``f32`` for no autocast.
     """
 
     def __init__(self, decoder: AriaDecoder, settings: Contrastive, precision: str) -> None:
@@ -74,7 +74,7 @@ class EndEmbedding(nn.Module):
         self.autocast = precision == "bf16"
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(N, 2, E) embeddings of views (N, 2, T), float32."""
+        """Return float32 embeddings (N, 2, E) of views (N, 2, T)."""
         flat = rows.flatten(0, 1)
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             hidden, _ = self.decoder.model(flat)
@@ -83,7 +83,7 @@ class EndEmbedding(nn.Module):
 
 
 class ContrastiveTask(DecoderTask):
-    """An embedding head on a decoder, pretrained or fresh."""
+    """Train an embedding head on a decoder, pretrained or fresh."""
 
     measures = ("nats_per_view",)
     stream_kind = SlicePairStream
@@ -102,7 +102,7 @@ class ContrastiveTask(DecoderTask):
         return EndEmbedding(self.decoder, self._options, self.recipe.precision)
 
     def settings(self, stage_index: int) -> SlicePairSettings:
-        """Settings of the views of one stage."""
+        """Return the settings of the views of one stage."""
         options = self._options
         return SlicePairSettings(
             **self._row_settings(stage_index),
@@ -112,11 +112,11 @@ class ContrastiveTask(DecoderTask):
 
     @property
     def info(self) -> dict[str, Any]:
-        """Notes of a chunk: no more than it was trained on."""
+        """Return the notes of a chunk, the largest number that it was trained on."""
         return {"chunk_notes": min(CHUNK_NOTES, self._options.max_notes)}
 
     def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
-        """Gradients of one optimiser step over the pairs of all streams and processes."""
+        """Compute the gradients of one optimiser step over all pairs of all processes."""
         if len(micro) == 1 and processes.world == 1:
             loss = self._loss(module(cropped(micro[0])))
             processes.backward(loss)
@@ -125,14 +125,14 @@ class ContrastiveTask(DecoderTask):
         parts: list[Tensor] = []
         with torch.no_grad():
             for rows in micro:
-                # Dropout has to drop the same the second time.
+                # Dropout has to repeat in the second pass.
                 states.append(torch.get_rng_state())
                 parts.append(module(cropped(rows)))
         mine = torch.cat(parts)
         everyone = processes.gather(mine).requires_grad_()
         loss = self._loss(everyone)
         (slope,) = torch.autograd.grad(loss, everyone)
-        # Gradients are averaged over processes afterwards; here they are to be summed.
+        # Gradients are averaged over processes afterwards; here they must be summed.
         slope = slope[processes.rank * len(mine) :][: len(mine)] * processes.world
         slopes = torch.split(slope, [len(part) for part in parts])
         for i, (rows, part) in enumerate(zip(micro, slopes, strict=True)):
@@ -148,13 +148,13 @@ class ContrastiveTask(DecoderTask):
         return nt_xent(embeddings, self._options.temperature, self._options.negatives)
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """The loss over all validation pairs at once."""
+        """Return the loss over all validation pairs at once."""
         parts = torch.split(rows, self.recipe.stages[-1].rows)
         found = [module(cropped(part.to(processes.device))) for part in parts]
         return [float(self._loss(torch.cat(found)))]
 
 
 def cropped(rows: Tensor) -> Tensor:
-    """Rows (..., T) without the padding that all of them end in."""
+    """Crop rows (..., T) by the padding that all of them end in."""
     longest = int((rows != PAD).flatten(0, -2).any(dim=0).sum())
     return rows[..., : min(-(-longest // _CROP) * _CROP, rows.shape[-1])]

@@ -1,5 +1,7 @@
-"""What a run learns. A task brings the rows, a module whose forward pass is the loss, and what is
-left at the end; the loop does the rest, the same for all.
+"""Define the interface of a task, and the next-token task.
+
+A task provides the rows, a module that computes the loss, and the export; the loop is the same for
+all tasks.
 """
 
 from __future__ import annotations
@@ -35,29 +37,29 @@ from arietta.training.structured import folded, share_features
 
 
 class Rows(Protocol):
-    """An endless stream of rows whose place can be saved; see ``training.rows.stream``."""
+    """Stream endless rows; the position can be saved; see ``training.rows.stream``."""
 
     names: tuple[str, ...]
 
     def __next__(self) -> npt.NDArray[Any]:
-        """The next row; all rows of a stage have one shape."""
+        """Return the next row; all rows of a stage have one shape."""
 
     def position(self) -> dict[str, Any]:
-        """The place before the next row, as plain JSON values."""
+        """Return the position before the next row as plain JSON values."""
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a saved place."""
+        """Restore a saved position."""
 
 
 class Task(ABC):
-    """What a run learns.
+    """Define what a run learns.
 
     Attributes:
-        measures: what ``validate`` measures, for the logs; the first is the training loss.
+        measures: names of the metrics of ``validate``; the first is the training loss.
         recipe: the run.
-        module: ``forward(rows)`` gives what ``step`` makes a loss of; by default the mean loss, a
+        module: ``step`` computes the loss from ``forward(rows)``, by default the mean loss, a
             float32 scalar.
-        plays: whether what it trains continues music, so that samples can be written.
+        plays: whether the trained model continues music, so that samples can be written.
     """
 
     plays: bool = False
@@ -66,43 +68,43 @@ class Task(ABC):
     module: nn.Module
 
     def begin(self, say: Callable[[str], None]) -> None:
-        """Before the first step of a new run, not of one that goes on; may change the weights.
+        """Prepare a new run before its first step; may change the weights.
 
         Args:
-            say: told what a person should know, a line at a time.
+            say: callback for messages to the user, one line each.
         """
         del say
 
     @abstractmethod
     def epoch_tokens(self) -> int:
-        """Tokens of one pass over what it learns from, padding included."""
+        """Count the tokens of one pass over the training data, padding included."""
 
     @abstractmethod
     def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> Rows:
-        """One of the endless streams of rows of a stage."""
+        """Return one of the endless streams of rows of a stage."""
 
     @abstractmethod
     def validation(self) -> Tensor | None:
-        """Fixed rows to validate on, the same in every process; None where there are none."""
+        """Return fixed validation rows, the same in every process; None if there are none."""
 
     @abstractmethod
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """The measures over validation rows."""
+        """Return the metrics over validation rows."""
 
     @abstractmethod
     def flops_per_token(self, seq_len: int) -> float:
-        """Arithmetic of training on one token."""
+        """Return the operations of training on one token."""
 
     @abstractmethod
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Leave trained weights as a model folder."""
+        """Export trained weights as a model folder."""
 
     def merit(self, measured: list[float]) -> list[float]:
-        """Measures as something of which the largest is the best, compared in order."""
+        """Convert metrics to a tuple of which the largest is the best."""
         return [-measured[0]]
 
     def step(self, module: nn.Module, micro: list[Tensor], processes: Processes) -> Tensor:
-        """Gradients of one optimiser step; the mean loss of this process."""
+        """Compute the gradients of one optimiser step; return the mean loss of this process."""
         total = torch.zeros((), device=processes.device)
         for i, rows in enumerate(micro):
             if i + 1 < len(micro):
@@ -117,11 +119,12 @@ class Task(ABC):
 
 
 class DecoderTask(Task):
-    """Next-token prediction (specification F, pretraining and generative finetuning), and what all
-    tasks of the Aria decoder share.
+    """Predict next tokens (specification F, pretraining and generative finetuning).
+
+    The other tasks of the Aria decoder inherit from this class.
 
     Attributes:
-        config: architecture of what is left at the end.
+        config: architecture of the exported model.
 
     Args:
         recipe: the run.
@@ -129,7 +132,7 @@ class DecoderTask(Task):
 
     Raises:
         InputError: there is no dataset.
-        UsageError: the model it starts from and the recipe do not fit together.
+        UsageError: the initial model and the recipe do not fit together.
     """
 
     plays = True
@@ -147,20 +150,20 @@ class DecoderTask(Task):
             add_adapters(self.decoder, recipe.lora)
 
     def epoch_tokens(self) -> int:
-        """Tokens of one pass over the train split, padding included."""
+        """Count the tokens of one pass over the train split, padding included."""
         return epoch_tokens(self.dataset, self.recipe)
 
-    # What it is made of
+    # Model
 
     def _module(self) -> nn.Module:
         return NextToken(self.decoder, PAD, self.recipe.precision)
 
     def _head(self, config: AriaConfig) -> AriaConfig:
-        """The architecture with the head that the task trains."""
+        """Return the architecture with the head that the task trains."""
         return config
 
     def _decoder(self) -> AriaDecoder:
-        """Fresh or pretrained weights; the tokenizer has to fit."""
+        """Build the decoder with fresh or pretrained weights; check that the tokenizer fits."""
         recipe = self.recipe
         config = recipe.model
         checkpoint = None
@@ -201,7 +204,7 @@ class DecoderTask(Task):
         return decoder
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
-        """Pretrained weights wherever both have a tensor; a head of another kind stays fresh."""
+        """Load pretrained weights for all shared tensors; a head of another kind stays fresh."""
         found = {n: checkpoint.tensors[n] for n in checkpoint.tensors if self._keeps(n, checkpoint)}
         mine = decoder.state_dict()
         shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
@@ -211,14 +214,14 @@ class DecoderTask(Task):
         decoder.load_state_dict(shared, strict=False)
 
     def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
-        """Whether a tensor of the model it starts from is of use."""
+        """Return whether to keep a tensor of the initial model."""
         del name, checkpoint
         return True
 
     # Data
 
     def settings(self, stage_index: int) -> LoaderSettings:
-        """Settings of the rows of one stage."""
+        """Return the settings of the rows of one stage."""
         return LoaderSettings(**self._row_settings(stage_index))
 
     def _row_settings(self, stage_index: int) -> dict[str, Any]:
@@ -234,17 +237,17 @@ class DecoderTask(Task):
             "tell_share": data.tell_share,
             "share": data.share,
             "block_pieces": data.block_pieces,
-            # Another order in every stage.
+            # The order differs between stages.
             "seed": recipe.seed * 1000 + stage_index,
         }
 
     def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> RowStream:
-        """One of the endless streams of rows of a stage."""
+        """Return one of the endless streams of rows of a stage."""
         settings = self.settings(stage_index)
         return self.stream_kind(self.dataset, split, settings, stream, n_streams)
 
     def validation(self) -> Tensor | None:
-        """Fixed rows of the split ``valid``, if there is one."""
+        """Return fixed rows of the split ``valid``, if there is one."""
         if "valid" not in self.dataset.splits:
             return None
         settings = self.settings(len(self.recipe.stages) - 1)
@@ -253,15 +256,15 @@ class DecoderTask(Task):
         return torch.from_numpy(np.asarray(rows)).long()
 
     def flops_per_token(self, seq_len: int) -> float:
-        """Arithmetic of training on one token."""
+        """Return the operations of training on one token."""
         return training_flops_per_token(self.config, seq_len)
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """The measures over validation rows, which the processes share."""
+        """Return the metrics over validation rows; the processes share the rows."""
         return [self._mean_loss(module, rows, processes)]
 
     def _mean_loss(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
-        """The mean over all tokens of rows (B, 1 + T or more) of what the module gives by row."""
+        """Return the mean of the module's row losses over all tokens of rows (B, 1 + T or more)."""
         sums = torch.zeros(2, dtype=torch.float64)
         mine = rows[processes.rank :: processes.world]
         for batch in torch.split(mine, self.recipe.stages[-1].rows):
@@ -273,11 +276,11 @@ class DecoderTask(Task):
         return float(sums[0] / sums[1])
 
     def _predicted(self, rows: Tensor) -> int:
-        """How many tokens of rows (B, 1 + T or more) the module's mean is over."""
+        """Return the number of targets of rows (B, 1 + T or more)."""
         return int((rows[:, 1 : 1 + self.recipe.stages[-1].seq_len] != PAD).sum())
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Leave trained weights as a model folder."""
+        """Export trained weights as a model folder."""
         weights = {
             k.removeprefix("decoder."): v for k, v in weights.items() if k.startswith("decoder.")
         }
@@ -289,5 +292,5 @@ class DecoderTask(Task):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the ``config.json`` of the model says besides."""
+        """Return additional values for the ``config.json`` of the model."""
         return {}

@@ -1,8 +1,8 @@
-"""The best linear head on a model as it is: where finetuning starts, or all that is learned.
+"""Fit the best linear head on a frozen model: the start of finetuning, or a whole classifier.
 
-Finetuning from a random head first spoils what the model knows; from the best linear one it does
-not (Kumar et al. 2022, arXiv 2202.10054). On a processor it takes seconds where finetuning takes
-hours, because the model passes over each slice once.
+Finetuning from a random head first damages the pretrained features; finetuning from the best linear
+head does not (Kumar et al. 2022, arXiv 2202.10054). On a CPU the fit takes seconds while finetuning
+takes hours, because the model reads each slice once.
 
 Shapes: n slices, T ids a slice, D width of the model, S numbers that the head reads, C classes.
 """
@@ -41,15 +41,15 @@ def linear_head(
     pooling: str,
     weighted: bool,
 ) -> Float32Array:
-    """Weights (C, S) of the best linear head on a model as it is; see ``fitted_head``.
+    """Fit a linear head (C, S) on a frozen model; see ``fitted_head``.
 
     Args:
         checkpoint: the model; its own head is not used.
         slices: (n, T + 2) slices padded with <P>, their classes, the numbers of their pieces; with
-            ``groups`` as of ``arietta.training.rows.slices.labelled_slices``. Every class is there.
-        groups: of the pieces, by their numbers.
-        pooling: what the head reads, as of ``AriaConfig``: S = D for ``end``, 3 D for ``full``.
-        weighted: whether rare classes count for more.
+            ``groups`` as from ``arietta.training.rows.slices.labelled_slices``. Every class occurs.
+        groups: groups of the pieces, by their numbers.
+        pooling: what the head reads, as in ``AriaConfig``: S = D for ``end``, 3 D for ``full``.
+        weighted: whether rare classes have larger weights.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -69,17 +69,17 @@ def fitted_head(
     *,
     weighted: bool,
 ) -> Float32Array:
-    """Weights (C, S) of logistic regression, its bias folded in.
+    """Fit logistic regression; return its weights (C, S) with the bias folded in.
 
-    Its strength is chosen inside, and how sure it is of pieces that it has not learned from: one
-    temperature for all its logits (Guo et al. 2017, arXiv 1706.04599), without which a head of many
-    numbers and few pieces is too sure. Where no group can be left out it stays at 1.
+    Cross-validation chooses the regularisation and calibrates the confidence on held-out pieces by
+    one temperature for all logits (Guo et al. 2017, arXiv 1706.04599); without it a head of many
+    weights and few pieces is overconfident. If no group can be held out, the temperature is 1.
 
     Args:
-        x: (n, S) of pieces.
-        labels: (n,) classes, each of 0 to C - 1 there.
-        groups: (n,) none is torn apart to choose these.
-        weighted: whether rare classes count for more.
+        x: (n, S) states of pieces.
+        labels: (n,) classes; each of 0 to C - 1 occurs.
+        groups: (n,) groups that cross-validation does not split.
+        weighted: whether rare classes have larger weights.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -91,15 +91,15 @@ def fitted_head(
     except ImportError:
         raise MissingExtraError("fitting a head", "train") from None
     matrix, shared = standardise(x)
-    evened = x @ matrix.T
+    standardised = x @ matrix.T
 
     def fit(rows: BoolArray) -> tuple[FloatArray, ...]:
         model = LogisticRegression(
             C=strength,
             max_iter=1_000,
             class_weight=class_weights(labels[rows]) if weighted else None,
-        ).fit(evened[rows], labels[rows])
-        if len(model.coef_) == 1:  # two classes: the second's row less the first's
+        ).fit(standardised[rows], labels[rows])
+        if len(model.coef_) == 1:  # two classes: row of the second minus row of the first
             return (
                 np.concatenate((-model.coef_, model.coef_)) / 2,
                 np.concatenate((-model.intercept_, model.intercept_)) / 2,
@@ -109,25 +109,25 @@ def fitted_head(
     # Products this small are slower on several threads, much slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        strength = best_strength(evened, labels, groups, np.arange(len(labels)), seed=0)
+        strength = best_strength(standardised, labels, groups, np.arange(len(labels)), seed=0)
         fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng(0))
-        answers, truth = [], []
+        held_out, truth = [], []
         for k in np.unique(fold):
-            if len(np.unique(labels[fold != k])) > labels.max():  # every class is left
+            if len(np.unique(labels[fold != k])) > labels.max():  # every class remains
                 rows, bias = fit(fold != k)
-                answers.append(evened[fold == k] @ rows.T + bias)
+                held_out.append(standardised[fold == k] @ rows.T + bias)
                 truth.append(labels[fold == k])
         rows, bias = fit(np.ones(len(labels), bool))
-    # In the place of a bias stands what all pieces share, and hardly varies.
+    # The part that all pieces share hardly varies; its weight replaces the bias.
     weights = rows @ matrix + bias[:, None] * shared
-    if answers:
-        weights /= best_temperature(np.concatenate(answers), np.concatenate(truth))
+    if held_out:
+        weights /= best_temperature(np.concatenate(held_out), np.concatenate(truth))
     found: Float32Array = weights.astype(np.float32)
     return found
 
 
 def best_temperature(logits: AnyFloatArray, labels: IntArray) -> float:
-    """By what to divide logits (n, C) for the labels (n,) to be likeliest, to 5 %."""
+    """Return the divisor of logits (n, C) that makes the labels (n,) likeliest, to 5 %."""
 
     def nats(temperature: float) -> float:
         scaled = logits / temperature
@@ -139,7 +139,7 @@ def best_temperature(logits: AnyFloatArray, labels: IntArray) -> float:
 
 
 def states_of(backend: Backend, slices: AnyIntArray) -> Float32Array:
-    """(n, 3 D) ``summaries`` of the hidden states of slices (n, T + 2) without their padding."""
+    """Return (n, 3 D) ``summaries`` of the hidden states of slices (n, T + 2) without padding."""
     counts = (slices[:, :-2] != PAD).sum(axis=1)
     found = np.zeros((len(slices), 3 * backend.config.d_model), np.float32)
     order = np.argsort(counts, kind="stable")
@@ -152,16 +152,16 @@ def states_of(backend: Backend, slices: AnyIntArray) -> Float32Array:
 
 
 def pieces_of(states: Float32Array, slices: AnyIntArray) -> FloatArray:
-    """(pieces, S) means of the states (n, S) of the pieces' slices (n, T + 2), by tokens."""
+    """Average the states (n, S) of the slices (n, T + 2) of each piece, weighted by tokens."""
     return means_of_pieces(states, _tokens(slices), slices[:, -1])
 
 
 def piece_scores(logits: AnyFloatArray, slices: AnyIntArray, votes: str) -> dict[str, float]:
-    """Metrics of whole pieces, by the logits (n, C) of their slices (n, T + 2)."""
+    """Return metrics of whole pieces from the logits (n, C) of their slices (n, T + 2)."""
     _, first = np.unique(slices[:, -1], return_index=True)
-    said = vote(logits, _tokens(slices), slices[:, -1], votes).argmax(axis=1)
+    predicted = vote(logits, _tokens(slices), slices[:, -1], votes).argmax(axis=1)
     confusion = np.zeros((logits.shape[1],) * 2)
-    np.add.at(confusion, (slices[first, -2], said), 1)
+    np.add.at(confusion, (slices[first, -2], predicted), 1)
     return scores(confusion)
 
 

@@ -1,4 +1,4 @@
-"""Training of the small rendering model: squared errors against what pianists do on average."""
+"""Train the small renderer with squared errors against the mean performance."""
 
 from __future__ import annotations
 
@@ -34,14 +34,13 @@ from arietta.training.tasks.performer_targets import (
 
 _FIXED = 2  # columns in front of the features: pitch, quarter
 _N = len(OUTPUTS)
-# What an error of a standard deviation counts for, in the order of OUTPUTS; the pedal's is a cross
-# entropy.
+# Weights of the squared errors, in the order of OUTPUTS; the pedal has a cross entropy.
 _WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.25, 0.25, 0.25, 0.25)
 
 
 def table(score: ScoreTargets) -> Float32Array:
-    """(n, columns) of a whole score: pitch, quarter, features, outputs, weights."""
-    # The mean of many takes is surer than that of one, but they agree in part.
+    """Return (n, columns) of a whole score: pitch, quarter, features, outputs, weights."""
+    # The mean of many takes is more certain than one take, but takes are correlated.
     weight = np.sqrt(score.takes)
     return np.concatenate(
         (
@@ -56,7 +55,7 @@ def table(score: ScoreTargets) -> Float32Array:
 
 
 def recordings_of(dataset: Path, split: str, recipe: Recipe) -> list[ScoreTargets]:
-    """What performances of a dataset say without a score, see ``recording_targets``."""
+    """Return targets of the performances of a dataset, see ``recording_targets``."""
     found = open_dataset(dataset)
     if split not in found.splits:
         return []
@@ -69,16 +68,17 @@ def recordings_of(dataset: Path, split: str, recipe: Recipe) -> list[ScoreTarget
 
 
 class WindowStream:
-    """One of several endless streams of windows (T, columns) of scores; an epoch shows every score
-    once, cut at random places.
+    """Yield endless windows (T, columns) of scores.
+
+    An epoch shows every score once, cut at random places.
 
     Args:
-        tables: of ``table``.
-        names: of the scores.
-        settings: of the task.
+        tables: results of ``table``.
+        names: names of the scores.
+        settings: settings of the task.
         length: T, rows of a window; a shorter score is padded with rows of weight 0.
-        seed: of everything random.
-        stream, n_streams: which stream of how many.
+        seed: seed of all random numbers.
+        stream, n_streams: number of this stream, and number of streams.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class WindowStream:
         self._order: tuple[int, IntArray] = (-1, np.zeros(0, np.int64))
 
     def position(self) -> dict[str, Any]:
-        """The place before the next window."""
+        """Return the position before the next window."""
         return {"next": self._next}
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a saved place."""
+        """Restore a saved position."""
         self._next = int(position["next"])
 
     def __next__(self) -> Float32Array:
@@ -123,7 +123,7 @@ class WindowStream:
 
 
 def padded(rows: Float32Array, length: int) -> Float32Array:
-    """A copy with ``length`` rows, time from 0."""
+    """Copy rows to ``length`` rows; time starts at 0."""
     found = np.zeros((length, rows.shape[1]), np.float32)
     found[: len(rows)] = rows
     found[: len(rows), 1] -= rows[0, 1]
@@ -131,7 +131,7 @@ def padded(rows: Float32Array, length: int) -> Float32Array:
 
 
 def changed(rows: Float32Array, settings: Perform, rng: np.random.Generator) -> Float32Array:
-    """A window in another key, with some of what the score says hidden, in place."""
+    """Transpose a window and hide some of its features, in place."""
     there = rows[:, -_N:].any(axis=1)
     if settings.transpose:
         pitch = rows[:, 0]
@@ -152,7 +152,7 @@ def changed(rows: Float32Array, settings: Perform, rng: np.random.Generator) -> 
 
 
 class MeanPerformanceLoss(nn.Module):
-    """Weighted squared error (pedal: cross entropy) of windows under a performer."""
+    """Compute the weighted squared error (pedal: cross entropy) of windows."""
 
     def __init__(self, performer: Performer, precision: str) -> None:
         super().__init__()
@@ -160,17 +160,17 @@ class MeanPerformanceLoss(nn.Module):
         self.autocast = precision == "bf16"
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """(B, T, len(OUTPUTS)) for windows (B, T, columns)."""
+        """Return (B, T, len(OUTPUTS)) for windows (B, T, columns)."""
         features = rows[..., _FIXED : -2 * _N]
         mask = rows[..., -_N:].any(dim=-1) | (rows[..., 0] > 0)
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             found: Tensor = self.performer(rows[..., 0].long(), features, rows[..., 1], mask)
         return found
 
-    def forward(self, rows: Tensor, judge: bool = False) -> Tensor:
-        """The loss of windows, a scalar; or the outputs."""
+    def forward(self, rows: Tensor, predict: bool = False) -> Tensor:
+        """Return the loss of windows, a scalar; or the outputs."""
         found = self.outputs(rows)
-        if judge:
+        if predict:
             return found
         target, weight = rows[..., -2 * _N : -_N], rows[..., -_N:]
         errors = torch.cat(
@@ -187,8 +187,9 @@ class MeanPerformanceLoss(nn.Module):
 
 
 class PerformerTask(Task):
-    """Scores and takes -> a renderer; performances alone -> one that knows how loud notes are, to
-    start from.
+    """Train a renderer on scores with takes, or pretrain it on performances.
+
+    Performances without scores train velocity only.
     """
 
     measures = ("loss", "velocity", "tempo", "articulation")
@@ -225,18 +226,18 @@ class PerformerTask(Task):
         self.module = MeanPerformanceLoss(performer, recipe.precision)
 
     def epoch_tokens(self) -> int:
-        """Notes of all scores, padding included."""
+        """Count the notes of all scores, padding included."""
         length = self.recipe.stages[0].seq_len
         return sum(-(-len(rows) // length) * length for rows in self._tables)
 
     def flops_per_token(self, seq_len: int) -> float:
-        """Arithmetic of training on one note: every weight, and attention to the whole window."""
+        """Return the operations of training on one note: weights, and attention to the window."""
         return 6.0 * self.config.parameter_count() + 12.0 * (
             self.config.n_layers * self.config.d_model * seq_len
         )
 
     def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> WindowStream:
-        """Windows of the scores that are learned from."""
+        """Return a stream of windows of the training scores."""
         assert split == "train"
         return WindowStream(
             self._tables,
@@ -249,7 +250,7 @@ class PerformerTask(Task):
         )
 
     def validation(self) -> Tensor | None:
-        """Windows side by side of the scores that are held out, with the score's number behind."""
+        """Return consecutive windows of the validation scores with the numbers of the scores."""
         length = self.recipe.stages[-1].seq_len
         windows = []
         for number, score in enumerate(self._valid):
@@ -260,14 +261,14 @@ class PerformerTask(Task):
         return torch.from_numpy(np.stack(windows)) if windows else None
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """The loss, and the mean correlation with the mean take over the scores."""
+        """Return the loss, and the correlation with the mean take averaged over the scores."""
         number = rows[:, 0, _FIXED].numpy()
         rows = torch.cat((rows[..., :_FIXED], rows[..., _FIXED + 1 :]), dim=-1)
         losses, outputs = [], []
         for part in torch.split(rows, self.recipe.stages[-1].rows):
             here = part.to(processes.device)
             losses.append(float(module(here)) * len(part))
-            outputs.append(module(here, judge=True).cpu())
+            outputs.append(module(here, predict=True).cpu())
         found = torch.cat(outputs).numpy()
         target, weight = rows[..., -2 * _N : -_N].numpy(), rows[..., -_N:].numpy()
         agreed = []
@@ -283,11 +284,11 @@ class PerformerTask(Task):
         return [sum(losses) / len(rows), *agreed]
 
     def merit(self, measured: list[float]) -> list[float]:
-        """The best is the one that agrees best with the held-out takes."""
+        """Rank by the correlation with the validation takes."""
         return [float(np.nansum(measured[1:]))]
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Leave the weights and how loud, fast and long people play."""
+        """Export the weights and the regression of mean velocity, tempo and articulation."""
         save(
             folder,
             self.config,

@@ -1,10 +1,10 @@
-"""What pianists do with the notes of a score: targets of the small rendering model.
+"""Compute the targets of the small renderer from the takes of a score.
 
-Of each take the velocity, the local tempo and the articulation are taken as deviations from its own
-mean in units of its own spread, so that a loud and a soft pianist, a fast and a slow one agree
-where they shape a phrase alike. The targets of a score are the mean over its takes: squared errors
-against the mean have the gradient of squared errors against every take, and one pass over the
-scores costs a fraction of one over the takes.
+Velocity, local tempo and articulation of each take are deviations from its own mean in units of its
+standard deviation, so that a loud and a soft pianist, a fast and a slow one agree if they
+shape a phrase the same way. The targets of a score are the mean over its takes: squared errors
+against the mean have the gradient of squared errors against every take, and a pass over the scores
+costs a fraction of a pass over the takes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
 from arietta.notation.features import FEATURES, score_features, summary
 from arietta.notation.score_notes import ScoreNotes
 
-_FARTHEST = 4.0  # standard deviations; what lies beyond is cut, it is a slip or a misalignment
+_FARTHEST = 4.0  # standard deviations; larger values are slips or misalignments and are clipped
 _MIN_ROWS = 32
-_QUARTER_MS = 500.0  # of a performance that is taken as its own score
-_CHORD_MS = 30  # keys that go down within this time are one chord
-_HEARD = (
+_QUARTER_MS = 500.0  # of a performance that serves as its own score
+_CHORD_MS = 30  # keys pressed within this time are one chord
+_FROM_PERFORMANCE = (
     "gap before",
     "gap behind",
     "gap behind the next",
@@ -46,15 +46,15 @@ _HEARD = (
     "density",
     "place in piece",
 )
-"""What can be heard of a performance without its score; all else of ``FEATURES`` is notation."""
+"""Features of a performance without a score; the other ``FEATURES`` describe notation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One take of a score in the terms of the model.
+    """Hold one take of a score as outputs of the model.
 
     Attributes:
-        outputs: (n, len(OUTPUTS)) float64, NaN where the take says nothing.
+        outputs: (n, len(OUTPUTS)) float64, NaN where the take has no value.
         level: mean and standard deviation of velocity, of log ms per quarter, and of log
             articulation.
     """
@@ -64,7 +64,7 @@ class Reading:
 
 
 def reading_of(pair: Pair) -> Reading | None:
-    """A take in the terms of the model; None where it plays too little of the score."""
+    """Convert a take to outputs of the model; None if it plays too little of the score."""
     score, played = pair.score, pair.played()
     here = np.isfinite(played.onset_ms)
     if here.sum() < _MIN_ROWS:
@@ -101,14 +101,14 @@ def reading_of(pair: Pair) -> Reading | None:
 
 @dataclass(frozen=True, eq=False)
 class ScoreTargets:
-    """A score with the mean of its takes.
+    """Hold a score with the mean of its takes.
 
     Attributes:
-        name: of the score.
+        name: name of the score.
         score: its notes.
         features: (n, F) float32, see ``notation.features``.
-        outputs: (n, len(OUTPUTS)) float32, the mean of the takes; 0 where none says anything.
-        takes: (n, len(OUTPUTS)) float32, how many takes that mean is of.
+        outputs: (n, len(OUTPUTS)) float32, the mean of the takes; 0 where no take has a value.
+        takes: (n, len(OUTPUTS)) float32, number of takes of the mean.
         levels: (takes, 6) see ``Reading``.
     """
 
@@ -121,7 +121,7 @@ class ScoreTargets:
 
 
 def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
-    """The scores of pairs that lie side by side, as ``arietta data pairs`` writes them."""
+    """Yield the scores of pairs in the order in which ``arietta data pairs`` writes them."""
     found: list[ScoreTargets] = []
     score: ScoreNotes | None = None
     name = ""
@@ -157,11 +157,10 @@ def score_targets(pairs: Iterable[Pair]) -> list[ScoreTargets]:
 
 
 def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
-    """A performance without a score: how loud its notes are, as something to learn from first.
+    """Make targets for pretraining from a performance without a score: velocities only.
 
-    Keys that go down together are taken as chords written at that time, at 120 quarters a minute;
-    features of notation and all outputs but velocity are left empty. None where there is too little
-    to learn from.
+    Keys pressed together become chords written at that time, at 120 quarters a minute; features of
+    notation and all outputs but velocity are empty. None if the performance is too short.
     """
     onset_ms = notes.columns().onset_ms
     first = np.concatenate(([True], np.diff(onset_ms) > _CHORD_MS))
@@ -174,7 +173,7 @@ def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
     if len(score) < _MIN_ROWS or not spread > 0:
         return None
     features = score_features(score)
-    features[:, [i for i, column in enumerate(FEATURES) if column not in _HEARD]] = 0
+    features[:, [i for i, column in enumerate(FEATURES) if column not in _FROM_PERFORMANCE]] = 0
     outputs = np.zeros((len(score), len(OUTPUTS)), np.float32)
     outputs[:, 0] = np.clip((velocity - velocity.mean()) / spread, -_FARTHEST, _FARTHEST)
     takes = np.zeros_like(outputs)
@@ -184,11 +183,11 @@ def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
 
 
 def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> FloatArray:
-    """How loud, fast and long scores are played, from their summaries, by ridge regression.
+    """Fit ridge regression of velocity, tempo and articulation of scores on their summaries.
 
     Args:
-        scores: to learn from; each counts once, by the mean of its takes.
-        ridge: how strongly the usual is preferred, in scores.
+        scores: training scores; each counts once, by the mean of its takes.
+        ridge: strength of the regularisation towards the mean, in scores.
 
     Returns:
         (summary, 6): a summary times this gives a ``Reading.level``.

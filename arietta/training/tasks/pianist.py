@@ -1,5 +1,6 @@
-"""Training of Pianist Transformer (arXiv 2512.02652, specification section 3): masked denoising of
-performances, then score -> performance on aligned pairs.
+"""Train the Pianist Transformer (arXiv 2512.02652, specification section 3).
+
+Masked denoising of performances first, then score -> performance on aligned pairs.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from arietta.training.rows.stream import Block, Chunk, LoaderSettings, RowStream
 from arietta.training.tasks.decoder import Task
 
 _CROPPED_SHARE = 0.1  # of the blocks of pretraining, to a random part (section 3.1, cutting)
-_DOWN = 64  # pedal values from here on are down
+_DOWN = 64  # pedal values of at least this are down
 
 
 class PianistLoss(nn.Module):
-    """Mean cross entropy of rows (B, 2, T): ids of the encoder, labels of the decoder."""
+    """Compute the mean cross entropy of rows (B, 2, T): encoder ids, decoder labels."""
 
     def __init__(self, model: PianistTransformer, precision: str) -> None:
         super().__init__()
@@ -49,36 +50,37 @@ class PianistLoss(nn.Module):
         self.autocast = precision == "bf16"
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Nats per label, a float32 scalar."""
+        """Return the loss in nats per label, a float32 scalar."""
         return self.loss(rows[:, 0], rows[:, 1], rows[:, 1])
 
-    def loss(self, ids: Tensor, labels: Tensor, told: Tensor) -> Tensor:
-        """The same of what the encoder reads, the labels, and what the decoder is told, each
-        (B, T); before each label it has been told all that stands before it.
+    def loss(self, ids: Tensor, labels: Tensor, decoder_ids: Tensor) -> Tensor:
+        """Return the loss of encoder ids, labels and decoder inputs, each (B, T).
+
+        The decoder reads all inputs before each label.
         """
         with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = self.model(ids, shift_right(told), ids != PAD)
+            logits = self.model(ids, shift_right(decoder_ids), ids != PAD)
         return sequence_loss(logits, labels)
 
 
 class MaskedLoss(PianistLoss):
-    """The same of rows (B, 2, T): ids, and 1 where they are hidden from the encoder.
+    """Compute the mean cross entropy of rows (B, 2, T): ids, and 1 where the encoder sees a mask.
 
     The decoder reads the true ids before each label (section 3.2).
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Nats per hidden id."""
+        """Return the loss in nats per masked id."""
         ids, hidden = rows[:, 0], rows[:, 1].bool()
         return self.loss(ids.masked_fill(hidden, MASK), ids.masked_fill(~hidden, IGNORED), ids)
 
 
 class PianistTask(Task):
-    """What both stages share.
+    """Share the code of both stages.
 
     Raises:
         UsageError: the recipe's model is not of this architecture.
-        CheckpointError: ``init`` is not, or is missing.
+        CheckpointError: ``init`` is not of this architecture, or is missing.
     """
 
     measures: tuple[str, ...] = ("nats_per_id",)
@@ -106,7 +108,7 @@ class PianistTask(Task):
         return model
 
     def flops_per_token(self, seq_len: int) -> float:
-        """Arithmetic of training on one id: the encoder takes one position for eight of them."""
+        """Return the operations of training on one id; an encoder position reads eight ids."""
         config = self.config
         shapes = config.tensor_shapes()
         encoder = sum(int(np.prod(s)) for n, s in shapes.items() if "encoder.layers" in n)
@@ -121,7 +123,7 @@ class PianistTask(Task):
         return 6.0 * (weights + attention)
 
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
-        """Nats per id over validation rows, which the processes share."""
+        """Return nats per id over validation rows; the processes share the rows."""
         sums = torch.zeros(2, dtype=torch.float64)
         mine = rows[processes.rank :: processes.world]
         for batch in torch.split(mine, self.recipe.stages[-1].rows):
@@ -133,11 +135,11 @@ class PianistTask(Task):
         return [float(sums[0] / sums[1])]
 
     def counted(self, rows: Tensor) -> int:
-        """Labels of rows."""
+        """Return the number of labels of rows."""
         return int((rows[:, 1] != IGNORED).sum())
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Leave a checkpoint of the rendering system."""
+        """Export a checkpoint of the rendering system."""
         wanted = self.config.tensor_shapes()
         tensors = {
             name.removeprefix("model."): value.detach().float().cpu().numpy()
@@ -154,9 +156,9 @@ class PianistTask(Task):
 
 
 class DenoiseStream(RowStream):
-    """Performances glued and cut; rows (2, T): ids, and 1 where they are hidden.
+    """Yield endless rows (2, T) of glued performances: ids, and 1 where they are masked.
 
-    Settings: ``seq_len`` is T, ``share`` of the pieces; the rest of them does not matter here.
+    Settings: ``seq_len`` is T, ``share`` the share of the pieces; the rest is not used.
     """
 
     mask_share = 0.3
@@ -198,7 +200,7 @@ class DenoiseStream(RowStream):
 
 
 class DenoiseTask(PianistTask):
-    """Masked denoising pretraining on a dataset of whole pieces (section 3.2)."""
+    """Pretrain by masked denoising on a dataset of whole pieces (section 3.2)."""
 
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self.recipe = recipe
@@ -221,11 +223,11 @@ class DenoiseTask(PianistTask):
         )
 
     def epoch_tokens(self) -> int:
-        """Ids of one pass."""
+        """Count the ids of one pass."""
         return SLOTS * sum(shard.notes for shard in self.dataset.of_split("train"))
 
     def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> DenoiseStream:
-        """One of the endless streams of rows of a stage."""
+        """Return one of the endless streams of rows of a stage."""
         options = self.recipe.denoise
         assert options is not None
         found = DenoiseStream(self.dataset, split, self._settings(stage_index), stream, n_streams)
@@ -233,7 +235,7 @@ class DenoiseTask(PianistTask):
         return found
 
     def validation(self) -> Tensor | None:
-        """The first rows of the split ``valid``, if there is one."""
+        """Return the first rows of the split ``valid``, if there is one."""
         if "valid" not in self.dataset.splits:
             return None
         stream = self.stream("valid", len(self.recipe.stages) - 1, 0, 1)
@@ -243,14 +245,14 @@ class DenoiseTask(PianistTask):
         return torch.from_numpy(np.stack(rows)).long()
 
     def counted(self, rows: Tensor) -> int:
-        """Hidden ids."""
+        """Return the number of masked ids."""
         return int(rows[:, 1].sum())
 
 
 def pair_ids(pair: Pair) -> list[tuple[IntArray, IntArray]]:
-    """Ids of the score and labels, for every segment of a pair (section 3.3).
+    """Return score ids and labels of every segment of a pair (section 3.3).
 
-    The pedal of the labels is up or down, nothing between; the score's is as it is.
+    The pedal of the labels is up or down, never between; the pedal of the score is unchanged.
     """
     made = label_of(pair)
     score, onset = pair.score, np.rint(pair.score.onset_ms).astype(np.int64)
@@ -280,7 +282,7 @@ def pair_ids(pair: Pair) -> list[tuple[IntArray, IntArray]]:
 
 
 def windows(length: int, size: int) -> list[tuple[int, int]]:
-    """Half overlapping windows over ``length`` ids, and one that ends with them."""
+    """Return half overlapping windows over ``length`` ids, and one at the end."""
     step = size // 2 // SLOTS * SLOTS
     found, start = [], 0
     while start + size <= length:
@@ -292,8 +294,9 @@ def windows(length: int, size: int) -> list[tuple[int, int]]:
 
 
 class PlayStream:
-    """One of several endless streams of rows (2, T) of windows; each epoch shows every window
-    whole, and a random part of it.
+    """Yield endless rows (2, T) of windows.
+
+    Each epoch shows every window completely, and a random part of it.
     """
 
     def __init__(
@@ -310,11 +313,11 @@ class PlayStream:
         self._order: tuple[int, IntArray] = (-1, np.zeros(0, np.int64))
 
     def position(self) -> dict[str, Any]:
-        """The place before the next row."""
+        """Return the position before the next row."""
         return {"next": self._next}
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a saved place."""
+        """Restore a saved position."""
         self._next = int(position["next"])
 
     def __next__(self) -> IntArray:
@@ -335,7 +338,7 @@ class PlayStream:
 
 
 def row_of(x: IntArray, y: IntArray, size: int) -> IntArray:
-    """A row (2, size): ids and labels, padded."""
+    """Return a padded row (2, size): ids and labels."""
     row = np.empty((2, size), np.int64)
     row[0], row[1] = PAD, IGNORED
     row[0, : len(x)], row[1, : len(y)] = x, y
@@ -343,7 +346,7 @@ def row_of(x: IntArray, y: IntArray, size: int) -> IntArray:
 
 
 class PlayTask(PianistTask):
-    """Supervised finetuning: scores in, performances out (section 3.3)."""
+    """Finetune from scores to performances (section 3.3)."""
 
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self.recipe = recipe
@@ -365,18 +368,18 @@ class PlayTask(PianistTask):
             raise InputError(f"{data}: no pair to learn from")
 
     def epoch_tokens(self) -> int:
-        """Ids of all windows and their parts, padding included."""
+        """Count the ids of all windows and their parts, padding included."""
         return 2 * len(self._train) * self.recipe.stages[0].seq_len
 
     def stream(self, split: str, stage_index: int, stream: int, n_streams: int) -> PlayStream:
-        """One of the endless streams of rows of a stage."""
+        """Return one of the endless streams of rows of a stage."""
         assert split == "train"
         seed = self.recipe.seed * 1000 + stage_index
         size = self.recipe.stages[stage_index].seq_len
         return PlayStream(self._train, size, seed, stream, n_streams)
 
     def validation(self) -> Tensor | None:
-        """Windows of the pairs that are held out."""
+        """Return windows of the validation pairs."""
         size = self.recipe.stages[-1].seq_len
         rows = [row_of(x, y, size) for _, x, y in self._valid[: self.recipe.data.valid_rows]]
         return torch.from_numpy(np.stack(rows)) if rows else None

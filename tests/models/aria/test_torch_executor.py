@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from arietta.errors import CheckpointError, UsageError
-from arietta.generation.engine import Engine, Guidance, Stop
-from arietta.generation.sampling import SamplingSettings
+from arietta.generation.engine import Engine, Guidance
+from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft
 from arietta.tokenizers.aria import AriaTokenizer
 

@@ -203,5 +203,5 @@ def test_wrong_requests() -> None:
         PianistOpenVino(checkpoint, "f16")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads"):
         PianistOpenVino(checkpoint, "f32", threads=0)
-    with pytest.raises(UsageError, match="--device tpu: not on this machine"):
+    with pytest.raises(UsageError, match="`device` tpu: not on this machine"):
         open_torch(checkpoint, "tpu")

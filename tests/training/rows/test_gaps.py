@@ -15,7 +15,7 @@ from arietta.models.aria.clock import clock_of
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.tokenizers.controls import control_id, density_level, loudness_level, register_level
 from arietta.tokenizers.vocabulary import BOS, CONTROL_LEVELS, EOS, TIME, Kind
-from arietta.training.rows.gaps import described, draw_gap, gap_row, gap_rows, with_controls
+from arietta.training.rows.gaps import control_ids, draw_gap, gap_row, gap_rows, with_controls
 from arietta.training.rows.stream import LoaderSettings
 
 TOKENIZER = AriaTokenizer("piano-fill")
@@ -144,7 +144,7 @@ def test_levels_are_as_documented_and_clipped() -> None:
     assert [register_level(42 + 3.5 * k) for k in range(CONTROL_LEVELS)] == list(range(12))
     assert [loudness_level(30 + 6 * k) for k in range(CONTROL_LEVELS)] == list(range(12))
     assert density_level(0.01) == 0 and density_level(500) == register_level(127) == 11
-    assert described(8.0, 60.0, 64.0, VOCAB, np.zeros(3, bool)) == []
+    assert control_ids(8.0, 60.0, 64.0, VOCAB, np.zeros(3, bool)) == []
 
 
 def test_gaps_need_a_vocabulary_for_them() -> None:

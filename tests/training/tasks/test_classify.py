@@ -180,7 +180,7 @@ def test_a_linear_head_needs_no_step(labelled: Path, tmp_path: Path, pooling: st
     rows = task.validation()
     assert rows is not None
     with torch.no_grad():
-        expected = task.module.eval()(rows[:, :-1], judge=True).numpy()
+        expected = task.module.eval()(rows[:, :-1], predict=True).numpy()
     states = states_of(cpu_backend(found, "f32"), rows.numpy())
     states = states if pooling == "full" else states[:, : found.config.d_model]
     np.testing.assert_allclose(states @ found.tensors["class_head.weight"].T, expected, atol=2e-3)

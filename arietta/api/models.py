@@ -1,24 +1,31 @@
-"""Models by name, music by method: what programs and the command line call.
+"""Models by name, music by method.
 
 model = arietta.load("small")
 out = model.generate(arietta.read("a.mid"), seconds=30, seed=0)
 out.save("b.mid")
-
-arietta.load_renderer().render("sonata.mid").save("played.mid", editable=True)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from arietta.arrays import Float32Array
 from arietta.errors import CheckpointError, UsageError
+from arietta.generation.settings import (
+    DEFAULT_PRESET,
+    GenerateOptions,
+    Request,
+    SamplingSettings,
+    Steering,
+    changed,
+    settings_from,
+)
 from arietta.models.executors import Device, open_backend
+from arietta.settings import split_options, with_keywords
 
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
@@ -28,53 +35,12 @@ if TYPE_CHECKING:
     from arietta.models.aria.checkpoint import LoadedCheckpoint
     from arietta.models.aria.protocol import Backend
     from arietta.models.kernel.packing import Precision
-    from arietta.rendering.controls import Controls
-    from arietta.rendering.players import Player
-    from arietta.rendering.players import RenderProgress as Step
-    from arietta.rendering.render import Rendering
     from arietta.vectors.classification import Classification, Classifier
     from arietta.vectors.embedding import Embedder
 
 DEFAULT_MODEL = "small"
-DEFAULT_RENDERER = "performer"
 CONDITIONED_MODEL = "small-conditioned"
-DEFAULT_GUIDANCE = 2.5
 _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
-
-
-class GenerateOptions(TypedDict, total=False):
-    """Keywords of ``Model.generate``, ``generate_many`` and ``stream``; all may be left out.
-
-    Attributes:
-        seconds, bars, notes, tokens: length of the new music; 30 seconds by default.
-        prompt_seconds: how much of the prompt to go on from.
-        end: ask for an ending at about that length.
-        seed: 0..2^64-1, 0 by default; None draws one.
-        style: prefix names such as ``chopin``, where the vocabulary has them.
-        preset: ``faithful``, ``balanced`` or ``adventurous``.
-        temperature, min_p, top_p, density, grammar: single numbers of the preset to change.
-        like: piece (or its path) to resemble; conditioned models only.
-        guidance_vector: or its embedding.
-        guidance: how much, 0..10; see ``engine.Guidance``.
-    """
-
-    seconds: float | None
-    bars: float | None
-    notes: int | None
-    tokens: int | None
-    prompt_seconds: float | None
-    end: bool
-    seed: int | None
-    style: tuple[str, ...]
-    preset: str
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
-    density: float | None
-    grammar: bool | None
-    like: Piece | str | PathLike[str] | None
-    guidance_vector: Float32Array | None
-    guidance: float
 
 
 class Model:
@@ -130,14 +96,14 @@ class Model:
         return Embedder(self.checkpoint, backend=self.backend)
 
     def embed(self, piece: Piece | str | PathLike[str], *, full: bool = False) -> Float32Array:
-        """A vector (D,) that lies near those of similar pieces.
+        """Return a vector (D,) that lies near those of similar pieces.
 
         From the embedding head where the checkpoint has one, else the mean of the last hidden
         states; see ``vectors.embedding``.
 
         Args:
             piece: or where it is.
-            full: a longer vector, which tells classes better and distances worse: also the mean
+            full: a longer vector, better for classes and worse for distances: also the mean
                 and the deviation of the hidden states.
 
         Raises:
@@ -148,14 +114,14 @@ class Model:
         embedder = (
             Embedder(self.checkpoint, full=True, backend=self.backend) if full else self.embedder
         )
-        return embedder.embed(_piece(piece)).vector
+        return embedder.embed(as_piece(piece)).vector
 
     @cached_property
     def likeness(self) -> Embedder:
-        """What makes the vectors that a conditioned model was taught with.
+        """The embedder whose vectors a conditioned model was trained with.
 
         Raises:
-            CheckpointError: the model is not conditioned, or its embedding model is another by now.
+            CheckpointError: the model is not conditioned, or its embedding model has changed.
         """
         from arietta.models.aria.checkpoint import load as load_checkpoint
         from arietta.vectors.embedding import Embedder
@@ -169,7 +135,7 @@ class Model:
         found = load_checkpoint(made.get("model", _PUBLIC_EMBEDDING))
         if made.get("model_sha256") not in (None, found.sha256):
             raise CheckpointError(
-                f"{self.name} was taught with other vectors than {found.name} makes now (sha256"
+                f"{self.name} was trained with other vectors than {found.name} makes now (sha256"
                 f" {found.sha256[:12]}…, expected {made['model_sha256'][:12]}…)"
             )
         return Embedder(
@@ -181,20 +147,20 @@ class Model:
         """What ``classify`` uses, for many pieces at once.
 
         Raises:
-            CheckpointError: the model is none of a classifier.
+            CheckpointError: the model is not a classifier.
         """
         from arietta.vectors.classification import Classifier
 
         return Classifier(self.checkpoint, backend=self.backend)
 
     def classify(self, piece: Piece | str | PathLike[str]) -> Classification:
-        """The class of a piece, and the share of the votes that each class got.
+        """Return the class of a piece, and the share of the votes that each class got.
 
         Raises:
-            CheckpointError: the model is none of a classifier.
+            CheckpointError: the model is not a classifier.
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
-        return self.classifier.classify(_piece(piece))
+        return self.classifier.classify(as_piece(piece))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -205,10 +171,13 @@ class Model:
             **self._provenance,
         }
 
+    @with_keywords(Request, SamplingSettings, Steering, leave_out=("variations", "first_variation"))
     def generate(
         self,
         prompt: Piece | str | PathLike[str] | None = None,
         *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
         variation: int = 0,
         report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
@@ -217,160 +186,124 @@ class Model:
 
         Args:
             prompt: a piece or the path of a MIDI file; None starts from scratch.
+            settings: how tokens are drawn; the default preset's way by default.
+            preset: or a name for it: ``faithful``, ``balanced`` or ``adventurous``.
             variation: which of the seed's variations; ``generate_many`` gives the same ones.
             report: called after every step.
-            options: see ``GenerateOptions``.
+            options: fields of ``Request``, ``SamplingSettings`` (each changes one number of
+                ``settings`` or ``preset``) and ``Steering``; see ``generation.settings``.
 
         Raises:
             InputError: the prompt cannot be read or has no notes.
             UsageError: an option is out of range.
         """
-        return self._start(prompt, 1, variation, options).run(report)[0]
+        return self._start(prompt, 1, variation, settings, preset, options).run(report)[0]
 
+    @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def generate_many(
         self,
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variations: int = 4,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
         report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> list[Continuation]:
-        """Several continuations at once; much faster than one after the other.
+        """Make several continuations at once, much faster than one after the other.
 
         See ``generate``.
         """
-        return self._start(prompt, variations, 0, options).run(report)
+        return self._start(prompt, variations, 0, settings, preset, options).run(report)
 
+    @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def stream(
         self,
         prompt: Piece | str | PathLike[str] | None = None,
         *,
         variations: int = 1,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
         **options: Unpack[GenerateOptions],
     ) -> ContinuationStream:
-        """Notes while later ones are still being decided: iterate over what is returned.
+        """Give notes while later ones are still being decided: iterate over what is returned.
 
         See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
         """
-        return self._start(prompt, variations, 0, options)
+        return self._start(prompt, variations, 0, settings, preset, options)
 
     def _start(
         self,
         prompt: Piece | str | PathLike[str] | None,
         variations: int,
         first_variation: int,
+        settings: SamplingSettings | None,
+        preset: str | None,
         options: GenerateOptions,
     ) -> ContinuationStream:
-        from arietta.generation.continuation import ContinuationStream, Request
-        from arietta.generation.engine import Guidance
-        from arietta.generation.sampling import DEFAULT_PRESET, settings_from
+        wanted, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
+        if wanted.keys() & {"variations", "first_variation"}:
+            raise UsageError("`variation` chooses one; `generate_many` makes several `variations`")
+        return self.start(
+            prompt,
+            Request(**wanted, variations=variations, first_variation=first_variation),
+            drawn,
+            Steering(**steered),
+            settings=settings,
+            preset=preset,
+        )
 
-        given: dict[str, Any] = {**options}
-        if unknown := given.keys() - GenerateOptions.__annotations__.keys():
-            raise UsageError(f"unknown options: {', '.join(sorted(unknown))}")
-        preset = given.pop("preset", DEFAULT_PRESET)
-        names = ("temperature", "min_p", "top_p", "density", "grammar")
-        settings = settings_from(preset, **{name: given.pop(name, None) for name in names})
-        vector = given.pop("guidance_vector", None)
-        strength = given.pop("guidance", DEFAULT_GUIDANCE)
-        like = given.pop("like", None)
-        origin: dict[str, Any] = {"preset": preset}
-        if like is not None:
-            if vector is not None:
-                raise UsageError("give one of like and guidance_vector, not both")
-            reference = _piece(like)
+    def start(
+        self,
+        prompt: Piece | str | PathLike[str] | None,
+        request: Request,
+        changes: Mapping[str, Any],
+        steering: Steering,
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+    ) -> ContinuationStream:
+        """Start a stream from whole groups of parameters; ``stream`` takes single ones.
+
+        Args:
+            prompt: as for ``generate``.
+            request: length, prompt, seed and so on.
+            changes: numbers of ``settings`` or ``preset`` to change.
+            steering: music to resemble.
+            settings, preset: as for ``generate``.
+
+        Raises:
+            InputError: the prompt cannot be read or has no notes.
+            UsageError: an option is out of range.
+        """
+        from arietta.generation.continuation import ContinuationStream
+        from arietta.generation.engine import Guidance
+
+        origin: dict[str, Any] = {}
+        if settings is None:
+            origin["preset"] = preset or DEFAULT_PRESET
+            settings = settings_from(origin["preset"], **changes)
+        elif preset is not None:
+            raise UsageError("give one of `settings` and `preset`, not both")
+        else:
+            settings = changed(settings, **changes)
+        vector = steering.guidance_vector
+        if steering.like is not None:
+            reference = as_piece(steering.like)
             vector = self.likeness.embed(reference).vector
             origin["like"] = Path(reference.source).name if reference.source else None
-        guidance = None if vector is None else Guidance(vector, strength)
-        allowed = {f.name for f in fields(Request)}
-        assert given.keys() <= allowed
-        request = Request(**given, variations=variations, first_variation=first_variation)
         return ContinuationStream(
             self.engine,
-            None if prompt is None else _piece(prompt),
+            None if prompt is None else as_piece(prompt),
             request,
             settings,
-            guidance=guidance,
+            guidance=None if vector is None else Guidance(vector, steering.guidance),
             provenance=lambda: {**self.provenance, **origin},
         )
 
 
-class Renderer:
-    """Somebody who plays scores with expression; made by ``load_renderer``.
-
-    Attributes:
-        player: who plays.
-    """
-
-    def __init__(self, player: Player) -> None:
-        self.player = player
-
-    def render(
-        self,
-        score: Piece | str | PathLike[str],
-        *,
-        variation: int = 0,
-        controls: Controls | None = None,
-        report: Callable[[Step], None] | None = None,
-    ) -> Rendering:
-        """Play a score; ``save`` of the result writes it, on the score's own bars if wanted.
-
-        Args:
-            score: a piece, or the path of a MIDI file, MusicXML, MXL, MEI, kern or ABC.
-            variation: each is another performance.
-            controls: how much of dynamics, rubato and pedal to take; bars to keep steady.
-            report: told as it goes on.
-
-        Raises:
-            InputError: the score cannot be read or has no notes for a piano.
-            UsageError: a control names something that the score does not have.
-        """
-        from arietta.notation.reader import read_score
-        from arietta.rendering.render import render
-
-        piece = read_score(Path(score)) if isinstance(score, str | PathLike) else score
-        (made,) = render(
-            piece, self.player, variations=(variation,), controls=controls, report=report
-        )
-        return made
-
-
-def load_renderer(
-    name: str | PathLike[str] = DEFAULT_RENDERER,
-    *,
-    seed: int = 0,
-    device: Device = "cpu",
-    precision: Precision = "int8",
-    threads: int | None = None,
-    offline: bool = False,
-) -> Renderer:
-    """Load somebody who plays scores.
-
-    Args:
-        name: a rendering model: a registered name, a folder or a public file; or ``rules``.
-        seed: of what is drawn at random.
-        device, precision, threads, offline: as for ``load``.
-
-    Raises:
-        CheckpointError: there is no such model, or it renders nothing.
-    """
-    from arietta.rendering.blocks import BlockSettings
-    from arietta.rendering.render import open_player
-
-    return Renderer(
-        open_player(
-            name,
-            BlockSettings(seed=seed),
-            device=device,
-            precision=precision,
-            threads=threads,
-            offline=offline,
-        )
-    )
-
-
-def _piece(given: Piece | str | PathLike[str]) -> Piece:
-    """A piece, read if it is a path."""
+def as_piece(given: Piece | str | PathLike[str]) -> Piece:
+    """Return a piece, read if it is a path."""
     if not isinstance(given, str | PathLike):
         return given
     from arietta.midi.reader import read

@@ -1,0 +1,424 @@
+"""Measure models: the use cases behind ``arietta evaluate``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arietta.api.models import DEFAULT_MODEL, Model, load
+from arietta.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from arietta.evaluation.excerpts import Excerpt
+    from arietta.evaluation.likelihood import Recording, ScoredStretches, Stretch
+    from arietta.generation.measures import Notes
+    from arietta.models.executors import Device
+    from arietta.models.kernel.packing import Precision
+
+__all__ = ["Evaluation", "continuations", "likelihood", "probe"]
+
+NGRAM_ORDER = 5
+Show = Callable[[str], None]
+"""Called with a line on the progress of the work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        figures: JSON values; each function lists them.
+        refused: files that were left out, each with its reason.
+    """
+
+    figures: Mapping[str, Any]
+    refused: tuple[dict[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures."""
+        return dict(self.figures)
+
+
+def _write_json(path: Path, figures: Mapping[str, Any], *, force: bool) -> None:
+    from arietta.output import whole_file
+
+    with whole_file(path, force=force) as part:
+        part.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+# ---- likelihood --------------------------------------------------------------------------------
+
+
+def likelihood(
+    music: Sequence[str | PathLike[str]],
+    output: str | PathLike[str] | None = None,
+    *,
+    models: Sequence[str | PathLike[str]] = (DEFAULT_MODEL,),
+    split: str | None = None,
+    windows: int = 1000,
+    length: int = 1024,
+    by: Sequence[str] = ("kind", "source"),
+    ngram: str | PathLike[str] | None = None,
+    seed: int = 0,
+    precision: Precision = "int8",
+    device: Device = "cpu",
+    force: bool = False,
+    show: Show = lambda _: None,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Measure how well models predict music that they were not trained on.
+
+    Args:
+        music: a dataset, or MIDI files and folders.
+        output: file for the figures, as JSON.
+        models: names or paths; the others are compared with the first.
+        split: of a dataset, or ``all``; ``test`` by default.
+        windows: how many to score; 0 for all.
+        length: tokens of a window, in the absolute piano vocabulary.
+        by: also split the figures by these.
+        ngram: dataset or files to count a 5-gram on, as a baseline.
+        seed: decides the windows.
+        precision, device: of the models.
+        force: replace a file that exists.
+        show: called with a line of progress.
+        refused: called before the scoring with the reason of each file that is left out.
+
+    Returns:
+        Figures: ``models``, each with ``nats_per_token``, ``bits_per_note`` and their intervals.
+
+    Raises:
+        CheckpointError: a model does not generate.
+        InputError: there is nothing to score.
+        OutputError: the file exists or cannot be written.
+        UsageError: the windows are longer than a model's context.
+    """
+    from arietta.evaluation.likelihood import backend_scorer, compare, draw_stretches, evaluate
+    from arietta.evaluation.recordings import is_dataset, recordings
+    from arietta.models.aria.checkpoint import load as load_checkpoint
+    from arietta.models.executors import open_backend
+    from arietta.output import check_output
+    from arietta.tokenizers.open import tokenizer_named
+
+    target = None if output is None else check_output(output, force=force)
+    paths = [Path(path) for path in music]
+    checkpoints = {str(name): load_checkpoint(name) for name in models}
+    for checkpoint in checkpoints.values():
+        checkpoint.require("lm", "conditioned")
+        if length > checkpoint.config.max_seq_len:
+            raise UsageError(
+                f"`length` {length} exceeds the context of {checkpoint.name}, which is"
+                f" {checkpoint.config.max_seq_len}"
+            )
+    if split is None and is_dataset(paths[0]):
+        split = "test"
+    left_out: list[dict[str, str]] = []
+    found = recordings(
+        paths,
+        None if split == "all" else split,
+        lambda path, error: left_out.append({"file": str(path), "reason": str(error)}),
+    )
+    stretches = draw_stretches(_counted(found, show), length, windows or None, seed)
+    for one in left_out:
+        refused(one["reason"])
+    if not stretches:
+        raise InputError(f"{paths[0]}: nothing to score: no recording with piano notes")
+    scored: dict[str, ScoredStretches] = {}
+    described: dict[str, dict[str, Any]] = {}
+    for name, checkpoint in checkpoints.items():
+        scorer = backend_scorer(open_backend(checkpoint, device, precision))
+        tokenizer = tokenizer_named(checkpoint.tokenizer)
+        scored[name] = _score(name, stretches, tokenizer, scorer, show)
+        described[name] = {
+            "vocabulary": checkpoint.tokenizer,
+            "sha256": checkpoint.sha256,
+            "parameters": checkpoint.config.parameter_count(),
+            "precision": precision if device == "cpu" else "float32",
+        }
+    if ngram is not None:
+        name = f"{NGRAM_ORDER}-gram"
+        counted = _ngram(Path(ngram), show)
+        scored[name] = _score(name, stretches, tokenizer_named("piano"), counted, show)
+        described[name] = {"vocabulary": "piano", "trained_on": str(ngram)}
+    tables: dict[str, Any] = {}
+    first = next(iter(scored.values()))
+    for name, result in scored.items():
+        table = evaluate(result, by=[label for label in by if label != "kind"])
+        if "kind" not in by:
+            del table["by_kind"]
+        tables[name] = {**described[name], **table}
+        if result is not first:
+            tables[name]["against_first"] = compare(result, first)
+    figures = {
+        "music": [str(path) for path in paths],
+        "split": split,
+        "window_tokens": length,
+        "windows": len(stretches),
+        "seed": seed,
+        "refused": left_out,
+        "models": tables,
+    }
+    if target is not None:
+        _write_json(target, figures, force=force)
+    return Evaluation(figures, tuple(left_out))
+
+
+def _counted(found: Iterable[Recording], show: Show) -> Iterator[Recording]:
+    for number, recording in enumerate(found, start=1):
+        yield recording
+        show(f"{number:,} recordings read")
+
+
+def _score(
+    name: str, stretches: Sequence[Stretch], tokenizer: Any, scorer: Any, show: Show
+) -> ScoredStretches:
+    from arietta.evaluation.likelihood import score_stretches
+
+    left = _Remaining()
+    return score_stretches(
+        stretches,
+        tokenizer,
+        scorer,
+        report=lambda done, total: show(
+            f"{name}: {done:,} of {total:,} windows, {left.text(done, total)} left"
+        ),
+    )
+
+
+class _Remaining:
+    """The time that work of equal steps will still take."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def text(self, done: int, total: int) -> str:
+        """Return the time left, as 12.3 s, 3:05 min or 1:02:03 h."""
+        seconds = (time.monotonic() - self._began) / max(done, 1) * (total - done)
+        if seconds < 60:
+            return f"{seconds:.1f} s"
+        whole = round(seconds)
+        if whole < 3600:
+            return f"{whole // 60}:{whole % 60:02d} min"
+        return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
+
+
+def _ngram(music: Path, show: Show) -> Any:
+    """Return the scorer of a 5-gram of the train split, or of all files."""
+    import numpy as np
+
+    from arietta.evaluation.ngram import NgramModel
+    from arietta.evaluation.recordings import is_dataset, recordings
+    from arietta.tokenizers.aria import AriaTokenizer
+
+    tokenizer = AriaTokenizer("piano")
+    split = "train" if is_dataset(music) else None
+    rows = []
+    for recording in _counted(recordings([music], split, lambda *_: None), show):
+        rows.append(tokenizer.encode_columns(*recording.notes).astype(np.uint16))
+    if not rows:
+        raise InputError(f"{music}: nothing to count: no recording with piano notes")
+    show(f"counting {NGRAM_ORDER}-grams")
+    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size).nats
+
+
+# ---- probe -------------------------------------------------------------------------------------
+
+
+def probe(
+    benchmark: str,
+    folder: str | PathLike[str] | None = None,
+    output: str | PathLike[str] | None = None,
+    *,
+    models: Sequence[str | None] = (None,),
+    splits: int = 20,
+    limit: int | None = None,
+    seed: int = 0,
+    cache: str | PathLike[str] | None = None,
+    force: bool = False,
+    show: Show = lambda _: None,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Train a linear classifier on embeddings, and test it on works that it has not seen.
+
+    Args:
+        benchmark: name of one, or a CSV of path,label and, if wanted, group,split.
+        folder: where the benchmark's files are.
+        output: ``.md`` or ``.json``; both are written.
+        models: whose embeddings; None for the shipped one, ``none`` for the baseline alone.
+        splits: random splits, five folds each.
+        limit: files of each class.
+        seed: deals the splits.
+        cache: folder that keeps embeddings.
+        force: replace files that exist.
+        show: called with a line of progress.
+        refused: called with the reason of each file that is left out.
+
+    Returns:
+        Figures as ``evaluation.probe.evaluate`` gives them.
+
+    Raises:
+        InputError: the benchmark's files cannot be used.
+        OutputError: a file exists or cannot be written.
+        UsageError: there is no such benchmark, or it needs a folder.
+    """
+    from arietta.api.vectors import open_embedder
+    from arietta.evaluation.labels import gather_table, named
+    from arietta.evaluation.probe import baseline_alone, compared, evaluate, markdown
+    from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
+    from arietta.output import check_output, whole_file
+
+    report = None if output is None else Path(output)
+    if report is not None:
+        if report.suffix.lower() not in (".md", ".json"):
+            raise UsageError(f"`output` {report}: the report is written as .md and .json")
+        for suffix in (".md", ".json"):
+            check_output(report.with_suffix(suffix), force=force)
+    known = None if benchmark.lower().endswith(".csv") else named(benchmark)
+    began = time.monotonic()
+    if known is None:
+        examples = gather_table(Path(benchmark))
+    elif folder is None:
+        raise UsageError(f"{benchmark} needs a FOLDER: {known.folder}")
+    else:
+        examples = known.gather(Path(folder))
+    examples, baseline, left_out = baseline_vectors(
+        limited(examples, limit),
+        lambda done, total: show(f"reading: {done:,} of {total:,} files"),
+    )
+    for one in left_out:
+        refused(one["reason"])
+    vectors = baseline_alone(baseline)
+    for name in dict.fromkeys(models):
+        if name != "none":
+            embedder = open_embedder(name, full=True)
+            left = _Remaining()
+
+            def embedded(done: int, total: int, left: _Remaining = left) -> None:
+                show(f"embedding: {done:,} of {total:,} files, {left.text(done, total)} left")
+
+            x = model_vectors(examples, embedder, None if cache is None else Path(cache), embedded)
+            vectors += compared(embedder.checkpoint.name, x, embedder.short_size, baseline)
+    figures = evaluate(
+        known or Path(benchmark).stem,
+        examples,
+        vectors,
+        splits=splits,
+        seed=seed,
+        report=lambda what: show(f"training: {what}"),
+    )
+    figures = {**figures, "seed": seed, "refused": left_out}
+    figures["seconds"] = round(time.monotonic() - began, 1)
+    if report is not None:
+        for suffix, text in (
+            (".md", markdown(figures)),
+            (".json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n"),
+        ):
+            with whole_file(report.with_suffix(suffix), force=force) as part:
+                part.write_text(text, encoding="utf-8")
+    return Evaluation(figures, tuple(left_out))
+
+
+# ---- continuations -----------------------------------------------------------------------------
+
+PEOPLE, OTHERS, SHUFFLED = "people", "other people", "people shuffled"
+
+
+def continuations(
+    dataset: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    systems: Mapping[str, Mapping[str, Any]] | None = None,
+    split: str = "test",
+    prompts: int = 40,
+    seed: int = 1,
+    force: bool = False,
+    show: Show = lambda _: None,
+) -> Evaluation:
+    """Measure continuations beside those of people: do they degenerate, keep time, key, texture?
+
+    Args:
+        dataset: folder of a dataset.
+        output: file for the figures, as JSON.
+        systems: name -> keywords of ``Model.generate`` and ``model``; the shipped model by
+            default.
+        split: that prompts are drawn from.
+        prompts: how many, each from another group of compositions.
+        seed: of the prompts.
+        force: replace a file that exists.
+        show: called with a line of progress.
+
+    Returns:
+        Figures: ``systems``, each with ``mean_overlap``, ``statistics`` and ``musicality``, as
+        ``evaluation.excerpts.evaluate`` gives them: people, others (as many continuations of
+        other performances), people with the times between their onsets in random order, then
+        the systems.
+
+    Raises:
+        CheckpointError: a model does not generate.
+        InputError: the dataset has fewer prompts.
+        OutputError: the file exists or cannot be written.
+        UsageError: a keyword is unknown or out of range.
+    """
+    from arietta.evaluation.excerpts import draw_excerpts, evaluate, shuffled
+    from arietta.output import check_output
+
+    target = None if output is None else check_output(output, force=force)
+    if prompts < 2:
+        raise UsageError(f"`prompts` must be at least 2, not {prompts}")
+    systems = {DEFAULT_MODEL: {}} if systems is None else systems
+    loaded: dict[str, Model] = {}
+    models: dict[str, Model] = {}
+    for name, options in systems.items():
+        wanted = str(options.get("model", DEFAULT_MODEL))
+        if wanted not in loaded:
+            loaded[wanted] = load(wanted)
+            loaded[wanted].checkpoint.require("lm", "conditioned")
+        models[name] = loaded[wanted]
+    show("drawing prompts")
+    excerpts = draw_excerpts(Path(dataset), split, prompts, seed)
+    others = draw_excerpts(Path(dataset), split, prompts, seed + 1)
+    found = {
+        PEOPLE: evaluate([e.human for e in excerpts], excerpts),
+        OTHERS: evaluate([e.human for e in others], excerpts),
+        SHUFFLED: evaluate([shuffled(e.human, i) for i, e in enumerate(excerpts)], excerpts),
+    }
+    for name, options in systems.items():
+        keywords = {key: value for key, value in options.items() if key != "model"}
+        played = _continued(name, models[name], excerpts, keywords, show)
+        found[name] = {
+            "model": models[name].name,
+            "model_sha256": models[name].checkpoint.sha256,
+            **evaluate(played, excerpts),
+        }
+    figures = {
+        "dataset": str(dataset),
+        "split": split,
+        "prompts": len(excerpts),
+        "seed": seed,
+        "systems": found,
+    }
+    if target is not None:
+        _write_json(target, figures, force=force)
+    return Evaluation(figures)
+
+
+def _continued(
+    name: str, model: Model, excerpts: Sequence[Excerpt], options: Mapping[str, Any], show: Show
+) -> list[Notes]:
+    """Return the notes of one continuation of every prompt."""
+    from arietta.evaluation.excerpts import FOLLOW_MS, notes_of
+
+    left = _Remaining()
+    found = []
+    for number, excerpt in enumerate(excerpts):
+        keywords: dict[str, Any] = {**options, "seconds": FOLLOW_MS / 1000, "seed": number}
+        found.append(notes_of(model.generate(excerpt.prompt, **keywords).new))
+        done = number + 1
+        show(
+            f"{name}: {done:,} of {len(excerpts):,} prompts, {left.text(done, len(excerpts))} left"
+        )
+    return found

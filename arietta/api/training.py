@@ -1,0 +1,172 @@
+"""Train a model by a recipe: the use case behind ``arietta train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arietta.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from arietta.training.loop import Report, Result
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What ``train`` made.
+
+    Attributes:
+        runs: name of the recipe, with its variant -> model, steps and measures of its run.
+    """
+
+    runs: dict[str, Result]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of each run as JSON values."""
+        return {
+            name: {
+                "model": str(run.model),
+                "steps": run.steps,
+                "tokens": run.tokens,
+                f"train_{run.measures[0]}": _number(run.train_loss),
+                **{
+                    f"valid_{measure}": _number(value)
+                    for measure, value in zip(run.measures, run.valid, strict=True)
+                },
+            }
+            for name, run in self.runs.items()
+        }
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else round(value, 5)
+
+
+def train(
+    recipe: str | PathLike[str],
+    data: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    changes: Sequence[str] = (),
+    variant: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    steps: int | None = None,
+    cpu: bool = False,
+    report: Callable[[str, Report], None] = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> TrainResult:
+    """Train a model by a recipe, or go on from the last saved state.
+
+    Args:
+        recipe: name of a recipe, or path of a YAML file.
+        data: dataset, or a folder of MIDI files, from which one is made first.
+        out: folder of the run: states, logs, model; one folder a variant inside it where the
+            recipe has several.
+        changes: ``key=value`` each, such as ``optimiser.lr=1e-4``.
+        variant: only this run of a recipe with several.
+        labels: table path,label of the files of a folder, for recipes that classify; without it
+            each sub-folder is a class.
+        steps: stop after this many steps.
+        cpu: stay on the processor.
+        report: called after every step with the recipe's name.
+        say: called with a line for the user.
+
+    Raises:
+        InputError: recipe or data cannot be read.
+        MissingExtraError: training is not installed.
+        OutputError: a state cannot be written.
+        TrainingError: the loss is not a number.
+        UsageError: recipe, data and folder do not fit together.
+    """
+    found = recipes(recipe, changes, variant=variant)
+    data, out = Path(data), Path(out)
+    try:
+        from arietta.training.loop import train as run_recipe
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("torch", "numpy", "pyarrow"):
+            raise MissingExtraError("training", "train") from None
+        raise
+    from arietta.data.folders import dataset_of
+
+    classify = any(one.task == "classify" for one in found.values())
+    if labels is not None and not classify:
+        raise UsageError(f"`labels`: recipe {recipe} classifies nothing")
+    dataset = dataset_of(
+        data,
+        out,
+        labels=None if labels is None else Path(labels),
+        folders_are_classes=classify,
+        say=say,
+    )
+    runs = {}
+    for name, one in found.items():
+
+        def reported(state: Report, name: str = one.name) -> None:
+            report(name, state)
+
+        runs[one.name] = run_recipe(
+            one,
+            dataset,
+            out / name if name else out,
+            cpu=cpu,
+            max_steps=steps,
+            report=reported,
+            say=say,
+            write_samples=_write_samples,
+        )
+    return TrainResult(runs)
+
+
+def plan(
+    recipe: str | PathLike[str],
+    data: str | PathLike[str] | None = None,
+    *,
+    changes: Sequence[str] = (),
+    variant: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return what each run of a recipe would be, without training; arguments as for ``train``."""
+    found = recipes(recipe, changes, variant=variant)
+    from arietta.training.dry_run import dry_run
+
+    return [dry_run(one, None if data is None else Path(data)) for one in found.values()]
+
+
+def recipes(
+    recipe: str | PathLike[str], changes: Sequence[str] = (), *, variant: str | None = None
+) -> dict[str, Any]:
+    """Return a recipe's variants by name; see ``training.config.load_recipes``.
+
+    Raises:
+        MissingExtraError: training is not installed.
+    """
+    try:
+        import yaml  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("training", "train") from None
+    from arietta.training.config import load_recipes
+
+    return load_recipes(str(recipe), changes, variant=variant)
+
+
+def recipe_summaries() -> dict[str, str]:
+    """Return the recipes that come with arietta and the first sentence of each."""
+    from arietta.training.config import RECIPES, recipe_names
+
+    found = {}
+    for name in recipe_names():
+        comments = []
+        for line in (RECIPES / f"{name}.yaml").read_text("utf8").splitlines():
+            if not line.startswith("#"):
+                break
+            comments.append(line.lstrip("# "))
+        found[name] = " ".join(comments).split(". ")[0].rstrip(".")
+    return found
+
+
+def _write_samples(model: Path, folder: Path, step: int) -> None:
+    from arietta.generation.samples import write_samples
+
+    write_samples(model, folder, step)

@@ -1,0 +1,183 @@
+"""What can be heard in a stretch of notes, as numbers: pulse, key, clashes, shapes that return.
+
+Conventions. Notes that begin within 30 ms of the first of them are one *chord*. The *top line* is
+the highest key of each chord. Times are in ms from the start of the stretch.
+
+    pulse clarity     windows of 8 s; onsets on bins of 10 ms, smoothed by 20 ms; the highest
+                      autocorrelation between 0.25 and 1.5 s, the median over windows
+    key correlation   of the twelve pitch classes' shares with the prompt's
+    clashes           share of chords of two notes or more that hold two keys a semitone apart
+    returning shapes  share of the top line's six-interval shapes that occurred before
+    same key          share of notes that strike the key of a note that began less than 150 ms ago
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arietta.arrays import AnyFloatArray, AnyIntArray, BoolArray, FloatArray, IntArray
+
+CHORD_MS = 30.0
+BIN_MS, SMOOTH_MS = 10.0, 20.0
+WINDOW_S = 8.0
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.25, 1.5
+SHAPE_INTERVALS = 6
+SAME_KEY_MS = 150.0
+_FEWEST_ONSETS = 8
+"""Onsets of a window whose pulse can be told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Notes:
+    """Notes in order of their onsets.
+
+    Attributes:
+        onset_ms, duration_ms: (n,) from the start of the stretch.
+        pitch, velocity: (n,) 0..127.
+    """
+
+    onset_ms: FloatArray
+    duration_ms: FloatArray
+    pitch: IntArray
+    velocity: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of notes."""
+        return len(self.onset_ms)
+
+    def where(self, chosen: BoolArray) -> Notes:
+        """Return some of the notes."""
+        return Notes(
+            self.onset_ms[chosen],
+            self.duration_ms[chosen],
+            self.pitch[chosen],
+            self.velocity[chosen],
+        )
+
+
+def pulse_clarity(onset_ms: AnyFloatArray | AnyIntArray) -> float | None:
+    """Return the median over windows of the highest autocorrelation of onsets; None: too few."""
+    onset = np.asarray(onset_ms, np.float64)
+    found = [float(window.max()) for window in _windows(onset)]
+    return float(np.median(found)) if found else None
+
+
+def pulse_agreement(
+    onset_ms: AnyFloatArray | AnyIntArray, prompt_onset_ms: AnyFloatArray | AnyIntArray
+) -> float | None:
+    """Return how clearly onsets repeat after the prompt's own period; None: too few.
+
+    The period is that of the prompt's last window with enough onsets; 4 % faster or slower is the
+    same.
+    """
+    before = _windows(np.asarray(prompt_onset_ms, np.float64))
+    after = _windows(np.asarray(onset_ms, np.float64))
+    if not before or not after:
+        return None
+    lag = int(before[-1].argmax())
+    reach = max(1, round(0.04 * (lag + SHORTEST_PERIOD_S * 1000 / BIN_MS)))
+    low, high = max(0, lag - reach), lag + reach + 1
+    return float(np.median([window[low:high].max() for window in after]))
+
+
+def _windows(onset: FloatArray) -> list[FloatArray]:
+    """Return the autocorrelation of each window that has enough onsets."""
+    found = []
+    window_ms = WINDOW_S * 1000
+    start = float(onset[0]) if len(onset) else 0.0
+    while len(onset) and start < onset[-1]:
+        inside = onset[(onset >= start) & (onset < start + window_ms)] - start
+        start += window_ms
+        if len(inside) >= _FEWEST_ONSETS:
+            found.append(_autocorrelation(inside))
+    return found
+
+
+def _autocorrelation(onset_ms: FloatArray) -> FloatArray:
+    """Autocorrelation of a window of onsets from the shortest to the longest period."""
+    bins = int(WINDOW_S * 1000 / BIN_MS)
+    train = np.bincount((onset_ms / BIN_MS).astype(np.int64), minlength=bins)[:bins] > 0
+    at = np.arange(-4, 5) * BIN_MS
+    kernel = np.exp(-0.5 * (at / SMOOTH_MS) ** 2)
+    smooth = np.convolve(train.astype(np.float64), kernel, mode="same")
+    smooth -= smooth.mean()
+    low, high = int(SHORTEST_PERIOD_S * 1000 / BIN_MS), int(LONGEST_PERIOD_S * 1000 / BIN_MS)
+    power = float(smooth @ smooth)
+    # Every lag is judged by as many bins as overlap there.
+    lags = range(low, high + 1)
+    return np.array(
+        [float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag) for lag in lags]
+    )
+
+
+def key_correlation(pitch: AnyIntArray, prompt_pitch: AnyIntArray) -> float | None:
+    """Return how the shares of the pitch classes go together; None where one is even or empty."""
+    if not len(pitch) or not len(prompt_pitch):
+        return None
+    a = np.bincount(np.asarray(pitch) % 12, minlength=12).astype(np.float64)
+    b = np.bincount(np.asarray(prompt_pitch) % 12, minlength=12).astype(np.float64)
+    if not a.std() or not b.std():
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def chord_numbers(onset_ms: AnyFloatArray | AnyIntArray) -> IntArray:
+    """Return the chord (n,) that each note belongs to, from 0."""
+    numbers = np.zeros(len(onset_ms), np.int64)
+    first, number = -np.inf, -1
+    for i, onset in enumerate(np.asarray(onset_ms, np.float64).tolist()):
+        if onset - first > CHORD_MS:
+            first, number = onset, number + 1
+        numbers[i] = number
+    return numbers
+
+
+def clashes(onset_ms: AnyFloatArray | AnyIntArray, pitch: AnyIntArray) -> float | None:
+    """Return the share of chords that hold a minor second; None without chords."""
+    numbers = chord_numbers(onset_ms)
+    order = np.lexsort((pitch, numbers))
+    keys, numbers = np.asarray(pitch, np.int64)[order], numbers[order]
+    chords = np.bincount(numbers) >= 2 if len(numbers) else np.zeros(0, bool)
+    if not chords.any():
+        return None
+    semitone = (np.diff(keys) == 1) & (np.diff(numbers) == 0)
+    clashing = np.unique(numbers[1:][semitone])
+    return float(len(clashing) / chords.sum())
+
+
+def top_line(notes: Notes) -> IntArray:
+    """Return the highest key of each chord."""
+    numbers = chord_numbers(notes.onset_ms)
+    top = np.full(int(numbers[-1]) + 1 if len(numbers) else 0, -1, np.int64)
+    np.maximum.at(top, numbers, notes.pitch)
+    return top
+
+
+def returning_shapes(new: Notes, prompt: Notes) -> float | None:
+    """Return the share of shapes of the new top line that the prompt or the new part had before.
+
+    A shape is ``SHAPE_INTERVALS`` intervals in a row; one that does not move is no shape.
+    """
+    known: set[bytes] = set(_shapes(top_line(prompt)))
+    found = total = 0
+    for shape in _shapes(top_line(new)):
+        total += 1
+        found += shape in known
+        known.add(shape)
+    return found / total if total else None
+
+
+def _shapes(line: IntArray) -> list[bytes]:
+    steps = np.diff(line).astype(np.int16)
+    windows = [steps[i : i + SHAPE_INTERVALS] for i in range(len(steps) - SHAPE_INTERVALS + 1)]
+    return [window.tobytes() for window in windows if window.any()]
+
+
+def same_key(onset_ms: AnyFloatArray | AnyIntArray, pitch: AnyIntArray) -> float:
+    """Return the share of notes that strike a key again within ``SAME_KEY_MS``."""
+    order = np.lexsort((onset_ms, pitch))
+    onset, keys = np.asarray(onset_ms, np.float64)[order], np.asarray(pitch)[order]
+    again = (np.diff(keys) == 0) & (np.diff(onset) < SAME_KEY_MS)
+    return float(again.sum() / max(1, len(keys)))

@@ -1,0 +1,1 @@
+"""The documentation, and what is made for it from the code."""
