@@ -199,8 +199,8 @@ def local_tempo(onset_tick: npt.ArrayLike, played: Played) -> FloatArray:
     there = np.isfinite(played.onset_ms)
     k = len(chord_tick)
     with np.errstate(invalid="ignore", divide="ignore"):
-        onset = np.bincount(chord[there], played.onset_ms[there], k)
-        onset = onset / np.bincount(chord[there], minlength=k)
+        total: FloatArray = np.bincount(chord[there], played.onset_ms[there], k).astype(np.float64)
+        onset = total / np.bincount(chord[there], minlength=k)
         gap = np.diff(onset)
         gap[~(gap > MIN_GAP_MS)] = np.nan
         found: FloatArray = np.log(gap / np.diff(chord_tick))

@@ -85,7 +85,7 @@ _FIELD = re.compile(r"^([A-Za-z]):(.*)$")
 
 
 def split_tunes(text: str) -> list[str]:
-    """The tunes of a book, each with what stands in the head of the file."""
+    """Return the tunes of a book, each with what stands in the head of the file."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if re.match(r"X:\s*\d*", line)]
     if not starts:
@@ -201,7 +201,7 @@ def _meter(text: str) -> tuple[int, int]:
 
 
 def _key(text: str) -> tuple[int, dict[str, int]]:
-    """Sharps (flats negative), and how every step is altered."""
+    """Return sharps (flats negative), and how every step is altered."""
     found = re.match(r"\s*([A-G])([#b]?)\s*([A-Za-z]*)", text)
     fifths = 0
     if found:
@@ -219,7 +219,7 @@ def _key(text: str) -> tuple[int, dict[str, int]]:
 
 
 def _length(text: str) -> Fraction:
-    """``3``, ``/``, ``//``, ``3/2``."""
+    """Return ``3``, ``/``, ``//``, ``3/2``."""
     if not text:
         return Fraction(1)
     number, slash, below = text.partition("/")
@@ -241,7 +241,7 @@ def _attributes(voice: _Voice, *, first: bool = False, meter: bool = False) -> s
 
 
 def _tempo(text: str, unit: Fraction) -> str:
-    """A tempo field as a direction: its words, and the mark in quarters a minute."""
+    """Return a tempo field as a direction: its words, and the mark in quarters a minute."""
     words = " ".join(re.findall(r'"([^"]*)"', text))
     rest = re.sub(r'"[^"]*"', "", text)
     found = re.search(r"((?:\d+/\d+\s*)*)=\s*(\d+(?:\.\d+)?)", rest)
@@ -462,7 +462,7 @@ def _bar(voice: _Voice, text: str) -> None:
 
 
 def _numbers(text: str) -> str:
-    """``1,3-4`` as MusicXML lists the numbers of an ending."""
+    """Return ``1,3-4`` as MusicXML lists the numbers of an ending."""
     found: list[int] = []
     for item in text.strip(",-").split(","):
         first, _, last = item.partition("-")
@@ -522,7 +522,7 @@ def _measure(number: int, bar: _Bar, ending: str) -> str:
 
 
 def _pieces(length: Fraction) -> list[Fraction]:
-    """A length as lengths that have a sign: a power of two, with up to two dots."""
+    """Return a length as lengths that have a sign: a power of two, with up to two dots."""
     found = []
     for _ in range(12):
         if length < Fraction(1, 128):

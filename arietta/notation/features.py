@@ -63,7 +63,7 @@ _MAX_QUARTERS = 16.0
 
 
 def score_features(score: ScoreNotes) -> Float32Array:
-    """Features of every row.
+    """Return features of every row.
 
     Returns:
         (n, len(FEATURES)) float32.
@@ -147,7 +147,7 @@ def score_features(score: ScoreNotes) -> Float32Array:
 
 
 def _by_chord(ticks: IntArray, chord: IntArray, k: int) -> Any:
-    """(k,) the latest of a column in each chord."""
+    """Return (k,) the latest of a column in each chord."""
     latest = np.zeros(k, np.int64)
     np.maximum.at(latest, chord, ticks)
     return latest
@@ -180,6 +180,6 @@ SUMMARY = (
 
 
 def summary(features: Float32Array) -> FloatArray:
-    """(len(SUMMARY) + 1,) means over a score, and a 1."""
+    """Return (len(SUMMARY) + 1,) means over a score, and a 1."""
     columns = [FEATURES.index(name) for name in SUMMARY]
     return np.append(features[:, columns].mean(axis=0, dtype=np.float64), 1.0)

@@ -202,11 +202,11 @@ class Marks:
         self._first_bpm = _positive(first.get("midi.bpm")) if first is not None else None
 
     def of(self, *tags: str) -> Iterator[_Event]:
-        """Marks of some kinds, by time."""
+        """Return marks of some kinds, by time."""
         return (event for event in self.events if tag_of(event.element) in tags)
 
     def _placed(self, measure: int, element: Element) -> Iterator[_Event]:
-        """A mark, every time that its bar is played."""
+        """Return a mark, every time that its bar is played."""
         staffs = frozenset(int(s) for s in element.get("staff", "").split() if s.isdecimal())
         layer = element.get("layer", "")
         start_id = element.get("startid", "")[1:]
@@ -250,7 +250,7 @@ class Marks:
     # ---- loudness ------------------------------------------------------------------------------
 
     def loudness(self, notes: list[SheetNote]) -> tuple[FloatArray, FloatArray]:
-        """(n,) the level that holds, NaN where none is written, and (n,) steps of accents."""
+        """Return the (n,) level that holds, NaN where none is written, and (n,) accents."""
         events, accents = self._levels()
         onset = np.array([note.onset for note in notes])
         staff = np.array([note.staff for note in notes])
@@ -290,7 +290,7 @@ class Marks:
         return level, accent
 
     def _shared(self, staff: int, others: frozenset[int]) -> bool:
-        """Whether a staff belongs to the same part as another."""
+        """Return whether a staff belongs to the same part as another."""
         part = self.line.staffs.get(staff, ("", -staff, 0, 1))[1]
         return any(self.line.staffs.get(o, ("", -o, 0, 1))[1] == part for o in others)
 
@@ -335,7 +335,7 @@ class Marks:
         return sorted(found, key=lambda item: (item.start, item.change != 0)), accents
 
     def _again(self, found: list[Level]) -> list[Level]:
-        """What held on the page where a jump leads to."""
+        """Return what held on the page where a jump leads to."""
         back: list[Level] = []
         for number in self._jumps:
             bar = self.line.bars[number]
@@ -383,7 +383,7 @@ class Marks:
     # ---- touch ---------------------------------------------------------------------------------
 
     def touches(self, notes: list[SheetNote]) -> tuple[list[int], list[bool]]:
-        """Touch of every note, and whether a slur leads on from it."""
+        """Return touch of every note, and whether a slur leads on from it."""
         slurred = [False] * len(notes)
         rows: dict[tuple[int, str], list[int]] = {}
         for row, note in enumerate(notes):
@@ -415,7 +415,7 @@ class Marks:
         return touch, slurred
 
     def rolls(self) -> list[list[SheetNote]]:
-        """Rolled chords, each in the order of its roll."""
+        """Return rolled chords, each in the order of its roll."""
         found = []
         for event in self.of("arpeg"):
             names = [n[1:] for n in event.element.get("plist", "").split()]
@@ -431,7 +431,7 @@ class Marks:
         return found
 
     def held(self) -> list[tuple[float, float, frozenset[int]]]:
-        """(start, end, strokes) of what a fermata stands over."""
+        """Return (start, end, strokes) of what a fermata stands over."""
         found: list[tuple[float, float, frozenset[int]]] = []
         for event in self.of("fermata"):
             name = event.element.get("startid", "")[1:]
@@ -450,7 +450,7 @@ class Marks:
     # ---- tempo ---------------------------------------------------------------------------------
 
     def tempo(self) -> _Tempo:
-        """How fast every place is, in quarters a minute."""
+        """Return how fast every place is, in quarters a minute."""
         found: list[_Change] = []
         if self._first_bpm:
             found.append(_Change(0.0, "set", self._first_bpm))
@@ -475,7 +475,7 @@ class Marks:
     def pedal(
         self, tempo: _Tempo
     ) -> tuple[list[tuple[float, int]], list[tuple[float, float]], list[tuple[float, float]]]:
-        """(quarter, value) of the pedal; stretches that its marks rule; stretches without it."""
+        """Return (quarter, value) of the pedal, stretches that its marks rule, those without."""
         marks: list[tuple[float, int]] = []
         down = False
         for event in self.of("pedal"):
@@ -543,7 +543,7 @@ class _Change(NamedTuple):
 
 
 def _tempo_changes(event: _Event) -> list[_Change]:
-    """What a tempo mark or a word says."""
+    """Return what a tempo mark or a word says."""
     element, start = event.element, event.start
     text = text_of(element).lower()
     number = _positive(element.get("mm"))
@@ -647,7 +647,7 @@ class _Tempo:
         self.end = end
 
     def at(self, quarter: float) -> float:
-        """Quarters a minute at a place, fermatas left out."""
+        """Return quarters a minute at a place, fermatas left out."""
         times = [t for t, _ in self._points]
         i = max(int(np.searchsorted(times, quarter + 1e-6, side="right")) - 1, 0)
         t0, v0 = self._points[i]
@@ -661,7 +661,7 @@ class _Tempo:
         return any(a - 1e-6 <= t0 and t1 <= b + 1e-6 for a, b, _ in self.changes)
 
     def steps(self) -> list[tuple[float, float]]:
-        """(quarter, quarters a minute) from which a constant tempo holds, fermatas included."""
+        """Return (quarter, quarters a minute) of every constant tempo, fermatas included."""
         places = {0.0} | {t for t, _ in self._points if t <= self.end}
         for a, b, _ in self.changes:
             places |= {float(x) for x in np.arange(a, min(b, self.end), 0.5)} | {b}
@@ -681,7 +681,7 @@ class _Tempo:
         return any(a - 1e-6 <= place < b - 1e-6 for a, b, _ in self.changes)
 
     def seconds(self, start: float, end: float) -> float:
-        """Time between two places, fermatas left out."""
+        """Return time between two places, fermatas left out."""
         return (end - start) * 60 / self.at((start + end) / 2)
 
 
@@ -757,19 +757,19 @@ class _Course:
         self.times, self.values = times, values
 
     def __call__(self, onset: FloatArray) -> FloatArray:
-        """(n,) level at places."""
+        """Return (n,) level at places."""
         found: FloatArray = np.interp(onset, self.times, self.values)
         return found
 
 
 def plain_velocity(level: FloatArray, accent: FloatArray) -> FloatArray:
-    """(n,) velocities as a notation program would play them."""
+    """Return (n,) velocities as a notation program would play them."""
     velocity = np.where(np.isfinite(level), level, _UNMARKED) + accent
     return np.clip(np.rint(velocity), 1, 127)
 
 
 def _articulations(note: SheetNote) -> set[str]:
-    """Names of the articulations of a note, its own and its chord's."""
+    """Return names of the articulations of a note, its own and its chord's."""
     found: set[str] = set()
     for element in (note.element, note.owner):
         found |= set(element.get("artic", "").split())
@@ -780,7 +780,7 @@ def _articulations(note: SheetNote) -> set[str]:
 
 
 def _beat(text: str | None) -> float:
-    """Beats from the beginning of a measure of a time stamp, which counts from 1."""
+    """Return beats from the beginning of a measure of a time stamp, which counts from 1."""
     try:
         return max(float(text or 1) - 1, 0.0)
     except ValueError:
@@ -788,7 +788,7 @@ def _beat(text: str | None) -> float:
 
 
 def _positive(text: str | None) -> float | None:
-    """A number above 0; None for anything else."""
+    """Return a number above 0; None for anything else."""
     try:
         value = float(text or 0)
     except ValueError:

@@ -26,18 +26,18 @@ _COPIED = ("tie", "slur", "trill", "mordent", "turn", "fermata", "arpeg", "dynam
 
 
 def tag_of(element: Element) -> str:
-    """The name of an element without its namespace."""
+    """Return the name of an element without its namespace."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
 def text_of(element: Element) -> str:
-    """The words of an element, spaces made single."""
+    """Return the words of an element, spaces made single."""
     return " ".join("".join(element.itertext()).split())
 
 
 def movements(tree: Element) -> list[Element]:
-    """The movements of a file."""
+    """Return the movements of a file."""
     return [e for e in tree.iter() if tag_of(e) == "mdiv" and any(tag_of(c) == "score" for c in e)]
 
 
@@ -150,7 +150,7 @@ def _copy_bar(source: Element, measure: Element, staff: Element, names: Iterator
 
 
 def _renamed(element: Element, ids: dict[str, str], names: Iterator[str]) -> Element:
-    """A copy whose elements have names of their own."""
+    """Return a copy whose elements have names of their own."""
     found = copy.deepcopy(element)
     for item in found.iter():
         old, new = item.get(ID), next(names)
@@ -225,7 +225,7 @@ _NAMED = {
 
 
 def measures_of(tree: Element, times: dict[int, int]) -> list[Measure]:
-    """All bars in the order of the page."""
+    """Return all bars in the order of the page."""
     found: list[Measure] = []
     state = Measure(tree)
 
@@ -334,7 +334,7 @@ _MAX_BARS = 20_000
 
 
 def play_order(measures: list[Measure]) -> list[int]:
-    """Indices of the bars in the order in which they are played."""
+    """Return indices of the bars in the order in which they are played."""
     order: list[int] = []
     at, start, turn = 0, 0, 1
     done: set[int] = set()
@@ -391,7 +391,7 @@ def _coda(measures: list[Measure], at: int) -> int | None:
 
 
 def given_order(tree: Element, measures: list[Measure]) -> list[int] | None:
-    """The order that an MEI file lists itself, if it does."""
+    """Return the order that an MEI file lists itself, if it does."""
     by_id = {e.get(ID): e for e in tree.iter() if e.get(ID)}
     number = {id(m.element): i for i, m in enumerate(measures)}
     expansion = next((e for e in tree.iter() if tag_of(e) == "expansion"), None)

@@ -42,7 +42,7 @@ class Sign(NamedTuple):
 
 
 def signs_of(tree: Element) -> dict[str, Sign]:
-    """Id of a note or chord -> its ornament."""
+    """Return id of a note or chord -> its ornament."""
     found: dict[str, Sign] = {}
     for element in tree.iter():
         kind = tag_of(element)
@@ -61,7 +61,7 @@ def signs_of(tree: Element) -> dict[str, Sign]:
 def play_out(
     line: Timeline, signs: dict[str, Sign], seconds: Callable[[float, float], float]
 ) -> Iterator[tuple[SheetNote, bool]]:
-    """All strokes, those with an ornament replaced by its notes.
+    """Return all strokes, those with an ornament replaced by its notes.
 
     Args:
         line: the score as played.
@@ -89,7 +89,7 @@ def _name(element: Element) -> str:
 
 
 def _tops(notes: Iterable[SheetNote]) -> set[int]:
-    """The highest stroke of every chord: an ornament over a chord is its."""
+    """Return the highest stroke of every chord: an ornament over a chord is its."""
     best: dict[tuple[int, int], SheetNote] = {}
     for note in notes:
         key = (id(note.owner), note.bar)
@@ -101,7 +101,7 @@ def _tops(notes: Iterable[SheetNote]) -> set[int]:
 def _parts(
     note: SheetNote, sign: Sign, line: Timeline, seconds: Callable[[float, float], float]
 ) -> list[SheetNote]:
-    """The notes of an ornament; none where there is no room."""
+    """Return the notes of an ornament; none where there is no room."""
     main = note.pitch
     measure = line.measures[line.bars[note.bar].measure]
     above, below = _neighbours(measure.sharps, main)
@@ -142,7 +142,7 @@ def _parts(
 
 
 def _neighbours(sharps: int, pitch: int) -> tuple[int, int]:
-    """The next pitches above and below in a key."""
+    """Return the next pitches above and below in a key."""
     scale = {(degree + 7 * sharps) % 12 for degree in _MAJOR}
     above = next(p for p in range(pitch + 1, pitch + 4) if p % 12 in scale)
     below = next(p for p in range(pitch - 1, pitch - 4, -1) if p % 12 in scale)
@@ -150,7 +150,7 @@ def _neighbours(sharps: int, pitch: int) -> tuple[int, int]:
 
 
 def _altered(neighbour: int, main: int, accidental: str, side: int) -> int:
-    """A neighbour under an accidental: of the natural step that lies next to the note."""
+    """Return a neighbour under an accidental: of the natural step that lies next to the note."""
     alter = _ALTERS.get(accidental)
     if alter is None:
         return neighbour

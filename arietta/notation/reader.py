@@ -46,7 +46,7 @@ DIVISION = 480
 
 
 def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
-    """A score file of any known format.
+    """Return a score file of any known format.
 
     Args:
         path: of the file.
@@ -92,7 +92,7 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
 
 
 def _loaded(verovio: Any, text: str) -> Any:
-    """A toolkit that holds a score with its repeats not unfolded; None if it cannot be read."""
+    """Return a toolkit with a score whose repeats are not unfolded; None if it cannot be read."""
     toolkit = verovio.toolkit()
     toolkit.setOptions({"expandNever": True})
     # Verovio takes UTF-8; a lone surrogate has none.
@@ -130,7 +130,7 @@ def _verovio() -> Any:
 
 
 def _piece(tree: Element, line: Timeline, source: Source, name: str) -> SheetMusic:
-    """Everything that is played, on ticks, with its marks."""
+    """Return everything that is played, on ticks, with its marks."""
     marks = Marks(tree, line)
     rolls = marks.rolls()
     for strokes in rolls:  # verovio spreads them; how is the player's business
@@ -206,7 +206,7 @@ def _tempo_map(steps: Sequence[tuple[float, float]]) -> TempoMap:
 
 
 def _hands(line: Timeline, notes: Sequence[SheetNote]) -> Any:
-    """(n,) the hand of every note: upper and lower staff of a piano, whatever stands beside it."""
+    """Return the (n,) hand of every note: upper and lower staff of a piano, else none."""
     hand = np.full(len(notes), NO_HAND, np.int8)
     used = {note.staff for note in notes}
     pianos: dict[int, list[int]] = {}
@@ -226,7 +226,7 @@ def _hands(line: Timeline, notes: Sequence[SheetNote]) -> Any:
 
 
 def _extra(line: Timeline, tree: Element) -> ExtraTable:
-    """Names of the tracks, and metre and key of every bar as it is played."""
+    """Return names of the tracks, and metre and key of every bar as it is played."""
     rows: list[tuple[int, int, bytes]] = []
     used = sorted({note.staff for note in line.notes})
     for number in used:
@@ -255,7 +255,7 @@ def _extra(line: Timeline, tree: Element) -> ExtraTable:
 
 
 def _metre_of(metre: tuple[int, int], length: float) -> tuple[int, int]:
-    """The metre of a bar: what is written, or its own length where that is another."""
+    """Return the metre of a bar: what is written, or its own length where that is another."""
     beats, unit = metre
     if abs(beats * 4 / unit - length) < 0.02 and beats < 256 and unit & (unit - 1) == 0:
         return beats, unit

@@ -66,7 +66,7 @@ class ScoreNotes:
     remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Number of key strokes."""
+        """Return number of key strokes."""
         return len(self.onset_tick)
 
     @property
@@ -269,7 +269,7 @@ class PerformedNotes:
         return self
 
     def to_piece(self, score: ScoreNotes) -> Piece:
-        """A plain performance: 1 tick = 1 ms, notes by onset, one piano; no bars.
+        """Return a plain performance: 1 tick = 1 ms, notes by onset, one piano; no bars.
 
         ``tempo_map.editable`` keeps the score's beats instead. A key that is struck again before
         it was released is released there, for a file can hold it down only once.
@@ -288,7 +288,7 @@ class PerformedNotes:
 
 
 def deadpan(score: ScoreNotes) -> PerformedNotes:
-    """The score as written: its own tempo, velocities, lengths and pedal marks."""
+    """Return the score as written: its own tempo, velocities, lengths and pedal marks."""
     pedals = score.piece.pedals
     pedals = pedals.take(pedals.channel != DRUM_CHANNEL)
     return PerformedNotes(
@@ -329,7 +329,7 @@ def separate(
 
 
 def _metrical(piece: Piece) -> Piece:
-    """The piece on a grid of quarters; time code is read as 120 quarters a minute."""
+    """Return the piece on a grid of quarters; time code is read as 120 quarters a minute."""
     if piece.tempo.division > 0:
         return piece
     to = TempoMap.constant(_PLAIN_DIVISION)
@@ -362,7 +362,7 @@ _RIGHT_WORDS = {"right", "rh", "rechte", "rechts", "droite", "destra", "treble"}
 def _hands(
     part: Int32Array, pitch: Uint8Array, track: Int32Array, names: dict[int, str]
 ) -> Int8Array:
-    """Hands by the names of the tracks; by height where there are exactly two parts."""
+    """Return hands by the names of the tracks; by height where there are exactly two parts."""
     hand = np.full(len(part), NO_HAND, np.int8)
     for number, name in names.items():
         words = set(re.findall(r"[a-z]+", name.lower().replace(".", "")))

@@ -50,7 +50,7 @@ class NoteMarks:
         return len(self.touch)
 
     def take(self, rows: npt.ArrayLike) -> NoteMarks:
-        """Some of the rows."""
+        """Return some of the rows."""
         index = np.asarray(rows)
         return NoteMarks(*(getattr(self, item.name)[index] for item in fields(self)))
 

@@ -56,7 +56,7 @@ class Source:
 
 
 def load_source(file: Path, movement: int | None = None) -> Source:
-    """The text of a score file.
+    """Return the text of a score file.
 
     Args:
         file: what is read.
@@ -86,7 +86,7 @@ def load_source(file: Path, movement: int | None = None) -> Source:
 
 
 def decode(raw: bytes) -> str:
-    """The text of a file in the encoding that it declares; UTF-8 or Latin-1 if it declares none."""
+    """Return the text of a file in the encoding it declares; UTF-8 or Latin-1 if there is none."""
     for mark, name in _BOMS:
         if raw.startswith(mark):
             return raw[len(mark) :].decode(name, errors="replace")
@@ -124,7 +124,7 @@ def _check_size(file: Path, size: int) -> None:
 
 
 def _root_file(archive: zipfile.ZipFile) -> str:
-    """The name of the score in a compressed file: what its container says, or its first XML."""
+    """Return the name of the score in a compressed file: as its container says, or the first."""
     names = archive.namelist()
     if "META-INF/container.xml" in names:
         try:
@@ -156,7 +156,7 @@ def _tune(file: Path, text: str, movement: int | None) -> Source:
 
 
 def several(what: str, count: int) -> str:
-    """The remark about a file that holds more than is played."""
+    """Return the remark about a file that holds more than is played."""
     return f"the file holds {count} {what}; this is the first; choose another with --movement N"
 
 

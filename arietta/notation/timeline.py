@@ -179,7 +179,7 @@ def _moments(
 
 
 def _filled(start: Sequence[float | None], end: float) -> list[float]:
-    """Beginnings of all bars; one that verovio does not name begins with the next."""
+    """Return beginnings of all bars; one that verovio does not name begins with the next."""
     found: list[float] = []
     following = end
     for value in reversed(start):
@@ -191,7 +191,7 @@ def _filled(start: Sequence[float | None], end: float) -> list[float]:
 def _written_notes(
     tree: Element, listed: Mapping[str, int], found: Timeline
 ) -> Iterator[_WrittenNote]:
-    """Every note of the page."""
+    """Return every note of the page."""
     for measure in tree.iter():
         if tag_of(measure) != "measure" or measure.get(ID, "") not in listed:
             continue
@@ -209,7 +209,7 @@ def _number(text: str | None) -> int:
 
 
 def _inside(outer: _WrittenNote, cue: bool, found: Timeline) -> Iterator[_WrittenNote]:
-    """The notes inside an element."""
+    """Return the notes inside an element."""
     for child in outer.element:
         name = tag_of(child)
         small = cue or child.get("cue") == "true"
@@ -229,7 +229,7 @@ def _inside(outer: _WrittenNote, cue: bool, found: Timeline) -> Iterator[_Writte
 
 
 def _unit(tremolo: Element) -> float:
-    """Quarters of one stroke of a tremolo."""
+    """Return quarters of one stroke of a tremolo."""
     given = tremolo.get("unitdur", "")
     if given.isdecimal() and int(given):
         return 4 / int(given)
@@ -246,7 +246,7 @@ def _unit(tremolo: Element) -> float:
 
 
 def _tremolos(notes: list[SheetNote]) -> list[SheetNote]:
-    """The notes of a bar with tremolos written out stroke by stroke."""
+    """Return the notes of a bar with tremolos written out stroke by stroke."""
     groups: dict[int, list[SheetNote]] = {}
     out: list[SheetNote] = []
     for note in notes:
@@ -316,7 +316,7 @@ def _join_ties(tree: Element, found: Timeline) -> None:
 
 
 def staffs_of(tree: Element) -> dict[int, tuple[str, int, int, int]]:
-    """Number of a staff -> name of its part, number of the part, place in it, staves of it."""
+    """Return, by number of staff, name and number of its part, place in it, and its staves."""
     found: dict[int, tuple[str, int, int, int]] = {}
     part = 0
 

@@ -114,7 +114,7 @@ class IdSampler:
         self._settings = settings
 
     def probabilities(self, logits: Float32Array) -> tuple[IntArray, FloatArray]:
-        """What may be drawn and how likely each is: temperature, then top-k, then top-p.
+        """Return what may be drawn and how likely each is: temperature, then top-k, then top-p.
 
         Args:
             logits: (n,) of the ids that are allowed.
@@ -138,7 +138,7 @@ class IdSampler:
         return index, weight
 
     def draw(self, logits: Float32Array, random: RowRandom) -> int:
-        """An index into logits (n,)."""
+        """Return an index into logits (n,)."""
         index, weight = self.probabilities(logits)
         return int(index[pick(weight, random.uniform())])
 
@@ -219,7 +219,7 @@ class BlockRender:
         return self._cancelled
 
     def progress(self) -> RenderProgress:
-        """How far it is."""
+        """Return how far it is."""
         return RenderProgress(
             self._decoded // SLOTS, self._total, time.perf_counter() - self._began
         )
@@ -232,7 +232,7 @@ class BlockRender:
         return self.results()
 
     def results(self) -> list[Int32Array]:
-        """The ids of each row, as many whole notes as are decided."""
+        """Return the ids of each row, as many whole notes as are decided."""
         return [row.played[: min(row.done, row.real) // SLOTS * SLOTS] for row in self._rows]
 
     def __iter__(self) -> Iterator[RenderProgress]:
@@ -243,7 +243,7 @@ class BlockRender:
                 return
 
     def _encode(self, row: _Row, window: Window) -> EncodedScore:
-        """What the decoder sees of a row's score in a window."""
+        """Return what the decoder sees of a row's score in a window."""
         ids = row.score[window.start : window.end]
         real = max(min(row.real, window.end) - window.start, 0)
         if self._settings.compat is None:

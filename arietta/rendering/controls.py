@@ -57,7 +57,7 @@ class Controls:
 def apply_controls(
     score: ScoreNotes, performed: PerformedNotes, controls: Controls
 ) -> PerformedNotes:
-    """A performance as the controls want it; with all of them at rest the very same.
+    """Return a performance as the controls want it; with all of them at rest the very same.
 
     Raises:
         UsageError: a control names a hand, part or bar that the score does not have.
@@ -79,7 +79,7 @@ def apply_controls(
 
 
 def parse_scale(text: str, name: str) -> Scale:
-    """``1.2``, or ``left=0.5,right=1.2``.
+    """Return ``1.2``, or ``left=0.5,right=1.2``.
 
     Raises:
         UsageError: it is neither.
@@ -96,7 +96,7 @@ def parse_scale(text: str, name: str) -> Scale:
 
 
 def parse_bars(text: str) -> tuple[tuple[int, int], ...]:
-    """``1-4,9`` as pairs of first and last bar.
+    """Return ``1-4,9`` as pairs of first and last bar.
 
     Raises:
         UsageError: it is something else.
@@ -111,7 +111,7 @@ def parse_bars(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _scales(score: ScoreNotes, scale: Scale, name: str) -> FloatArray:
-    """(n,) the scale of every row."""
+    """Return (n,) the scale of every row."""
     if not isinstance(scale, Mapping):
         return np.full(len(score), float(scale))
     found = np.ones(len(score))
@@ -131,7 +131,7 @@ def _scales(score: ScoreNotes, scale: Scale, name: str) -> FloatArray:
 
 
 def _steady(score: ScoreNotes, controls: Controls) -> BoolArray:
-    """(k,) whether the span after a chord lies in a bar whose tempo is locked."""
+    """Return (k,) whether the span after a chord lies in a bar whose tempo is locked."""
     bar = np.searchsorted(score.bar_tick, score.chord_tick, side="right")
     steady = np.zeros(len(bar), bool)
     for first, last in controls.steady_bars:
@@ -142,7 +142,7 @@ def _steady(score: ScoreNotes, controls: Controls) -> BoolArray:
 
 
 def _between(written: FloatArray, played: FloatArray, scale: FloatArray) -> FloatArray:
-    """Times between and beyond two: by ratio where both are long enough to have one."""
+    """Return times between and beyond two: by ratio where both are long enough to have one."""
     safe = (written > _SHORT_MS) & (played > _SHORT_MS)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.clip(played / written, 1e-3, 1e3)
@@ -156,7 +156,7 @@ def _retimed(
     rubato: FloatArray,
     steady: BoolArray,
 ) -> PerformedNotes:
-    """The performance with its timing scaled; pedal events move with the chords around them."""
+    """Return the performance with its timing scaled; pedal events move with their chords."""
     if np.all(rubato == 1) and not steady.any():
         return performed
     count = np.bincount(score.chord)
@@ -184,7 +184,7 @@ def _retimed(
 
 
 def _moved(times: FloatArray, old: FloatArray, new: FloatArray) -> FloatArray:
-    """Times carried from one course of the chords to another."""
+    """Return times carried from one course of the chords to another."""
     if not len(times):
         return times
     order = np.maximum.accumulate(old)
@@ -196,7 +196,7 @@ def _moved(times: FloatArray, old: FloatArray, new: FloatArray) -> FloatArray:
 def _pedal(
     score: ScoreNotes, performed: PerformedNotes, scale: float
 ) -> tuple[FloatArray, Uint8Array]:
-    """The pedal with its depth scaled; at 0 the marks of the score in the performed time."""
+    """Return the pedal with its depth scaled; at 0 the marks of the score in the performed time."""
     if scale == 1:
         return performed.pedal_ms, performed.pedal_value
     marks = deadpan(score)

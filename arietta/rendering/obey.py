@@ -65,10 +65,11 @@ _RING = 1.1  # of the written length, before a key is let go at the latest
 _RING_FROM_MS = 400.0
 _ROLL_MS = 45.0
 _PEDAL_UP_MS = 55.0
+_SHORTEST_PEDAL_MS = 100.0
 
 
 def at_tempo(score: ScoreNotes, bpm: float) -> ScoreNotes:
-    """The score at another tempo: as many quarters a minute at its beginning, the rest in step.
+    """Return the score at another tempo: quarters a minute at its beginning, the rest in step.
 
     Raises:
         UsageError: no tempo that a piano can be played in.
@@ -89,12 +90,12 @@ def at_tempo(score: ScoreNotes, bpm: float) -> ScoreNotes:
 
 
 def says_tempo(score: ScoreNotes) -> bool:
-    """Whether a score gives a tempo: sheet music may not, a MIDI file does."""
+    """Return whether a score gives a tempo: sheet music may not, a MIDI file does."""
     return not isinstance(score.piece, SheetMusic) or bool(score.marks.tempo_from)
 
 
 def obey(score: ScoreNotes, performed: PerformedNotes, *, keep_tempo: bool) -> PerformedNotes:
-    """A performance without what contradicts the score.
+    """Return a performance without what contradicts the score.
 
     Args:
         score: with its marks.
@@ -126,7 +127,7 @@ def obey(score: ScoreNotes, performed: PerformedNotes, *, keep_tempo: bool) -> P
 
 
 def carried(times: FloatArray, old: FloatArray, new: FloatArray) -> FloatArray:
-    """Times carried from one course of the chords to another."""
+    """Return times carried from one course of the chords to another."""
     if not len(times):
         return times
     found = np.interp(times, old, new)
@@ -135,7 +136,7 @@ def carried(times: FloatArray, old: FloatArray, new: FloatArray) -> FloatArray:
 
 
 def _local(old: FloatArray, new: FloatArray) -> FloatArray:
-    """(k,) how much longer the span after every chord became."""
+    """Return (k,) how much longer the span after every chord became."""
     before, after = np.diff(old), np.diff(new)
     ratio = np.where((before > _SPAN_MS) & (after > _SPAN_MS), after / np.maximum(before, 1), 1.0)
     found: FloatArray = np.append(ratio, ratio[-1:] if len(ratio) else [1.0])
@@ -146,7 +147,7 @@ def _local(old: FloatArray, new: FloatArray) -> FloatArray:
 
 
 def _tempo(score: ScoreNotes, played: FloatArray, keep: bool) -> FloatArray:
-    """(k,) times of the chords under the written tempo, changes and fermatas."""
+    """Return the (k,) times of the chords under the written tempo, changes and fermatas."""
     if len(played) < 2:
         return played
     tick = score.chord_tick
@@ -190,7 +191,7 @@ def _tempo(score: ScoreNotes, played: FloatArray, keep: bool) -> FloatArray:
 
 
 def _stretches(score: ScoreNotes) -> list[tuple[int, int]]:
-    """Spans between chords, as (first, last), of which each has one written tempo by and large."""
+    """Return stretches of one written tempo, by and large, as (first, last) spans of chords."""
     tick = score.chord_tick
     tempo = score.piece.tempo
     pace = tempo.distance_ms(tick, tick + 1)[:-1]
@@ -211,7 +212,7 @@ def _stretches(score: ScoreNotes) -> list[tuple[int, int]]:
 
 
 def _ends(score: ScoreNotes, moved: FloatArray, length: IntArray) -> FloatArray:
-    """(n,) when the written length of every row is over."""
+    """Return the (n,) when the written length of every row is over."""
     tick = score.chord_tick
     end = score.onset_tick + length
     if len(tick) > 1:
@@ -235,7 +236,7 @@ def _touched(
     duration: FloatArray,
     moved: FloatArray,
 ) -> FloatArray:
-    """(n,) durations that obey touch, slurs and rolls, and end near the written end."""
+    """Return (n,) durations that obey touch, slurs and rolls, and end near the written end."""
     length = score.duration_tick
     if marks is not None:
         on_page = np.rint(marks.written * score.division).astype(np.int64)
@@ -262,7 +263,7 @@ def _touched(
 def _rolled(
     score: ScoreNotes, marks: NoteMarks, onset: FloatArray, moved: FloatArray
 ) -> FloatArray:
-    """(n,) onsets with rolled chords spread in their order."""
+    """Return (n,) onsets with rolled chords spread in their order."""
     rolled = marks.roll >= 0
     if not rolled.any():
         return onset
@@ -281,7 +282,7 @@ def _rolled(
 
 
 def _loudness(score: ScoreNotes, marks: NoteMarks | None, velocity: FloatArray) -> FloatArray:
-    """(n,) velocities at the written levels, accents above them."""
+    """Return (n,) velocities at the written levels, accents above them."""
     given = score.velocity.astype(np.float64)
     if marks is None:
         if np.ptp(given) == 0:  # one dynamic throughout
@@ -308,7 +309,7 @@ def _loudness(score: ScoreNotes, marks: NoteMarks | None, velocity: FloatArray) 
 
 
 def _levelled(score: ScoreNotes, level: FloatArray, velocity: FloatArray) -> FloatArray:
-    """(n,) what pianists play for the levels, and the player's own nuances on top."""
+    """Return (n,) what pianists play for the levels, and the player's own nuances on top."""
     target = LEVELS[1] + _SLOPE * (level - LEVELS[0])
     out = velocity.copy()
     # One course of loudness where all staves share it, else one a staff.
@@ -337,7 +338,7 @@ def _levelled(score: ScoreNotes, level: FloatArray, velocity: FloatArray) -> Flo
 
 
 def _regions(level: FloatArray) -> list[slice]:
-    """Rows in order, cut where the level jumps, or begins or ends to change."""
+    """Return rows in order, cut where the level jumps, or begins or ends to change."""
     step = np.diff(level)
     cuts = [0]
     way = 0
@@ -362,8 +363,9 @@ def _regions(level: FloatArray) -> list[slice]:
 def _pedal(
     score: ScoreNotes, times: FloatArray, values: Uint8Array, moved: FloatArray
 ) -> tuple[FloatArray, Uint8Array]:
-    """The pedal as marked where it is marked, the player's between."""
+    """Return the pedal as marked where it is marked, the player's between."""
     marks = score.marks
+    times, values = _without_dabs(times, values)
     if not marks.pedalled and not marks.dry:
         return times, values
     nominal = score.piece.tempo.ms_at(score.chord_tick)
@@ -402,3 +404,15 @@ def _pedal(
         np.array([at for at, _ in out], np.float64),
         np.array([value for _, value in out], np.uint8),
     )
+
+
+def _without_dabs(times: FloatArray, values: Uint8Array) -> tuple[FloatArray, Uint8Array]:
+    """Return the pedal without presses that are over before a foot could make them."""
+    down = values >= 64
+    edge = np.flatnonzero(np.diff(down, prepend=False))  # presses and releases in turn
+    presses, releases = edge[: len(edge) // 2 * 2 : 2], edge[1::2]
+    keep = np.ones(len(values), bool)
+    for press, release in zip(presses.tolist(), releases.tolist(), strict=True):
+        if times[release] - times[press] < _SHORTEST_PEDAL_MS:
+            keep[press : release + 1] = False
+    return times[keep], values[keep]

@@ -172,7 +172,7 @@ class PerformerPlayer:
 
 
 def _voiced(score: ScoreNotes, velocity: FloatArray, limit: float) -> FloatArray:
-    """Velocities with the tune no further above the other keys of its chords than ``limit``."""
+    """Return velocities with the tune at most ``limit`` above the other keys of its chords."""
     chord = score.chord
     size = np.bincount(chord)
     mean = np.bincount(chord, velocity) / size
@@ -194,7 +194,7 @@ def _voiced(score: ScoreNotes, velocity: FloatArray, limit: float) -> FloatArray
 
 
 def _touch(score: ScoreNotes, rng: np.random.Generator) -> FloatArray:
-    """How a take differs in touch: in swells, and from note to note."""
+    """Return how a take differs in touch: in swells, and from note to note."""
     return _spread_out(_swell(score.onset_quarter, rng)) + rng.normal(size=len(score))
 
 
@@ -212,7 +212,7 @@ def _mixed(values: FloatArray, noise: FloatArray, share: float) -> FloatArray:
 
 
 def _swell(quarter: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A slow random wave over written time, of periods between two beats and a long phrase."""
+    """Return a slow random wave over written time: periods from two beats to a long phrase."""
     total = np.zeros(len(quarter))
     for period in (3.0, 7.0, 16.0, 40.0):
         phase, bend = rng.uniform(0, 2 * np.pi, 2)
@@ -229,7 +229,7 @@ def _pedal(
     rng: np.random.Generator,
     heat: float,
 ) -> tuple[FloatArray, Uint8Array]:
-    """Times and values of the pedal's changes.
+    """Return times and values of the pedal's changes.
 
     Pedalling of one pianist is a threshold on how often all of them have it down; the threshold
     wanders slowly.

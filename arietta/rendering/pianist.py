@@ -106,7 +106,7 @@ def score_ids(score: ScoreNotes) -> tuple[Int32Array, IntArray]:
 def performed_notes(
     score: ScoreNotes, score_ids: Int32Array, ids: Int32Array, order: IntArray
 ) -> PerformedNotes:
-    """The performance that ids stand for, in the rows of the score.
+    """Return the performance that ids stand for, in the rows of the score.
 
     Differs from the public reading in what a musician would miss: the first note stays where the
     score has it, what the score has beyond the 5 s of a gap or note is kept, and no note is silent.

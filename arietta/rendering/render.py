@@ -87,7 +87,7 @@ class Rendering:
         return self.rows == len(self.score)
 
     def piece(self, *, editable: bool = False, snap: bool = False) -> Piece:
-        """The performance: 1 tick = 1 ms, or on the beats and bars of the score.
+        """Return the performance: 1 tick = 1 ms, or on the beats and bars of the score.
 
         ``snap`` puts every note of the editable form on the grid.
         """
@@ -98,7 +98,7 @@ class Rendering:
         return self.performed.to_piece(self.score)
 
     def to_bytes(self, *, editable: bool = False) -> bytes:
-        """A standard MIDI file with the provenance in a text event."""
+        """Return a standard MIDI file with the provenance in a text event."""
         from arietta.midi.writer import write_midi
 
         return write_midi(self.piece(editable=editable), extra_text=[self._text])
@@ -183,7 +183,7 @@ def render(
 
 
 def _obeyed(rows: ScoreNotes, take: Take, keep_tempo: bool) -> PerformedNotes:
-    """A take under the marks; the end of one that was stopped is as written already."""
+    """Return a take under the marks; the end of one that was stopped is as written already."""
     whole = take.rows == len(rows)
     return obey(rows, take.performed, keep_tempo=keep_tempo) if whole else take.performed
 
@@ -197,7 +197,7 @@ def open_player(
     threads: int | None = None,
     offline: bool = False,
 ) -> Player:
-    """The player of a name.
+    """Return the player of a name.
 
     Args:
         model: ``rules``, or a rendering model: a registered name, a folder or a public file.
@@ -243,7 +243,7 @@ def open_player(
 
 
 def _plain(controls: Controls) -> dict[str, Any]:
-    """Controls as JSON values, those at rest left out."""
+    """Return controls as JSON values, those at rest left out."""
     rest = Controls()
     found: dict[str, Any] = {}
     for name in ("dynamics", "rubato", "pedal"):

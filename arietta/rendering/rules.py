@@ -177,14 +177,14 @@ class _Voice:
         self.breath = np.maximum(np.log2(self.gap / around), 0) + np.minimum(leap, 1.5) / 2
 
     def height(self, score: ScoreNotes) -> FloatArray:
-        """(n,) octaves of the melody over its mean at each row."""
+        """Return the (n,) octaves of the melody over its mean at each row."""
         above = (self.pitch - self.pitch.mean()) / 12
         found: FloatArray = np.interp(score.chord, self.chord, above)
         return found
 
 
 def _outer(score: ScoreNotes, side: int) -> BoolArray:
-    """(n,) whether a row belongs to the highest voice (1) or the lowest (-1).
+    """Return (n,) whether a row belongs to the highest voice (1) or the lowest (-1).
 
     That is the outermost note of a chord, unless one further out is still held.
     """
@@ -201,7 +201,7 @@ def _outer(score: ScoreNotes, side: int) -> BoolArray:
 
 
 def _phrases(score: ScoreNotes, voice: _Voice) -> IntArray:
-    """(p + 1,) ticks where phrases begin, and the end.
+    """Return (p + 1,) ticks where phrases begin, and the end.
 
     The cheapest cut at bar lines: a phrase of four bars costs nothing, others the square of their
     octaves from it; a breath of the melody before the line pays.
@@ -228,7 +228,7 @@ def _phrases(score: ScoreNotes, voice: _Voice) -> IntArray:
 
 
 def _arch(tick: IntArray, cuts: IntArray) -> FloatArray:
-    """(k,) 0 in the middle of a stretch, 1/2 at its beginning and 1 at its end, by squares."""
+    """Return (k,) 0 in the middle of a stretch, 1/2 at its beginning, 1 at its end, by squares."""
     i = np.clip(np.searchsorted(cuts, tick, side="right") - 1, 0, len(cuts) - 2)
     x = (tick - cuts[i]) / np.maximum(cuts[i + 1] - cuts[i], 1)
     ends: FloatArray = np.where(x < 0.5, 0.5, 1.0) * (2 * np.clip(x, 0, 1) - 1) ** 2
@@ -236,19 +236,19 @@ def _arch(tick: IntArray, cuts: IntArray) -> FloatArray:
 
 
 def _shortness(score: ScoreNotes) -> FloatArray:
-    """(n,) 1 for the shortest notes to 0 from 600 ms on (duration contrast's range)."""
+    """Return (n,) 1 for the shortest notes to 0 from 600 ms on (duration contrast's range)."""
     return 1 - np.clip(score.duration_ms, 30, 600) / 600
 
 
 def _spread(score: ScoreNotes, noise: FloatArray) -> FloatArray:
-    """(n,) the noise without its mean in each chord: hands spread chords, they do not stumble."""
+    """Return (n,) noise without its mean in each chord: hands spread chords only."""
     mean = np.bincount(score.chord, noise) / np.bincount(score.chord)
     apart: FloatArray = noise - mean[score.chord]
     return apart
 
 
 def _texture(score: ScoreNotes) -> FloatArray:
-    """(n,) logarithm (2) of the notes a beat around each row, four beats to either side."""
+    """Return (n,) logarithms (2) of the notes a beat around each row, four beats to either side."""
     reach = 4 * score.division
     first = np.searchsorted(score.onset_tick, score.onset_tick - reach)
     last = np.searchsorted(score.onset_tick, score.onset_tick + reach, side="right")
@@ -256,7 +256,7 @@ def _texture(score: ScoreNotes) -> FloatArray:
 
 
 def _melodic_charge(score: ScoreNotes, melody: BoolArray) -> FloatArray:
-    """(n,) charge of melody notes over the root of their half bar; 0 for others."""
+    """Return the (n,) charge of melody notes over the root of their half bar; 0 for others."""
     window = _half_bar(score)
     weights = np.zeros((int(window.max()) + 1, 12))
     np.add.at(weights, (window, score.pitch % 12), np.minimum(score.duration_quarter, 4.0))
@@ -280,7 +280,7 @@ def _melodic_charge(score: ScoreNotes, melody: BoolArray) -> FloatArray:
 
 
 def _half_bar(score: ScoreNotes) -> IntArray:
-    """(n,) number of the half bar a row begins in."""
+    """Return the (n,) number of the half bar a row begins in."""
     bars = score.bar_tick
     ends = np.append(bars[1:], max(int(score.offset_tick.max()), int(bars[-1]) + 1))
     i = score.bar - 1
@@ -292,7 +292,7 @@ def _half_bar(score: ScoreNotes) -> IntArray:
 def _tempo(
     score: ScoreNotes, voice: _Voice, phrases: IntArray, charge: FloatArray, s: Strengths
 ) -> FloatArray:
-    """(k - 1,) logarithm of the lengthening of every span between chords."""
+    """Return the (k - 1,) logarithm of the lengthening of every span between chords."""
     tick = score.chord_tick
     slow = s.phrase_tempo * _arch(tick, phrases)
     bars = np.append(score.bar_tick, int(score.offset_tick.max()) + 1)
@@ -312,7 +312,7 @@ def _tempo(
 
 
 def _ritardando(score: ScoreNotes, lost: float) -> FloatArray:
-    """(k,) logarithm of the slowing over the last two bars: v³ falls linearly with the score."""
+    """Return (k,) logarithms of the slowing over the last two bars: v³ falls linearly."""
     tick = score.chord_tick
     bars = score.bar_tick
     start = int(bars[max(len(bars) - 2, 0)])
@@ -325,7 +325,7 @@ def _ritardando(score: ScoreNotes, lost: float) -> FloatArray:
 
 
 def _lengths(score: ScoreNotes, times: FloatArray, voice: _Voice, s: Strengths) -> FloatArray:
-    """(n,) key-down times in the new tempo: written length, breaths and repetitions."""
+    """Return the (n,) key-down times in the new tempo: written length, breaths and repetitions."""
     tick = score.chord_tick
     end = np.interp(score.offset_tick, tick, times)
     # Beyond the last chord the tempo of the last span holds.
@@ -345,7 +345,7 @@ def _lengths(score: ScoreNotes, times: FloatArray, voice: _Voice, s: Strengths) 
 
 
 def _repeated(score: ScoreNotes) -> BoolArray:
-    """(n,) whether the same key comes again as soon as the note ends."""
+    """Return (n,) whether the same key comes again as soon as the note ends."""
     order = np.lexsort((score.onset_tick, score.pitch))
     again = np.zeros(len(score), bool)
     here, after = order[:-1], order[1:]
@@ -355,7 +355,7 @@ def _repeated(score: ScoreNotes) -> BoolArray:
 
 
 def _let_go(score: ScoreNotes, onset: FloatArray, duration: FloatArray) -> FloatArray:
-    """(n,) durations under which a key is up before it is struck again."""
+    """Return (n,) durations under which a key is up before it is struck again."""
     order = np.lexsort((onset, score.pitch))
     here, after = order[:-1], order[1:]
     room = np.where(
@@ -366,7 +366,7 @@ def _let_go(score: ScoreNotes, onset: FloatArray, duration: FloatArray) -> Float
 
 
 def _pedal(score: ScoreNotes, times: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Times and values of the pedal: the score's own marks, or a change with every new bass."""
+    """Return times and values of the pedal: the score's marks, or a change with every new bass."""
     written = deadpan(score)
     if len(written.pedal_ms):
         nominal = score.piece.tempo.ms_at(score.chord_tick)

@@ -146,7 +146,7 @@ def editable(
 
 
 def _chords(score: ScoreNotes, onset_ms: FloatArray) -> tuple[IntArray, FloatArray]:
-    """(k,) written ticks and (k,) performed times of the chords: the lower median of each."""
+    """Return (k,) written ticks and (k,) performed times of the chords: lower medians."""
     order = np.lexsort((onset_ms, score.chord))
     first = np.flatnonzero(np.diff(score.chord, prepend=-1))
     size = np.diff(first, append=len(score))
@@ -154,7 +154,7 @@ def _chords(score: ScoreNotes, onset_ms: FloatArray) -> tuple[IntArray, FloatArr
 
 
 def _pace(score: ScoreNotes, tick: IntArray, ms: FloatArray, bounds: tuple[float, float]) -> float:
-    """Milliseconds a tick over the whole piece."""
+    """Return milliseconds a tick over the whole piece."""
     if len(tick) > 1 and ms[-1] > ms[0]:
         pace = float(ms[-1] - ms[0]) / float(tick[-1] - tick[0])
     else:
@@ -165,7 +165,7 @@ def _pace(score: ScoreNotes, tick: IntArray, ms: FloatArray, bounds: tuple[float
 def _lead_in(
     score: ScoreNotes, first_tick: int, first_ms: float, pace: float, bounds: tuple[float, float]
 ) -> int:
-    """Ticks to move the score by, so that its first chord can stand where it is written."""
+    """Return ticks to move the score by, so that its first chord can stand where it is written."""
     division = score.division
     if first_ms > first_tick * bounds[1]:
         if first_ms < division * bounds[0]:
@@ -184,7 +184,7 @@ def _anchors(
     pace: float,
     bounds: tuple[float, float],
 ) -> tuple[IntArray, FloatArray]:
-    """Ticks and times that the tempo map goes through: as many chords as a steady hand allows.
+    """Return ticks and times of the tempo map: as many chords as a steady hand allows.
 
     The best chain from (0, 0): every chord counts 1, one on a beat of the bar 4, and every octave
     that a tempo is away from the average of the piece costs a quarter.
@@ -226,7 +226,7 @@ def _beats(
     shift: int,
     bounds: tuple[float, float],
 ) -> tuple[IntArray, FloatArray]:
-    """Beats and their times, from the chords that the tempo could go through.
+    """Return beats and their times, from the chords that the tempo could go through.
 
     As smooth as ``_UNEVEN`` asks; the anchors themselves where no course of beats keeps the bounds.
     """
@@ -259,7 +259,7 @@ def _beats(
 def _smooth(
     tick: IntArray, due: FloatArray, sure: FloatArray, stiffness: float, division: int
 ) -> FloatArray:
-    """(m,) times near ``due`` whose course bends little: a smoothing spline on the beats.
+    """Return (m,) times near ``due`` whose course bends little: a smoothing spline on the beats.
 
     The ends stay. Solved as a band matrix of width 5, by Cholesky's method.
     """
@@ -301,7 +301,7 @@ def _smooth(
 def _refinement(
     division: int, anchor_tick: IntArray, anchor_ms: FloatArray, pace: float, times_ms: FloatArray
 ) -> int:
-    """How many ticks to make of one, so that what lies between anchors is in time as well."""
+    """Return how many ticks to make of one, so that what lies between anchors is in time."""
     if len(anchor_tick) > 1:
         pace_of = np.diff(anchor_ms) / np.diff(anchor_tick)
         pace_of = np.append(pace_of, pace_of[-1])
@@ -333,12 +333,12 @@ def _closed_loop(tick: IntArray, ms: FloatArray, pace: float, division: int) -> 
 
 
 def _moved(tick: int, shift: int, factor: int) -> int:
-    """Where a mark goes; what is said before the first note stays at the beginning."""
+    """Return where a mark goes; what is said before the first note stays at the beginning."""
     return max(tick + shift, 0) * factor if tick else 0
 
 
 def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
-    """The meta events of the score, moved; a lead-in gets a bar of its own."""
+    """Return the meta events of the score, moved; a lead-in gets a bar of its own."""
     extra = piece.extra
     rows: dict[object, tuple[int, int, bytes]] = {}
     has_metre = False
@@ -370,5 +370,5 @@ def _signatures(piece: Piece, shift: int, factor: int) -> ExtraTable:
 
 
 def _metre(numerator: int, power: int) -> bytes:
-    """A time signature of ``numerator`` over two to the ``power``."""
+    """Return a time signature of ``numerator`` over two to the ``power``."""
     return bytes((0xFF, _TIME_SIGNATURE, numerator, power, 24, 8))
