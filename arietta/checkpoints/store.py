@@ -53,7 +53,7 @@ class OnDisk:
         """Refuse a checkpoint that cannot do what is asked.
 
         Raises:
-            CheckpointError: its kind is none of ``kinds``.
+            CheckpointError: its kind is not one of ``kinds``.
         """
         if self.kind not in kinds:
             raise CheckpointError(

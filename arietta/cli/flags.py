@@ -17,7 +17,6 @@ _OTHERS = {
     "to_seconds": "--to",
     "takes": "--of",
     "grammar": "--no-grammar",
-    "pedal": "--no-pedal",
     "passages": "--passages",
     "prompt": "PROMPT",
     "depth": "--draft-depth",
@@ -32,5 +31,5 @@ def flag_of(name: str) -> str:
 
 
 def with_flags(text: str) -> str:
-    """Return a message of the library with flags in the place of its arguments' names."""
+    """Return a message of the library with flags instead of its arguments' names."""
     return _NAME.sub(lambda match: flag_of(match.group(1)), text)

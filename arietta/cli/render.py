@@ -208,7 +208,7 @@ def tempo_from(text: str) -> str | float:
     """Return ``written``, ``free`` or a number.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: it is not one of them.
     """
     if text in ("written", "free"):
         return text

@@ -85,7 +85,7 @@ class Measures:
         """A window start every second from the first onset to the last.
 
         Seconds are added one by one and compared as binary fractions, as the reference does: on
-        files made on a grid, whether an onset on the edge is inside hangs on it.
+        files made on a grid, whether an onset on the edge is inside depends on it.
         """
         onset = self.tuned_start_ms
         count = min(-(-int(onset[-1] - onset[0]) // 1000), MAX_WINDOWS) + 1

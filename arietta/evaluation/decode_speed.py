@@ -94,7 +94,7 @@ def decode(
         CheckpointError: there is no such checkpoint.
     """
     if unknown := set(executors) - set(EXECUTORS):
-        raise UsageError(f"executor {min(unknown)!r} is none of {', '.join(EXECUTORS)}")
+        raise UsageError(f"executor {min(unknown)!r} is not one of {', '.join(EXECUTORS)}")
     with tempfile.TemporaryDirectory(prefix="arietta-bench-") as folder:
         if model is not None:
             source = aria_checkpoint.load(model)
@@ -139,7 +139,7 @@ def decode(
 def _preset(name: str) -> AriaConfig:
     known = [n for n, config in PRESETS.items() if config.head == "lm_head"]
     if name not in known:
-        raise UsageError(f"preset {name!r} is none of {', '.join(known)}")
+        raise UsageError(f"preset {name!r} is not one of {', '.join(known)}")
     return PRESETS[name]
 
 

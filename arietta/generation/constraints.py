@@ -133,7 +133,7 @@ class Rules:
 
     @property
     def between_events(self) -> bool:
-        """Whether no event is half said (always, without the grammar)."""
+        """Whether no event is incomplete (always, without the grammar)."""
         return self._grammar is None or self._grammar.complete
 
     @property
@@ -191,7 +191,7 @@ class Rules:
         return _with_time(left)  # no key is free in what is left of this segment
 
     def _onsets(self, ranges: Ranges) -> Ranges:
-        """When the event that is half said may begin."""
+        """Return when the incomplete event may begin."""
         base = self._segment * _SEGMENT_STEPS
         start, end = self._vocabulary.onset_start, ranges[-1][1]
         if self._must_be_exact():

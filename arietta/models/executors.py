@@ -59,7 +59,7 @@ def open_backend(
         UsageError: there is no such device.
     """
     if device not in DEVICES:
-        raise UsageError(f"`device` {device!r} is none of {', '.join(DEVICES)}")
+        raise UsageError(f"`device` {device!r} is not one of {', '.join(DEVICES)}")
     if device == "cpu":
         return cpu_backend(checkpoint, precision, threads)
     try:

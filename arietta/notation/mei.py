@@ -49,7 +49,7 @@ def keep_movement(tree: Element, number: int) -> None:
     """
     listed = movements(tree)
     if number > max(len(listed), 1):
-        raise InputError(f"--movement {number}: the file has {max(len(listed), 1)}")
+        raise InputError(f"`movement` {number}: the file has {max(len(listed), 1)}")
     for parent in list(tree.iter()):
         for child in list(parent):
             if child in listed and child is not listed[number - 1]:

@@ -64,7 +64,7 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
         raise InputError(f"{file}: {what}")
     if suffix not in NOTATION:
         if movement not in (None, 1):
-            raise InputError(f"{file}: --movement {movement}: a MIDI file has one")
+            raise InputError(f"{file}: `movement` {movement}: a MIDI file has one")
         return read_note_ons(file, strict=False)
     source = load_source(file, movement)
     verovio = _verovio()
@@ -110,7 +110,7 @@ def _one_movement(file: Path, tree: Element, movement: int | None, source: Sourc
     """
     count = len(movements(tree))
     if movement is not None and movement > max(count, 1):
-        raise InputError(f"{file}: --movement {movement}: the file has {max(count, 1)}")
+        raise InputError(f"{file}: `movement` {movement}: the file has {max(count, 1)}")
     if count < 2:
         return False
     if movement is None and file.suffix.lower() != ".abc":
@@ -178,7 +178,7 @@ def _piece(tree: Element, line: Timeline, source: Source, name: str) -> SheetMus
         words = tempo.guessed[0]
         remarks.append(
             f"no metronome mark; its tempo words are taken as {words.value:g} quarters"
-            " a minute; --tempo BPM sets another"
+            " a minute; `tempo` sets another"
         )
     return SheetMusic(
         _tempo_map(steps),

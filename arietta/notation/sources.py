@@ -148,7 +148,7 @@ def _tune(file: Path, text: str, movement: int | None) -> Source:
         raise InputError(f"{file}: not a score that can be read; ABC begins with X: and K: fields")
     number = movement or 1
     if number > len(tunes):
-        raise InputError(f"{file}: --movement {number}: it has {len(tunes)} tunes")
+        raise InputError(f"{file}: `movement` {number}: it has {len(tunes)} tunes")
     source = Source(abc_to_musicxml(tunes[number - 1]))
     if len(tunes) > 1 and movement is None:
         source.remarks.append(several("tunes", len(tunes)))
@@ -157,7 +157,7 @@ def _tune(file: Path, text: str, movement: int | None) -> Source:
 
 def several(what: str, count: int) -> str:
     """Return the remark about a file that holds more than is played."""
-    return f"the file holds {count} {what}; this is the first; choose another with --movement N"
+    return f"the file holds {count} {what}; this is the first; choose another with `movement`"
 
 
 def _repeat_times(tree: ElementTree.Element) -> dict[int, int]:

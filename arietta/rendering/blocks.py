@@ -56,11 +56,11 @@ class BlockSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 2:
-            raise UsageError(f"--temperature must lie between 0 and 2, not {self.temperature}")
+            raise UsageError(f"`temperature` must lie between 0 and 2, not {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise UsageError(f"--top-p must be above 0 and at most 1, not {self.top_p}")
+            raise UsageError(f"`top_p` must be above 0 and at most 1, not {self.top_p}")
         if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"--top-k must be at least 1, not {self.top_k}")
+            raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
         if self.window_notes is not None and self.window_notes < 1:
             raise UsageError(f"a window needs at least one note, not {self.window_notes}")
         if not 0 <= self.overlap < 1:

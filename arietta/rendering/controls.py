@@ -48,10 +48,10 @@ class Controls:
             given = getattr(self, name)
             for value in given.values() if isinstance(given, Mapping) else (given,):
                 if not 0 <= value <= MAX_SCALE:
-                    raise UsageError(f"--{name} {value:g} is outside 0 to {MAX_SCALE:g}")
+                    raise UsageError(f"`{name}` {value:g} is outside 0 to {MAX_SCALE:g}")
         for first, last in self.steady_bars:
             if not 1 <= first <= last:
-                raise UsageError(f"--steady {first}-{last}: bars count from 1 upward")
+                raise UsageError(f"`steady` {first}-{last}: bars count from 1 upward")
 
 
 def apply_controls(
@@ -91,7 +91,7 @@ def parse_scale(text: str, name: str) -> Scale:
         return {key.strip(): float(value) for key, _, value in items}
     except ValueError:
         raise UsageError(
-            f"--{name} {text!r}: give a number, or one for each hand as left=0.5,right=1.2"
+            f"`{name}` {text!r}: give a number, or one for each hand as left=0.5,right=1.2"
         ) from None
 
 
@@ -105,7 +105,7 @@ def parse_bars(text: str) -> tuple[tuple[int, int], ...]:
     for item in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", item)
         if not match:
-            raise UsageError(f"--steady {text!r}: give bars as 1-4,9")
+            raise UsageError(f"`steady` {text!r}: give bars as 1-4,9")
         found.append((int(match[1]), int(match[2] or match[1])))
     return tuple(found)
 
@@ -125,7 +125,7 @@ def _scales(score: ScoreNotes, scale: Scale, name: str) -> FloatArray:
             mine = np.isin(score.part, [i for i, n in enumerate(names) if key == n or i == number])
             missing = f"its parts are {', '.join(names)}"
         if not mine.any():
-            raise UsageError(f"--{name} {key}={value:g}: not in this score; {missing}")
+            raise UsageError(f"`{name}` {key}={value:g}: not in this score; {missing}")
         found[mine] = value
     return found
 
@@ -136,7 +136,7 @@ def _steady(score: ScoreNotes, controls: Controls) -> BoolArray:
     steady = np.zeros(len(bar), bool)
     for first, last in controls.steady_bars:
         if first > len(score.bar_tick):
-            raise UsageError(f"--steady {first}-{last}: the score has {len(score.bar_tick)} bars")
+            raise UsageError(f"`steady` {first}-{last}: the score has {len(score.bar_tick)} bars")
         steady |= (bar >= first) & (bar <= last)
     return steady
 

@@ -75,7 +75,7 @@ def at_tempo(score: ScoreNotes, bpm: float) -> ScoreNotes:
         UsageError: no tempo that a piano can be played in.
     """
     if not 10 <= bpm <= 600:
-        raise UsageError(f"--tempo {bpm:g}: give 10 to 600 quarters a minute")
+        raise UsageError(f"`tempo` {bpm:g}: give 10 to 600 quarters a minute")
     tempo = score.piece.tempo
     first = float(tempo.distance_ms(score.onset_tick[0], score.onset_tick[0] + score.division))
     factor = 60_000 / bpm / max(first, 1e-3)

@@ -83,7 +83,7 @@ class PerformerPlayer:
     def __post_init__(self) -> None:
         RowRandom(self.seed, 0)  # refuses a seed out of range
         if not 0 <= self.temperature <= 2:
-            raise UsageError(f"--temperature lies in 0 to 2, not {self.temperature}")
+            raise UsageError(f"`temperature` lies in 0 to 2, not {self.temperature}")
 
     @property
     def provenance(self) -> Mapping[str, Any]:

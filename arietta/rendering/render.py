@@ -158,11 +158,11 @@ def render(
     from arietta._version import __version__
 
     if not variations:
-        raise UsageError("--variations must be at least 1")
+        raise UsageError("`variations` must be at least 1")
     rows = score if isinstance(score, ScoreNotes) else ScoreNotes.from_piece(score)
     controls = controls or Controls()
     if isinstance(tempo, str) and tempo not in ("written", "free"):
-        raise UsageError(f"--tempo {tempo!r}: give written, free or quarters a minute")
+        raise UsageError(f"`tempo` {tempo!r}: give written, free or quarters a minute")
     if not isinstance(tempo, str):
         rows = at_tempo(rows, tempo)
     keep = tempo != "free" and says_tempo(rows)
@@ -226,7 +226,7 @@ def open_player(
         from arietta.rendering.performer import PerformerPlayer
 
         if device != "cpu":
-            raise UsageError(f"{model} plays on the CPU, in a moment; leave --device out")
+            raise UsageError(f"{model} plays on the CPU, in a moment; leave `device` out")
         found = performer.load_folder(place)
         origin = {"model": found.name, "model_sha256": found.sha256, "precision": "float32"}
         temperature = settings.temperature

@@ -104,7 +104,7 @@ def select_voices(piece: Piece, vocabulary: Vocabulary, *, compat: Compat | None
 
 
 def _unused(piece: Piece) -> str:
-    """Why no note of a piece can be used: the first program that is none of a piano's kin."""
+    """Why no note of a piece can be used: the first program that is not of the piano family."""
     programs = sounding_programs(piece)
     other = programs.take(np.isin(programs.channel, piece.notes.channel))
     other = other.take((other.program > 0) & (other.channel != DRUM_CHANNEL))

@@ -147,7 +147,7 @@ class AriaGrammar:
 
     @property
     def complete(self) -> bool:
-        """Whether the sequence may stop here: no event is half said."""
+        """Whether the sequence may stop here: no event is incomplete."""
         return self._state in (_BOUNDARY, _DONE)
 
     @property

@@ -1,4 +1,4 @@
-"""The relative tokenizer of the public system: waits between notes in the place of onsets (B.7).
+"""The relative tokenizer of the public system: waits between notes instead of onsets (B.7).
 
 No released checkpoint uses it; it is here to measure what absolute onsets are worth. Differences
 from the public reference: <D> can be left out, and drums without a token are dropped as a whole.

@@ -88,7 +88,7 @@ class Vocabulary:
             start at 0, though neither value is ever produced; ours starts at 1.
         merge_to_piano: encoding takes every instrument in use as piano and leaves drums out,
             where the public vocabularies leave out the channels they have no class for.
-        relative: waits of 0..5000 ms between notes in the place of onsets, and no <T>.
+        relative: waits of 0..5000 ms between notes instead of onsets, and no <T>.
         filling: ids for filling gaps (``FILL_TOKENS``) and for telling how dense, how high and how
             loud the music is from a place on (``CONTROLS``, ``CONTROL_LEVELS`` of each), behind
             all others.
@@ -342,7 +342,7 @@ _VARIANTS = {
             merge_to_piano=True,
             filling=True,
         ),
-        # The public list repeats the forms in the place of the genres.
+        # The public list repeats the forms instead of the genres.
         Vocabulary("relative", genres=FORMS, relative=True),
         Vocabulary(
             "relative-piano",

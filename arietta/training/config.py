@@ -537,7 +537,9 @@ def load_recipes(
     if isinstance(values.get("model"), str):
         presets: dict[str, AriaConfig | PianistConfig] = {**PRESETS, **PIANIST_PRESETS}
         if values["model"] not in presets:
-            raise UsageError(f"{path}: model {values['model']!r} is none of {', '.join(presets)}")
+            raise UsageError(
+                f"{path}: model {values['model']!r} is not one of {', '.join(presets)}"
+            )
         values["model"] = presets[values["model"]].to_dict()
     variants = values.pop("variants", None) or {"": {}}
     if variant is not None:

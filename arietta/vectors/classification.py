@@ -52,7 +52,7 @@ class Classifier:
         backend: runs the model; by default what is fastest on this processor.
 
     Raises:
-        CheckpointError: the checkpoint is none of a classifier.
+        CheckpointError: the checkpoint is not a classifier.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ def test_a_setting_from_the_command_line_refuses(setting: str, rule: str) -> Non
     ["", "length", "size=1", "length=a:b", "length=1", "length=1:2,3:4", "max_programs=1:2"],
 )
 def test_a_wrong_setting_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="`filter`"):
+    with pytest.raises(UsageError, match="`filters`"):
         with_setting(Filters(), text)
 
 

@@ -289,7 +289,7 @@ def two_movements(path: Path) -> None:
     score = score_of(name, path)
     assert pitches(score) == [60] and any("2 movements" in r for r in score.remarks)
     assert read_score(CASES / name, movement=2).notes.pitch.tolist() == [67]
-    with pytest.raises(InputError, match="--movement 3"):
+    with pytest.raises(InputError, match="`movement` 3"):
         read_score(CASES / name, movement=3)
 
 

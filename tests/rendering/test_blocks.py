@@ -238,13 +238,13 @@ def test_filters_keep_the_likeliest(seed: int, n: int, top_p: float, top_k: int)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"temperature": -1}, "--temperature"),
-        ({"temperature": 3}, "--temperature"),
-        ({"top_p": 0}, "--top-p"),
-        ({"top_k": 0}, "--top-k"),
+        ({"temperature": -1}, "`temperature`"),
+        ({"temperature": 3}, "`temperature`"),
+        ({"top_p": 0}, "`top_p`"),
+        ({"top_k": 0}, "`top_k`"),
         ({"overlap": 1}, "overlap"),
         ({"window_notes": 0}, "at least one note"),
-        ({"seed": -1}, "--seed"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
 def test_impossible_settings(values: dict, message: str) -> None:

@@ -105,5 +105,5 @@ def test_what_people_type() -> None:
     ],
 )
 def test_what_nobody_can_do_is_refused(wrong) -> None:
-    with pytest.raises(UsageError, match="--"):
+    with pytest.raises(UsageError, match="`"):
         wrong()

@@ -166,7 +166,7 @@ def test_a_score_without_a_tempo_leaves_it_to_the_player() -> None:
 def test_tempi_that_nobody_plays_are_refused() -> None:
     score = score_of([(0, 10, 60)])
     for tempo in (1.0, 10_000.0, "fast"):
-        with pytest.raises(UsageError, match="--tempo"):
+        with pytest.raises(UsageError, match="`tempo`"):
             render(score, open_player("rules"), tempo=tempo)
 
 

@@ -193,9 +193,9 @@ def test_players_by_name() -> None:
         open_player("nobody", offline=True)
     with pytest.raises(CheckpointError, match="architecture 'aria'"):
         open_player("small", offline=True)
-    with pytest.raises(UsageError, match="--seed"):
+    with pytest.raises(UsageError, match="`seed`"):
         open_player("rules", BlockSettings(seed=-1))
-    with pytest.raises(UsageError, match="--variations"):
+    with pytest.raises(UsageError, match="`variations`"):
         render(SIMPLE, RulePlayer(), variations=())
 
 

@@ -132,7 +132,7 @@ def test_whatever_the_grammar_allows_decodes(
 
 @given(pieces(piano_only=True), st.integers(0, 10**6), st.integers(0, 40))
 def test_continuing_a_prompt_cut_anywhere_decodes(piece: Piece, seed: int, cut: int) -> None:
-    """The grammar finishes an event that a prompt leaves half said."""
+    """The grammar finishes an event that a prompt leaves incomplete."""
     ids = FULL.encode(piece, eos=False).tolist()
     body = ids.index(FULL.bos) + 1
     prompt = ids[: body + cut]

@@ -69,7 +69,7 @@ class OpenVinoBackend:
         threads: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+            raise UsageError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         import openvino as ov

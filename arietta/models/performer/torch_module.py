@@ -1,7 +1,7 @@
 """The small rendering model: a bidirectional transformer over the notes of a score.
 
 One position a note, all of a window read at once, and every output at once: what a pianist does
-with a note hangs on what is written around it, before and behind. Pianist Transformer (arXiv
+with a note depends on what is written around it, before and behind. Pianist Transformer (arXiv
 2512.02652) compresses a note to one position in its encoder as well; this model leaves out the
 decoder that draws one performance id by id, and gives the mean of what pianists do instead.
 Shapes: B windows, T notes, D = d_model, H heads, K = D / H.

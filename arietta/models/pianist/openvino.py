@@ -113,7 +113,7 @@ class PianistOpenVino:
         threads: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+            raise UsageError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         from arietta.models.aria.graph import head_graph
         from arietta.models.pianist.graph import decoder_graph
 
