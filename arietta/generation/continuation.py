@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from os import PathLike
 from typing import Any
 
@@ -42,7 +42,9 @@ from arietta.generation.joining import (
     seam_place,
     shift_ms,
 )
+from arietta.generation.measures import Notes, notes_of
 from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -82,6 +84,7 @@ class Continuation:
         place: where ``new`` belongs: ``bar 9``, or minutes and seconds.
         place_ms: the same in ms from tick 0 of ``piece``.
         ringing: notes that ended with the last of the bars that were asked for.
+        verdict: what the critic thinks of it; see ``takes``.
     """
 
     prompt: Piece
@@ -95,6 +98,7 @@ class Continuation:
     place: str = ""
     place_ms: float = 0.0
     ringing: int = 0
+    verdict: Verdict | None = None
 
     @property
     def music_seconds(self) -> float:
@@ -299,7 +303,9 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
+        self._seconds = seconds
         ending: Ending = "asked" if request.end else "never"
+        self._density = settings.density
         ids, drawn = prepared.ids, settings
         if tokenizer.vocabulary.filling and settings.density != 1.0:
             # The model has learned what the number means; the odds need no tilting.
@@ -310,7 +316,7 @@ class ContinuationStream:
             settings=drawn,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
-            variations=request.variations,
+            variations=request.takes,
             first_variation=request.first_variation,
             seed=seed,
             guidance=guidance,
@@ -386,7 +392,7 @@ class ContinuationStream:
             yield note._replace(onset_ms=round(note.onset_ms + shift))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every variation is done; ``report`` is told after every step."""
+        """Go on until every take is done; ``report`` is told after every step."""
         while not self._stream.done:
             self._stream.step()
             if report is not None:
@@ -395,7 +401,7 @@ class ContinuationStream:
 
     @property
     def done(self) -> bool:
-        """Whether every variation is done."""
+        """Whether every take is done."""
         return self._stream.done
 
     def cancel(self) -> None:
@@ -407,15 +413,45 @@ class ContinuationStream:
         return self._stream.progress()
 
     def results(self) -> list[Continuation]:
-        """Return what has been decided so far, one continuation for each variation."""
+        """Return what has been decided so far: the best takes, the best of them first.
+
+        Where as many takes were asked for as variations, they stay in the order of their numbers.
+        """
         self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
         reports = self._stream.progress().rows
-        return [
-            self._result(row, report)
-            for row, report in zip(self._stream.rows, reports, strict=True)
-        ]
+        verdicts = self.verdicts()
+        chosen = list(range(len(verdicts)))
+        if self.request.takes > self.request.variations:
+            chosen = ranked(verdicts)[: self.request.variations]
+        return [self._result(self._stream.rows[i], reports[i], verdicts[i]) for i in chosen]
 
-    def _result(self, row: Row, report: RowReport) -> Continuation:
+    def verdicts(self) -> list[Verdict]:
+        """Return what the critic thinks of each take, as far as it is decided."""
+        return [self._judge(row) for row in self._stream.rows]
+
+    def _judge(self, row: Row) -> Verdict:
+        new = take_of(row.notes)
+        length_ms = 0.0
+        if len(new):
+            # To the onset that would have come next, unless the length was asked for.
+            length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
+            if row.reason == "seconds" and self._seconds is not None:
+                length_ms = self._seconds * 1000
+        return judge(
+            new,
+            self._prompt_notes,
+            length_ms,
+            nats_per_note=row.nats / max(len(new), 1),
+            density=self._density,
+            ending=self.request.end,
+        )
+
+    @cached_property
+    def _prompt_notes(self) -> Notes:
+        """The end of the prompt as the model hears it."""
+        return ending_of(notes_of(self._tokenizer.decode(self._stream.prompt_ids)))
+
+    def _result(self, row: Row, report: RowReport, verdict: Verdict) -> Continuation:
         prompt = self._prepared.piece
         provenance = {
             **self._provenance,
@@ -455,4 +491,5 @@ class ContinuationStream:
             joined.place,
             joined.place_ms,
             joined.ringing,
+            verdict,
         )

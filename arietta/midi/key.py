@@ -54,6 +54,12 @@ def estimate_key(piece: Piece) -> KeyEstimate | None:
     return KeyEstimate(sharps, is_minor, round(float(odds[best] / odds.sum()), 2))
 
 
+def best_key(profile: FloatArray) -> tuple[int, bool]:
+    """Return the tonic 0..11 and whether the key is minor; profile (12,): weight of each class."""
+    best = int(np.argmax(_correlations(profile)))
+    return best % 12, best >= 12
+
+
 def _correlations(profile: FloatArray) -> FloatArray:
     """(24,) correlation with the major keys on each pitch class, then the minor keys."""
     found = []
