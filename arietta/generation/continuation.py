@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike
@@ -269,6 +269,11 @@ class ContinuationStream:
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
 
+    Attributes:
+        request: what was asked for.
+        seed: of all takes; drawn where none was given.
+        seconds: length of a take, where it is known beforehand.
+
     Raises:
         InputError: the prompt has no notes that the model could go on from.
         UsageError: the request contradicts itself.
@@ -303,7 +308,7 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
-        self._seconds = seconds
+        self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
         self._density = settings.density
         ids, drawn = prepared.ids, settings
@@ -379,7 +384,21 @@ class ContinuationStream:
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
-        for note in self._stream:
+        while not self._stream.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take; the notes that were completed, as iterating has it."""
+        return self.placed(self._stream.step())
+
+    def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:
+        """Return notes of the engine as iterating gives them: playable ones, on the piece's time.
+
+        Args:
+            notes: of any takes, in the order they were decided.
+        """
+        found = []
+        for note in notes:
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -389,7 +408,13 @@ class ContinuationStream:
                 if shift is None:
                     shift = shift_ms(self._prepared.piece, self._place, first)
                 shift = self._shifts[note.variation] = self._zero_ms + shift
-            yield note._replace(onset_ms=round(note.onset_ms + shift))
+            found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
+        return found
+
+    @property
+    def seam_ms(self) -> float:
+        """Where new music may begin, in ms from tick 0; the first new note may come later."""
+        return float(self._prepared.piece.tempo.ms_at(self._place.tick))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
         """Go on until every take is done; ``report`` is told after every step."""
@@ -417,13 +442,17 @@ class ContinuationStream:
 
         Where as many takes were asked for as variations, they stay in the order of their numbers.
         """
-        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
-        reports = self._stream.progress().rows
         verdicts = self.verdicts()
         chosen = list(range(len(verdicts)))
         if self.request.takes > self.request.variations:
             chosen = ranked(verdicts)[: self.request.variations]
-        return [self._result(self._stream.rows[i], reports[i], verdicts[i]) for i in chosen]
+        return [self.result(i, verdicts[i]) for i in chosen]
+
+    def result(self, take: int, verdict: Verdict) -> Continuation:
+        """Return one take, by its place among all of them, with what the critic thinks of it."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        report = self._stream.progress().rows[take]
+        return self._result(self._stream.rows[take], report, verdict)
 
     def verdicts(self) -> list[Verdict]:
         """Return what the critic thinks of each take, as far as it is decided."""
@@ -435,8 +464,8 @@ class ContinuationStream:
         if len(new):
             # To the onset that would have come next, unless the length was asked for.
             length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
-            if row.reason == "seconds" and self._seconds is not None:
-                length_ms = self._seconds * 1000
+            if row.reason == "seconds" and self.seconds is not None:
+                length_ms = self.seconds * 1000
         return judge(
             new,
             self._prompt_notes,
