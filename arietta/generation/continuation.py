@@ -179,7 +179,7 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
     place = seam_place(kept, request.seam)
     if place.mode != "now":
-        # What the file loses behind the seam is not heard either.
+        # What the file loses behind the seam, the model does not get either.
         cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
@@ -331,7 +331,7 @@ class ContinuationStream:
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
             self.notices = (
-                f"the prompt is longer than the model's context: its first {lost} s are not heard",
+                f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
         self._origin = provenance
@@ -417,7 +417,7 @@ class ContinuationStream:
         return float(self._prepared.piece.tempo.ms_at(self._place.tick))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every take is done; ``report`` is told after every step."""
+        """Go on until every take is done; ``report`` is called after every step."""
         while not self._stream.done:
             self._stream.step()
             if report is not None:
@@ -477,7 +477,7 @@ class ContinuationStream:
 
     @cached_property
     def _prompt_notes(self) -> Notes:
-        """The end of the prompt as the model hears it."""
+        """The end of the prompt as the model reads it."""
         return ending_of(notes_of(self._tokenizer.decode(self._stream.prompt_ids)))
 
     def _result(self, row: Row, report: RowReport, verdict: Verdict) -> Continuation:
