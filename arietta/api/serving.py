@@ -104,7 +104,7 @@ class Service:
         if model is None and like is not None:
             model = CONDITIONED_MODEL
         found = self.model(model)
-        return found.start(piece, request, drawn, steering)
+        return found.start(piece, request, drawn, steering, waits=True)
 
     def close(self) -> None:
         """End the loop."""
