@@ -218,9 +218,7 @@ class Batch:
             limit = self._limit - stream.base
             if len(row.context) + len(row.pending) > limit:
                 full.append(i)
-                kept, _ = cut_left(
-                    self._engine.tokenizer, row.context, int(limit * KEEP_SLIDING)
-                )
+                kept, _ = cut_left(self._engine.tokenizer, row.context, int(limit * KEEP_SLIDING))
                 row.context = kept
                 session = self._engine.new_session(stream.guidance)
                 job = _Prefill(stream, self._places[i], session, [*kept, *row.pending])

@@ -396,7 +396,7 @@ class ContinuationStream:
         return self._stream
 
     def step(self) -> list[StreamedNote]:
-        """Decide the next token of every take; the notes that were completed, as iterating has it."""
+        """Decide the next token of every take; the notes completed, as iterating has them."""
         return self.placed(self._stream.step())
 
     def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:

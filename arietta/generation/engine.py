@@ -24,7 +24,7 @@ from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
 from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.generation.sampling import Choices, Ranges, RowRandom, Sampler, pick
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
 from arietta.models.aria.protocol import Backend, Session
@@ -688,7 +688,6 @@ class Stream:
                 row.pending = []
         places = [Place(self, row) for row in self._live]
         return [note for _, note in draw_tokens(self._session, self._hidden, places)]
-
 
     def _step_drafted(self) -> list[StreamedNote]:
         drafter = self._drafter

@@ -175,9 +175,7 @@ class GenerationLoop:
         config = engine.backend.config
         # A key and a value of one byte each, with a scale for each head of them.
         position = 2 * (config.d_model + 4 * config.n_heads) * config.n_layers
-        return min(
-            self._max_rows, self._max_cache_bytes // (position * engine.backend.max_seq_len)
-        )
+        return min(self._max_rows, self._max_cache_bytes // (position * engine.backend.max_seq_len))
 
     def _batch(self, engine: Engine) -> Batch:
         return self._batches.setdefault(id(engine), Batch(engine))
