@@ -105,7 +105,7 @@ def test_what_a_training_tells(prompts_dir: Path, tmp_path: Path, monkeypatch) -
     thread.join()
     kept, refused = told[0][1]
     assert kept == ["waltz.mid"] and refused[0]["name"] == "bad.mid" and "MThd" in refused[0]["why"]
-    assert [value for kind, value in told if kind == "point"][0] == (1, 2.0)
+    assert next(value for kind, value in told if kind == "point") == (1, 2.0)
     assert told[-1] == ("done", {"nats_before": 2.0, "steps": 2, "valid_nats_per_token": 0.5})
 
 

@@ -58,7 +58,8 @@ def test_multipart_gives_what_json_gives(running, waltz) -> None:
     parts = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="waltz.mid"\r\n'
         b"Content-Type: audio/midi\r\n\r\n" + data + b"\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="settings"\r\n\r\n{"quick": true}\r\n--x--\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="settings"\r\n\r\n'
+        b'{"quick": true}\r\n--x--\r\n'
     )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     status, found, _ = running.ask("POST", "/v1/score", parts, headers)
