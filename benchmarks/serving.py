@@ -2,8 +2,8 @@
 
 python -m benchmarks.serving [--listeners 100] [--seconds 60] [--medium]
 
-Listeners hold a stream each for the whole measurement: who has got the 30 s that were asked for asks
-for the next at once, with another prompt and seed. Client and server share the machine. A note is
+Listeners hold a stream each for the whole measurement: who has got the 30 s that were asked for
+asks for the next at once, with another prompt and seed. Client and server share the machine. A note is
 late where it comes after the moment at which it has to sound, if playing began with the first note
 and a buffer of half a second.
 
