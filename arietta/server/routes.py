@@ -162,10 +162,8 @@ def _add_states(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", tags=["server"])
     async def metrics() -> Response:
         """Return figures for Prometheus."""
-        return Response(
-            server.metrics.text(server.service.loop, server.workers.running),
-            media_type=CONTENT_TYPE,
-        )
+        text = server.metrics.text(server.service.loop, server.workers.running)
+        return Response(text, media_type=CONTENT_TYPE)
 
     @app.get("/v1/models", tags=["server"])
     async def models() -> list[dict[str, Any]]:
