@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 ADDRESSES = 22
-EXAMPLES = int(os.environ.get("ARIETTA_FUZZ", "12"))
+EXAMPLES = int(os.environ.get("ARIETTA_FUZZ", "6"))
 """For each address; `make fuzz` makes more."""
 SLOW = {"/v1/train"}
 """Addresses that begin long work; their refusals are tested by hand."""
