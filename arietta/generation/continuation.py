@@ -43,7 +43,8 @@ from arietta.generation.joining import (
     shift_ms,
 )
 from arietta.generation.measures import Notes, notes_of
-from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
+from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
@@ -60,6 +61,11 @@ from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
 USUAL_NOTES_PER_SECOND = 8.0
+GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
+"""How far onsets lie from the grid of a file."""
+GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
+"""The same for the beat of a performance, as a share of its period; loose is about as people play
+(pulse clarity, ``benchmarks/continuations.py``)."""
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -368,14 +374,28 @@ class ContinuationStream:
                 place.mode == "bar",
                 held,
                 None if bars is None else end_of,
+                self._pulse(zero),
             ),
             shift,
         )
 
+    def _pulse(self, zero_ms: float) -> Pulse | None:
+        """Return what onsets keep to: the grid of the file, else how the player keeps time."""
+        spread_ms = GROOVE_SPREAD_MS[self.request.groove]
+        piece = self._prepared.piece
+        if spread_ms is None or not len(piece):
+            return None
+        found = metrical_pulse(piece, zero_ms, STEP, spread_ms / STEP)
+        if found is not None:
+            return found
+        onset_ms = np.unique(self._tokenizer.decode(self._prepared.ids).onset_ms)
+        return tracked_pulse(onset_ms, STEP, GROOVE_LOOSENESS[self.request.groove])
+
     def __iter__(self) -> Iterator[StreamedNote]:
         """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
-        These are the notes of the results, but for the groove, which may shift their onsets there.
+        These are the notes of the results, but for a tight groove, which puts onsets that are near
+        the grid right on it there.
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
