@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from arietta._version import __version__
-from arietta.arrays import BoolArray, FloatArray
+from arietta.arrays import BoolArray, FloatArray, IntArray
 from arietta.display import mimebundle
 from arietta.errors import InputError
 from arietta.generation.engine import Engine, GenerationProgress, Guidance, StreamedNote
@@ -35,6 +35,7 @@ from arietta.generation.settings import SamplingSettings
 from arietta.midi.events import END_OF_TRACK, Event, meta
 from arietta.midi.hands import split_hands
 from arietta.midi.instruments import channel_classes, sounding_programs
+from arietta.midi.interpret import unended_notes
 from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY
 from arietta.midi.parse import encode_text
 from arietta.midi.pedal import pedal_offsets
@@ -45,6 +46,7 @@ from arietta.midi.repedal import RESTRIKE_MS, next_strokes
 from arietta.midi.seam import Track, division_factor, join_bytes, lines_on, multiplied, scaled
 from arietta.midi.sequence import delayed, one_after_the_other
 from arietta.midi.tempo import TempoMap
+from arietta.midi.writer import write_midi
 from arietta.tokenizers.controls import (
     control_id,
     density_level,
@@ -220,9 +222,12 @@ class PieceFillStream:
             _step_times(onset_ms[held] - zero_ms),
             _step_times(offset_ms[held] - zero_ms + _FREE_MS),
         )
+        hanging = _hanging(piece) & held
+        if hanging.any():
+            busy = _closed(busy, np.unique(piece.notes.pitch[hanging]), place)
         banned = kept_keys(request.keep)
         if banned is not None:
-            busy = _closed(busy, range(banned[0], banned[1] + 1), place)
+            busy = _closed(busy, np.arange(banned[0], banned[1] + 1), place)
         vocab = engine.tokenizer.vocabulary
         self._rate = None
         if request.density is not None:
@@ -457,7 +462,7 @@ def _part(
 
 
 def _found_again(piece: Piece, wanted: Piece) -> tuple[BoolArray, tuple[str, ...]]:
-    """Return which notes of a piece are in another at their times, and a word on those that are not.
+    """Return which notes of a piece another has at their times, and a word on the others of it.
 
     Raises:
         InputError: none are.
@@ -483,9 +488,22 @@ def _found_again(piece: Piece, wanted: Piece) -> tuple[BoolArray, tuple[str, ...
     return stays, ()
 
 
-def _closed(busy: Busy, keys: range, place: GapPlace) -> Busy:
+def _hanging(piece: Piece) -> BoolArray:
+    """Return (n,) which notes nothing ends: the release of a new note would be taken for theirs."""
+    found = {
+        (onset, pitch, channel)
+        for onset, _, pitch, _, channel, _ in unended_notes(write_midi(piece))
+    }
+    notes = piece.notes
+    rows = zip(notes.onset_tick.tolist(), notes.pitch.tolist(), notes.channel.tolist(), strict=True)
+    return (
+        np.array([row in found for row in rows], np.bool_) if found else np.zeros(len(piece), bool)
+    )
+
+
+def _closed(busy: Busy, keys: IntArray, place: GapPlace) -> Busy:
     """Return keys that are held, and some that are closed for the whole gap."""
-    more = np.array(keys, np.int64)
+    more = keys.astype(np.int64)
     return Busy(
         np.concatenate((busy.pitch, more)),
         np.concatenate((busy.down_ms, np.full(len(more), place.start_ms))),

@@ -14,7 +14,8 @@ _DOWN = 64
 def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
     """Return the events of a piece's file without those of some notes.
 
-    A stroke that is taken out takes the next release of its key on its track with it.
+    A release goes where it ended notes that go alone. One that also ends another stroke stays, so
+    that what is kept is read, and played by a synthesizer, as before.
 
     Args:
         piece: as it was read.
@@ -32,7 +33,7 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
     found: list[Track] = []
     for track in tracks_of(piece):
         stays: Track = []
-        open_keys: dict[tuple[int, int], list[bool]] = {}  # strokes that are down: taken out?
+        open_keys: dict[tuple[int, int], list[tuple[int, bool]]] = {}  # (tick, taken out?)
         for event in track:
             status = event.message[0]
             if status & 0xE0 != 0x80:
@@ -42,13 +43,16 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
             down = open_keys.setdefault((channel, pitch), [])
             if status & 0xF0 == 0x90 and event.message[2] > 0:
                 left = leaving.get((event.tick, channel, pitch), 0)
+                down.append((event.tick, left > 0))
                 if left:
                     leaving[event.tick, channel, pitch] = left - 1
-                down.append(left > 0)
-                if left:
                     continue
-            elif down and down.pop(0):
-                continue
+            else:
+                # As the reader pairs them: a release ends all strokes of other ticks.
+                ended = [taken for tick, taken in down if tick != event.tick]
+                down[:] = [stroke for stroke in down if stroke[0] == event.tick]
+                if ended and all(ended):
+                    continue
             stays.append(event)
         found.append(stays)
     return found
