@@ -379,7 +379,13 @@ class ContinuationStream:
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
-        for note in self._stream:
+        while not self._stream.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take that goes on; return the notes it completes."""
+        found = []
+        for note in self._stream.step():
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -389,12 +395,24 @@ class ContinuationStream:
                 if shift is None:
                     shift = shift_ms(self._prepared.piece, self._place, first)
                 shift = self._shifts[note.variation] = self._zero_ms + shift
-            yield note._replace(onset_ms=round(note.onset_ms + shift))
+            found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
+        return found
 
-    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every take is done; ``report`` is told after every step."""
+    def run(
+        self,
+        report: Callable[[GenerationProgress], None] | None = None,
+        listen: Callable[[StreamedNote], None] | None = None,
+    ) -> list[Continuation]:
+        """Go on until every take is done.
+
+        Args:
+            report: told after every step how it stands.
+            listen: told every note as soon as it is decided.
+        """
         while not self._stream.done:
-            self._stream.step()
+            for note in self.step():
+                if listen is not None:
+                    listen(note)
             if report is not None:
                 report(self._stream.progress())
         return self.results()
