@@ -120,7 +120,9 @@ def case_of(number: int, real: Sequence[Piece], ways: int = WAYS) -> Case | None
         }
     elif span == "long":
         start = rng.uniform(0, end / 2)
-        wanted = {"from_seconds": start, "to_seconds": start + rng.uniform(30, 60)}
+        # Longer than the context: of the shipped model, or the short one of random weights.
+        length = rng.uniform(40, 90) if number % 3 == 0 else rng.uniform(8, 20)
+        wanted = {"from_seconds": start, "to_seconds": start + length}
     elif span == "first":
         wanted = {"from_seconds": 0.0, "to_seconds": float(piece.onset_ms.min()) / 1000 + 0.01}
     elif span == "last":

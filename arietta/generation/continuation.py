@@ -45,6 +45,7 @@ from arietta.generation.joining import (
 from arietta.generation.measures import Notes, notes_of
 from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
+from arietta.midi.ending import said_of_the_end
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -322,10 +323,12 @@ class ContinuationStream:
             guidance=guidance,
             start=start,
         )
-        self.notices: tuple[str, ...] = ()
+        # Of a prompt that was cut on purpose there is nothing to say.
+        whole = request.prompt_seconds is None
+        self.notices = tuple(said_of_the_end(prepared.piece)) if whole else ()
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
-            self.notices = (
+            self.notices += (
                 f"the prompt is longer than the model's context: its first {lost} s are not heard",
             )
         # Asked for with the results: hashing a big model must not delay the first note.

@@ -48,10 +48,12 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
                     leaving[event.tick, channel, pitch] = left - 1
                     continue
             else:
-                # As the reader pairs them: a release ends all strokes of other ticks.
-                ended = [taken for tick, taken in down if tick != event.tick]
+                # As the reader pairs them: a release ends all strokes of other ticks. One of its
+                # own tick, a note without length, goes on needing it.
+                needed = any(not taken for _, taken in down)
+                some = any(tick != event.tick for tick, _ in down)
                 down[:] = [stroke for stroke in down if stroke[0] == event.tick]
-                if ended and all(ended):
+                if some and not needed:
                     continue
             stays.append(event)
         found.append(stays)

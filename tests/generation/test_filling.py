@@ -11,6 +11,7 @@ import pytest
 import arietta
 from arietta.errors import InputError, UsageError
 from arietta.generation.filling import (
+    PieceFillStream,
     FillRequest,
     bars_of,
     fill_piece,
@@ -80,13 +81,22 @@ def test_the_best_comes_first_and_a_seed_repeats(engine: Any) -> None:
     assert [write_midi(f.piece) for f in once] == [write_midi(f.piece) for f in again]
 
 
-def test_more_density_gives_more_notes(engine: Any) -> None:
+def test_density_chooses_takes_and_reaches_the_model(tiny: Any) -> None:
     piece = read(PROMPTS / "nocturne.mid")
     counts = []
     for density in (0.1, 10.0):
-        request = FillRequest(3.0, 5.0, density=density, variations=1, takes=5, seed=4)
-        counts.append(fill_piece(engine, piece, request, SamplingSettings())[0].new)
+        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=4, seed=4)
+        stream = PieceFillStream(tiny.engine("piano"), piece, request, SamplingSettings())
+        counts.append(stream.run()[0].new)
     assert counts[0] < counts[1]
+    engine = tiny.engine("piano-fill")
+    vocab = engine.tokenizer.vocabulary
+    heard = []
+    for density in (0.5, 2.0):
+        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=1)
+        stream = PieceFillStream(engine, piece, request, SamplingSettings())
+        heard.append(int(stream._stream._stream.prompt_ids[-1]) - vocab.control_start)
+    assert heard[1] - heard[0] == 6  # two octaves of three levels
 
 
 def test_a_gap_before_the_first_note_and_one_behind_the_last(engine: Any) -> None:
