@@ -11,8 +11,8 @@ import pytest
 import arietta
 from arietta.errors import InputError, UsageError
 from arietta.generation.filling import (
-    PieceFillStream,
     FillRequest,
+    PieceFillStream,
     bars_of,
     fill_piece,
     kept_keys,
