@@ -46,6 +46,7 @@ from arietta.generation.measures import Notes, notes_of
 from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
 from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
+from arietta.midi.ending import notices_of_the_end
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -328,10 +329,12 @@ class ContinuationStream:
             guidance=guidance,
             start=start,
         )
-        self.notices: tuple[str, ...] = ()
+        # Of a prompt that was cut on purpose there is nothing to say.
+        whole = request.prompt_seconds is None
+        self.notices = tuple(notices_of_the_end(prepared.piece)) if whole else ()
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
-            self.notices = (
+            self.notices += (
                 f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
@@ -399,7 +402,13 @@ class ContinuationStream:
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
-        for note in self._stream:
+        while not self._stream.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take that goes on; return the notes it completes."""
+        found = []
+        for note in self._stream.step():
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -409,12 +418,24 @@ class ContinuationStream:
                 if shift is None:
                     shift = shift_ms(self._prepared.piece, self._place, first)
                 shift = self._shifts[note.variation] = self._zero_ms + shift
-            yield note._replace(onset_ms=round(note.onset_ms + shift))
+            found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
+        return found
 
-    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every take is done; ``report`` is called after every step."""
+    def run(
+        self,
+        report: Callable[[GenerationProgress], None] | None = None,
+        listen: Callable[[StreamedNote], None] | None = None,
+    ) -> list[Continuation]:
+        """Go on until every take is done.
+
+        Args:
+            report: called after every step with how it stands.
+            listen: called with every note as soon as it is decided.
+        """
         while not self._stream.done:
-            self._stream.step()
+            for note in self.step():
+                if listen is not None:
+                    listen(note)
             if report is not None:
                 report(self._stream.progress())
         return self.results()
