@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike
@@ -275,6 +275,12 @@ class ContinuationStream:
         request, settings: what is asked for, how tokens are drawn.
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
+        waits: run nothing yet; see ``Engine.stream``.
+
+    Attributes:
+        request: what was asked for.
+        seed: of all takes; drawn where none was given.
+        seconds: length of a take, where it is known beforehand.
 
     Raises:
         InputError: the prompt has no notes that the model could go on from.
@@ -290,6 +296,7 @@ class ContinuationStream:
         *,
         guidance: Guidance | None = None,
         provenance: Callable[[], Mapping[str, Any]] = dict,
+        waits: bool = False,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer = engine.tokenizer
@@ -310,7 +317,7 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
-        self._seconds = seconds
+        self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
         self._density = settings.density
         ids, drawn = prepared.ids, settings
@@ -328,6 +335,7 @@ class ContinuationStream:
             seed=seed,
             guidance=guidance,
             start=start,
+            waits=waits,
         )
         # Of a prompt that was cut on purpose there is nothing to say.
         whole = request.prompt_seconds is None
@@ -405,10 +413,23 @@ class ContinuationStream:
         while not self._stream.done:
             yield from self.step()
 
+    @property
+    def stream(self) -> Stream:
+        """The engine's stream, for who runs many."""
+        return self._stream
+
     def step(self) -> list[StreamedNote]:
-        """Decide the next token of every take that goes on; return the notes it completes."""
+        """Decide the next token of every take; the notes completed, as iterating has them."""
+        return self.placed(self._stream.step())
+
+    def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:
+        """Return notes of the engine as iterating gives them: playable ones, on the piece's time.
+
+        Args:
+            notes: of any takes, in the order they were decided.
+        """
         found = []
-        for note in self._stream.step():
+        for note in notes:
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -420,6 +441,11 @@ class ContinuationStream:
                 shift = self._shifts[note.variation] = self._zero_ms + shift
             found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
         return found
+
+    @property
+    def seam_ms(self) -> float:
+        """Where new music may begin, in ms from tick 0; the first new note may come later."""
+        return float(self._prepared.piece.tempo.ms_at(self._place.tick))
 
     def run(
         self,
@@ -458,13 +484,17 @@ class ContinuationStream:
 
         Where as many takes were asked for as variations, they stay in the order of their numbers.
         """
-        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
-        reports = self._stream.progress().rows
         verdicts = self.verdicts()
         chosen = list(range(len(verdicts)))
         if self.request.takes > self.request.variations:
             chosen = ranked(verdicts)[: self.request.variations]
-        return [self._result(self._stream.rows[i], reports[i], verdicts[i]) for i in chosen]
+        return [self.result(i, verdicts[i]) for i in chosen]
+
+    def result(self, take: int, verdict: Verdict) -> Continuation:
+        """Return one take, by its place among all of them, with what the critic thinks of it."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        report = self._stream.progress().rows[take]
+        return self._result(self._stream.rows[take], report, verdict)
 
     def verdicts(self) -> list[Verdict]:
         """Return what the critic thinks of each take, as far as it is decided."""
@@ -476,8 +506,8 @@ class ContinuationStream:
         if len(new):
             # To the onset that would have come next, unless the length was asked for.
             length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
-            if row.reason == "seconds" and self._seconds is not None:
-                length_ms = self._seconds * 1000
+            if row.reason == "seconds" and self.seconds is not None:
+                length_ms = self.seconds * 1000
         return judge(
             new,
             self._prompt_notes,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.midi.ending import alone_from_ms, ritard, notices_of_the_end, silence_behind_ms
+from arietta.midi.ending import alone_from_ms, notices_of_the_end, ritard, silence_behind_ms
 from arietta.midi.events import END_OF_TRACK, Event
 from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
