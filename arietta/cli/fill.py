@@ -22,11 +22,12 @@ from arietta.cli.console import (
 )
 from arietta.cli.generate import stopped_by_ctrl_c
 from arietta.cli.options import Group, WavFlag, with_groups
-from arietta.generation.fill_settings import DEFAULT_TAKES, FillRequest, bars_of, is_file
-from arietta.generation.settings import Steering
+from arietta.generation.fill_settings import FillRequest, bars_of, is_file
+from arietta.generation.settings import DEFAULT_TAKES, Steering
 
 if TYPE_CHECKING:
     from arietta.api.filling import FillResult
+    from arietta.generation.engine import GenerationProgress
 
 app = new_app()
 
@@ -153,9 +154,7 @@ def fill(
             output=output,
             wav=wav,
             force=force,
-            report=lambda now: (
-                progress.due() and progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")
-            ),
+            report=lambda now: _show(now, progress),
             sound_report=lambda at, total: progress.show(f"sound: {clock(at)} of {clock(total)}"),
             watch=lambda stream: stopped_by_ctrl_c(stream.cancel),
         )
@@ -192,3 +191,8 @@ def _summary(done: FillResult, request: FillRequest) -> None:
             ("takes", f"best of {best_of}, {clock(done.wall_seconds)}; seed {request.seed}"),
         ]
     )
+
+
+def _show(now: GenerationProgress, progress: ProgressLine) -> None:
+    if progress.due():
+        progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")

@@ -157,6 +157,11 @@ class Rules:
             and self._grammar.complete
         )
 
+    @property
+    def shapes(self) -> bool:
+        """Whether ``shape`` changes the odds of the next token."""
+        return self.forcing or (self._pulse is not None and self._key != _NOTHING)
+
     def ask(self) -> None:
         """Ask for an ending: <D> comes at the next event boundary."""
         self._asked = True

@@ -629,10 +629,10 @@ class Stream:
         g = np.minimum(guidance.strength, guidance.strength * steps / warmup).astype(np.float32)
         return np.asarray(g * logits[::2] + (1 - g) * logits[1::2], np.float32)
 
-    def forced(
+    def shaped(
         self, row: Row, choice: Choices, logits: Float32Array, uniform: float
     ) -> tuple[int, float]:
-        """Return the token of a row where an ending must come, and the probability that it had."""
+        """Return the token of a row whose rules shape the odds, and the probability that it had."""
         p = self.sampler.probabilities(choice, logits[choice.columns])
         p = row.rules.shape(choice, p)
         index = pick(p, uniform)
@@ -951,8 +951,8 @@ def draw_tokens(
         tokens, p = stream.sampler.draw(chosen, logits, uniforms)
         for n, i in enumerate(members):
             token, share = int(tokens[n]), float(p[n])
-            if rows[n].rules.forcing:
-                token, share = stream.forced(rows[n], chosen[n], logits[n], uniforms[n])
+            if rows[n].rules.shapes:
+                token, share = stream.shaped(rows[n], chosen[n], logits[n], uniforms[n])
             found[i] = places[i].stream.take(rows[n], token, share)
     return [(places[i].stream, note) for i in sorted(found) for note in found[i]]
 

@@ -312,7 +312,16 @@ class Steering:
 DEFAULT_GUIDANCE: float = Steering.guidance
 
 
-class GenerateOptions(TypedDict, total=False):
+class SamplingOptions(TypedDict, total=False):
+    """Types of the keywords of ``SamplingSettings``, for checkers; None keeps the preset's."""
+
+    temperature: float | None
+    min_p: float | None
+    top_p: float | None
+    grammar: bool | None
+
+
+class GenerateOptions(SamplingOptions, total=False):
     """Types of the keywords of ``Model.generate``, ``generate_many`` and ``stream``, for checkers.
 
     The declarations are ``Request``, ``SamplingSettings`` and ``Steering``; None keeps the number
@@ -332,11 +341,7 @@ class GenerateOptions(TypedDict, total=False):
     groove: Groove
     into: str | None
     style: tuple[str, ...]
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
     density: float | None
-    grammar: bool | None
     like: Piece | str | PathLike[str] | None
     guidance_vector: Float32Array | None
     guidance: float
