@@ -24,7 +24,7 @@ from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
 from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.generation.sampling import Choices, Ranges, RowRandom, Sampler, pick
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
 from arietta.models.aria.protocol import Backend, Session
@@ -308,6 +308,7 @@ class LiveSession:
         variations: int = 1,
         first_variation: int = 0,
         seed: int = 0,
+        start: Start | None = None,
     ) -> Stream:
         """Go on from a prompt; arguments and errors as for ``Engine.stream``."""
         request = _Request(
@@ -318,6 +319,7 @@ class LiveSession:
             first_variation,
             seed,
             None,
+            start,
         )
         request.check(self._engine)
         started = time.monotonic()
@@ -326,6 +328,24 @@ class LiveSession:
         assert self._session is not None and self._hidden is not None
         self._stream = Stream(self._engine, self._session, self._hidden, request, prompt, started)
         return self._stream
+
+    def draw(self, sampler: Sampler, allowed: Ranges, uniform: float) -> int:
+        """Draw the token that follows the prefix from some ranges of ids, without keeping it.
+
+        Args:
+            sampler: how it is drawn.
+            allowed: half-open ranges, ascending.
+            uniform: the random number, 0..1.
+
+        Raises:
+            UsageError: there is no prefix yet.
+        """
+        self._take_back()
+        if self._session is None or self._hidden is None:
+            raise UsageError("a token is drawn behind a prefix; call `prefill` first")
+        choices = sampler.choices(allowed)
+        logits = logits_for(self._session, self._hidden, [choices])[0]
+        return int(choices.ids[pick(sampler.probabilities(choices, logits), uniform)])
 
     def _take_back(self) -> None:
         """Take the session back from the stream that uses it, cut back to the prefix."""
