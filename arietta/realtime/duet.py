@@ -1,7 +1,7 @@
 """One duet: who plays when, and what the model plays. No clock, thread or port is inside.
 
 Every input carries the time and returns what follows from it. Whoever drives a session calls
-``tick`` at least every 50 ms, gives each ``Ask`` and ``Go`` to what makes answers, hands the offers
+``tick`` at least every 50 ms, plays what is due before it tells of a key, gives each ``Ask`` and ``Go`` to what makes answers, hands the offers
 back, and plays the plans (``scheduler.PlanPlayer`` says how). From every state ``fail`` ends in all
 notes off and the pedal up, after which nothing is said any more.
 """
@@ -112,6 +112,7 @@ class DuetSession:
 
     Attributes:
         state: see ``plans.State``.
+        echoes: how many keys and pedal movements were the model's own, sent back.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class DuetSession:
         self._recent: list[PlannedNote] = []
         self._recent_pedals: list[PlannedPedal] = []
         self._echoed: set[tuple[float, int, bool]] = set()
+        self.echoes = 0
 
     @property
     def now_ms(self) -> float:
@@ -374,8 +376,7 @@ class DuetSession:
         settings = self.settings_now
         if settings.mode == "go-on":
             return max(GO_ON_MS * self._shorter, SHORTEST_MS)
-        yours = [note.onset_ms for note in self._transcript.notes if note.yours]
-        bar = _BEATS_IN_A_BAR * beat_ms(yours)
+        bar = _BEATS_IN_A_BAR * beat_ms(self._transcript.your_last_onsets)
         return max(settings.bars * bar * self._shorter, SHORTEST_MS)
 
     def _keep_fresh(self) -> None:
@@ -396,11 +397,12 @@ class DuetSession:
             self._hand_over(why)
 
     def _hand_over(self, why: str) -> None:
-        if self._answer is None:
+        soonest = self._now + self.settings_now.budget_ms + self._latency.longest_ms
+        if self._answer is None or self._earliest > soonest + _AHEAD_MS:
+            # No answer is ready, or it waits for the end of a pause that is not waited for.
             self._ask(self._now, go=True)
         else:
-            earliest = self._now + self.settings_now.budget_ms + self._latency.longest_ms
-            self._out.append(Go(self._answer.number, self._music(earliest)))
+            self._out.append(Go(self._answer.number, self._music(soonest)))
         self._enter("handover", why)
         self._handover_at = self._now
         self._quiet_since = None
@@ -409,7 +411,6 @@ class DuetSession:
         if answer.waiting:
             # Made for an earlier moment: it begins as soon as it may.
             first = answer.waiting[0][0].onset_ms + self._transcript.skipped_ms
-            soonest = self._now + self.settings_now.budget_ms + self._latency.longest_ms
             answer.shift_ms = max(soonest - first, 0.0)
         self._play()
 
@@ -548,10 +549,10 @@ class DuetSession:
         answer = self._answer
         if answer is None or answer.plan is None:
             return
-        sounded = [note for note in answer.notes if note.onset_ms < until_ms]
+        sounded = [note for note in answer.notes if note.onset_ms <= until_ms]
         cut = [note._replace(end_ms=min(note.end_ms, until_ms)) for note in sounded]
         self._transcript.add_answer([self._as_heard(note) for note in cut], float("inf"))
-        answer.notes = [note for note in answer.notes if note.onset_ms >= until_ms]
+        answer.notes = [note for note in answer.notes if note.onset_ms > until_ms]
         self._remember(cut, answer.lifts)
 
     def _remember(self, notes: list[PlannedNote], pedals: list[PlannedPedal]) -> None:
@@ -590,7 +591,7 @@ class DuetSession:
             n._replace(onset_ms=n.onset_ms + lost, end_ms=n.end_ms + lost) for n in answer.notes
         ]
         answer.lifts = [
-            p._replace(time_ms=p.time_ms + lost) for p in answer.lifts if p.time_ms >= since_ms
+            p._replace(time_ms=p.time_ms + lost) for p in answer.lifts if p.time_ms > since_ms
         ]
         answer.shift_ms += lost
         self._say_plan(self._now, release=True)
@@ -611,6 +612,7 @@ class DuetSession:
                 continue
             if -_ECHO_EARLY_MS <= at - when <= _ECHO_MS and key not in self._echoed:
                 self._echoed.add(key)
+                self.echoes += 1
                 return True
         return False
 

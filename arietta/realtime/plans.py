@@ -44,7 +44,8 @@ class Plan:
         from_ms: from when on this plan holds.
         notes, pedals: by time, none before ``from_ms``.
         committed_until_ms: no later plan changes what begins before it, unless it releases.
-        release: end everything that sounds at once, and lift the pedal.
+        release: end everything that sounds at once, lift the pedal, and take back whatever has not
+            begun, however early it was planned.
     """
 
     id: int

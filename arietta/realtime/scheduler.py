@@ -5,6 +5,7 @@ It knows what sounds, so that every note it began is ended, whatever happens to 
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from typing import NamedTuple
 
@@ -64,8 +65,9 @@ class PlanPlayer:
 
     def take(self, plan: Plan, now_ms: float) -> list[Message]:
         """Take a plan in the place of the one before; return what has to be sent at once."""
-        self._coming = [note for note in self._coming if note.onset_ms < plan.from_ms]
-        self._moves = [move for move in self._moves if move.time_ms < plan.from_ms]
+        kept_ms = -math.inf if plan.release else plan.from_ms
+        self._coming = [note for note in self._coming if note.onset_ms < kept_ms]
+        self._moves = [move for move in self._moves if move.time_ms < kept_ms]
         for note in plan.notes:
             insort(self._coming, note)
         self._moves += plan.pedals

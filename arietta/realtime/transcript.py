@@ -11,6 +11,7 @@ LONGEST_SILENCE_MS = 10_000.0
 """A silence between two notes counts as at most this long in the time of the music."""
 
 _MOST_NOTES, _KEPT_NOTES = 1_600, 800
+_PULSE_NOTES = 96
 
 
 class Transcript:
@@ -37,6 +38,11 @@ class Transcript:
     def notes(self) -> tuple[HeardNote, ...]:
         """What was heard, by onset."""
         return tuple(self._notes)
+
+    @property
+    def your_last_onsets(self) -> list[float]:
+        """Onsets of your last notes, in the time of the music."""
+        return [note.onset_ms for note in self._notes[-_PULSE_NOTES:] if note.yours]
 
     @property
     def held_keys(self) -> tuple[int, ...]:
