@@ -16,6 +16,7 @@ COMMANDS = {
     "fill": "fill a gap: this bar again, another left hand, the missing middle",
     "render": "play a score with expression",
     "play": "hear a MIDI file",
+    "duet": "play with the model on your MIDI keyboard: it answers when you stop",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
     "info": "what is in a MIDI file",
     "score": "how surprising each note of a file is: find the wrong ones",

@@ -1,9 +1,10 @@
 """One duet: who plays when, and what the model plays. No clock, thread or port is inside.
 
 Every input carries the time and returns what follows from it. Whoever drives a session calls
-``tick`` at least every 50 ms, plays what is due before it tells of a key, gives each ``Ask`` and ``Go`` to what makes answers, hands the offers
-back, and plays the plans (``scheduler.PlanPlayer`` says how). From every state ``fail`` ends in all
-notes off and the pedal up, after which nothing is said any more.
+``tick`` at least every 50 ms, plays what is due before it tells of a key, gives each ``Ask`` and
+``Go`` to what makes answers, hands the offers back, and plays the plans (``scheduler.PlanPlayer``
+says how). From every state ``fail`` ends in all notes off and the pedal up, after which nothing is
+said any more.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class DuetLoop:
         self._report = report
         self._record = record
         self._clock = clock
-        self._check_input = check_input
+        self.check_input = check_input
         self._zero = clock()
         self._queue: queue.SimpleQueue[tuple[float, object]] = queue.SimpleQueue()
         self._player = PlanPlayer()
@@ -109,15 +109,15 @@ class DuetLoop:
             AriettaError: a port is gone, or the model failed.
         """
         self._worker = AnswerWorker(self._answerer, self._offered, self.fail)
-        why = "the duet is over"
         try:
             while not self._stop.is_set():
                 self._step()
         except BaseException as error:
-            why = str(error) or type(error).__name__
+            self._silence(self._session.fail(self.now_ms(), str(error) or type(error).__name__))
             raise
+        else:
+            self._silence(self._session.stop(self.now_ms()))
         finally:
-            self._silence(why)
             self._worker.close()
 
     def _offered(self, offer: Offer) -> None:
@@ -152,7 +152,7 @@ class DuetLoop:
             return None
 
     def _check(self) -> None:
-        self._check_input()
+        self.check_input()
         try:
             self._out.check()
         except AriettaError:
@@ -230,14 +230,15 @@ class DuetLoop:
             if self._record is not None:
                 self._record.sent(message, at_ms)
 
-    def _silence(self, why: str) -> None:
+    def _silence(self, outputs: list[Output]) -> None:
         """End every sound, as far as the port still takes it."""
         messages: list[Message] = []
-        for output in self._session.fail(self.now_ms(), why):
+        for output in outputs:
             if isinstance(output, Plan):
                 messages += self._player.take(output, self.now_ms())
-        messages += self._player.everything_off(self.now_ms())
-        for message in messages:
+            elif isinstance(output, StateChange):
+                self._report(output)
+        for message in [*messages, *self._player.everything_off(self.now_ms())]:
             if self._record is not None:
                 self._record.sent(message, self.now_ms())
             try:

@@ -68,7 +68,7 @@ def choose(wanted: str | None, names: Sequence[str], what: str) -> str:
     Args:
         wanted: name, part of a name in any case, or None.
         names: of the ports there are.
-        what: ``input`` or ``output``, the argument's name.
+        what: ``input`` or ``output``.
 
     Raises:
         InputError: there is no such port, or more than one.
@@ -76,14 +76,14 @@ def choose(wanted: str | None, names: Sequence[str], what: str) -> str:
     if wanted is None:
         if len(names) == 1:
             return names[0]
-        raise InputError(f"`{what}` is needed: {_listed(names, what)}")
+        raise InputError(f"`{what}_port` is needed: {_listed(names, what)}")
     if wanted in names:
         return wanted
     found = [name for name in names if wanted.lower() in name.lower()]
     if len(found) == 1:
         return found[0]
     many = "means several ports" if found else "is no port"
-    raise InputError(f"`{what}` {wanted!r} {many}: {_listed(found or names, what)}")
+    raise InputError(f"`{what}_port` {wanted!r} {many}: {_listed(found or names, what)}")
 
 
 def _listed(names: Sequence[str], what: str) -> str:

@@ -32,7 +32,7 @@ class DuetSettings:
 
     mode: Mode = parameter(
         "answer",
-        "answer (some bars, then listen) or go-on (take over until you play). [default: {default}]",
+        "answer (some bars, then listen) or go-on (take over until you play).",
         metavar="HOW",
         choices=("answer", "go-on"),
     )
