@@ -33,6 +33,12 @@ _SEED_STEP = 1_000_003
 Notes = tuple[tuple[PlannedNote, ...], tuple[PlannedPedal, ...]]
 
 
+def answer_seed(seed: int, notes: Sequence[HeardNote]) -> int:
+    """Return the seed of an answer: that of the duet and how many notes were heard."""
+    heard = max((note.serial for note in notes), default=-1) + 1
+    return (seed * _SEED_STEP + heard) % 2**63
+
+
 class Answerer:
     """Answers requests one after the other; not to be used by two threads at once.
 
@@ -102,7 +108,7 @@ class Answerer:
             ids,
             settings=self._settings,
             stop=Stop(seconds=ask.length_ms / 1000),
-            seed=self._seed_of(ask),
+            seed=answer_seed(self._seed, ask.notes),
             start=Start(max(earliest_ms - zero_ms, 0.0), held=held),
         )
         row = stream.rows[0]
@@ -124,10 +130,6 @@ class Answerer:
                     ),
                     tuple(PlannedPedal(p.time_ms + zero_ms, p.value >= 64) for p in moves),
                 )
-
-    def _seed_of(self, ask: Ask) -> int:
-        heard = max((note.serial for note in ask.notes), default=-1) + 1
-        return (self._seed * _SEED_STEP + heard) % 2**63
 
     def _end_ms(self, note: HeardNote) -> float:
         if note.end_ms is not None:
