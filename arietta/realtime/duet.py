@@ -568,8 +568,8 @@ class DuetSession:
         answer = self._answer
         if answer is not None and answer.plan is not None:
             self._hear_answer(self._now)
-            answer.notes, answer.lifts = [], []
             self._release()
+            self._news = False  # what you played has got its answer, as far as it went
         self._answer = None
         self._asked += 1  # offers to the dropped request mean nothing any more
 
