@@ -36,7 +36,7 @@ from arietta.realtime.answerer import Answerer, answer_seed
 from arietta.realtime.duet import DuetSession
 from arietta.realtime.loop import DuetLoop, Event
 from arietta.realtime.plans import Offer, StateChange
-from arietta.realtime.settings import DuetSettings
+from arietta.realtime.settings import DuetSettings, Mode
 from arietta.tokenizers.aria import AriaTokenizer
 from benchmarks.common import file_result
 from tests.realtime.simulated import Duet, FakeModel, down_after
@@ -263,7 +263,7 @@ class Script:
     def switch(self) -> None:
         """Change the mode."""
         session = self.duet.session
-        mode = "go-on" if session.settings_now.mode == "answer" else "answer"
+        mode: Mode = "go-on" if session.settings_now.mode == "answer" else "answer"
         new = replace(session.settings_now, mode=mode)
         self.duet.follow(session.settings(self.duet.now_ms, new))
 

@@ -59,7 +59,7 @@ class FakeModel:
         out = []
         while self._free_ms <= now_ms and self._todo:
             note = self._todo.pop(0)
-            pedals = ()
+            pedals: tuple[PlannedPedal, ...] = ()
             if len(self._todo) % 5 == 0:
                 pedals = (PlannedPedal(note.onset_ms + 5, len(self._todo) % 10 == 0),)
             out.append(Offer(ask.number, (note,), not self._todo, pedals))
