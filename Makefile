@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 
 # Real ports of a JACK server with the dummy driver: no sound card is needed.
 test-live: $(VENV)/.live
-	@command -v jackd >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2
+	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
 	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
 
 check: lint types pages test
