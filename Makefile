@@ -1,6 +1,7 @@
 # make demo    set up and continue a shipped prompt with the shipped model
 # make test    set up what is missing and run the tests
 # make check   what CI runs: lint, format, types, generated pages, tests
+# make test-live  the tests on real MIDI ports: needs jackd, which it installs where apt may
 # make docs    the documentation as a static site in docs/_site
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
@@ -12,7 +13,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test check lint types docs pages bench clean
+.PHONY: demo test test-live check lint types docs pages bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -22,6 +23,11 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Real ports of a JACK server with the dummy driver: no sound card is needed.
+test-live: $(VENV)/.live
+	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
+	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
 
 check: lint types pages test
 
@@ -64,6 +70,10 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Adding what the tests need (once) ..."
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.live: $(VENV)/.dev
+	@$(PIP) -e '.[dev,live]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -316,6 +316,7 @@ class LiveSession:
         variations: int = 1,
         first_variation: int = 0,
         seed: int = 0,
+        start: Start | None = None,
     ) -> Stream:
         """Go on from a prompt; arguments and errors as for ``Engine.stream``."""
         request = _Request(
@@ -326,6 +327,7 @@ class LiveSession:
             first_variation,
             seed,
             None,
+            start,
         )
         request.check(self._engine)
         started = time.monotonic()
@@ -334,6 +336,24 @@ class LiveSession:
         assert self._session is not None and self._hidden is not None
         self._stream = Stream(self._engine, self._session, self._hidden, request, prompt, started)
         return self._stream
+
+    def draw(self, sampler: Sampler, allowed: Ranges, uniform: float) -> int:
+        """Draw the token that follows the prefix from some ranges of ids, without keeping it.
+
+        Args:
+            sampler: how it is drawn.
+            allowed: half-open ranges, ascending.
+            uniform: the random number, 0..1.
+
+        Raises:
+            UsageError: there is no prefix yet.
+        """
+        self._take_back()
+        if self._session is None or self._hidden is None:
+            raise UsageError("a token is drawn behind a prefix; call `prefill` first")
+        choices = sampler.choices(allowed)
+        logits = logits_for(self._session, self._hidden, [choices])[0]
+        return int(choices.ids[pick(sampler.probabilities(choices, logits), uniform)])
 
     def _take_back(self) -> None:
         """Take the session back from the stream that uses it, cut back to the prefix."""
