@@ -1,0 +1,125 @@
+/** The takes to choose from, as lanes: how each does, at a glance. */
+
+import { choose, dropChosen, keepChosen } from "../actions/arrange";
+import { PALETTE, cancelDrawing } from "../actions/takes";
+import type { TakeMeasures } from "../engine/engine";
+import type { Sheet } from "../logic/project";
+import { asWritten, arrangement, choices, chosen, current, drawing, region } from "../state";
+import { FillChips } from "./FillChips";
+import { MiniRoll } from "./MiniRoll";
+
+const BARS: { key: keyof TakeMeasures; label: string }[] = [
+  { key: "in_time", label: "in time" },
+  { key: "in_key", label: "in key" },
+  { key: "like_prompt", label: "like you" },
+];
+/** How much of the piece before the seam a lane shows. */
+const BEFORE = 3;
+
+export function Takes() {
+  const drawn = drawing.value;
+  const mine = drawn && arrangement.value?.batch === drawn.batch ? drawn : null;
+  const all = choices.value;
+  const filling = all[0]?.kind === "fill" || mine?.kind === "fill" || region.value !== null;
+  if (!all.length && !mine && !filling) return null;
+  return (
+    <section class="takes" aria-label="Takes to choose from">
+      {filling && <FillChips />}
+      {mine && !all.length && <Awaited />}
+      <div class="lanes" role="listbox" aria-label="Takes">
+        {all.map((sheet) => (
+          <Lane key={sheet.id} sheet={sheet} />
+        ))}
+      </div>
+      {mine && all.length > 0 && all.length < PALETTE && <p class="lanes-note">more are coming …</p>}
+      {all[0]?.kind === "performance" && (
+        <button
+          type="button"
+          class="chip"
+          aria-pressed={asWritten.value}
+          onClick={() => (asWritten.value = !asWritten.value)}
+        >
+          as written <kbd>A</kbd>
+        </button>
+      )}
+    </section>
+  );
+}
+
+function Awaited() {
+  const drawn = drawing.value!;
+  const { progress } = drawn;
+  const share = progress?.total ? progress.done / progress.total : null;
+  const words = { take: "Drawing the takes", fill: "Filling", performance: "Playing the score" };
+  const word = words[drawn.kind as keyof typeof words] ?? "Working";
+  return (
+    <div class="awaited">
+      <span>{progress?.what || word} …</span>
+      <progress value={share ?? undefined} max={1} aria-label={word} />
+      <button type="button" class="chip" onClick={cancelDrawing}>
+        Cancel
+      </button>
+    </div>
+  );
+}
+
+function Lane({ sheet }: { sheet: Sheet }) {
+  const here = chosen.value?.id === sheet.id;
+  const { number = 1, from = 0, to, seed, measures, music } = sheet;
+  const start = Math.max(0, from - (sheet.kind === "performance" ? 0 : BEFORE));
+  const end = sheet.kind === "fill" && to ? to + BEFORE : music.duration;
+  const seam = measures?.seam_bits_per_note;
+  return (
+    <div class="lane" data-here={here} style={{ "--lane": `var(--take-${number})` }}>
+      <button
+        type="button"
+        class="lane-body"
+        role="option"
+        aria-selected={here}
+        aria-label={label(sheet)}
+        onClick={() => choose(number)}
+      >
+        <kbd>{number}</kbd>
+        <MiniRoll notes={music.notes} from={start} to={end} />
+        {sheet.kind === "take" && (
+          <span class="measures" aria-hidden="true">
+            {BARS.map(({ key, label }) => (
+              <span class="measure" key={key} title={`${label}: ${percent(measures?.[key])}`}>
+                <i style={{ "--share": measures?.[key] ?? 0 }} />
+                <small>{label}</small>
+              </span>
+            ))}
+          </span>
+        )}
+        {seam !== undefined && sheet.kind === "fill" && (
+          <span class="seam-figure" title="How surprising what follows becomes, bits a note: less is smoother">
+            {seam > 0 ? "+" : ""}
+            {seam.toFixed(2)}
+          </span>
+        )}
+        {seed !== undefined && <span class="seed">seed {seed}</span>}
+      </button>
+      {here && (
+        <span class="lane-acts">
+          <button type="button" class="chip strong" onClick={() => void keepChosen()}>
+            {sheet.kind === "fill" ? "Accept" : "Keep"}
+          </button>
+          <button type="button" class="chip" onClick={dropChosen}>
+            Drop
+          </button>
+        </span>
+      )}
+    </div>
+  );
+}
+
+const percent = (share: number | undefined) =>
+  share === undefined ? "not measured" : `${Math.round(share * 100)} %`;
+
+function label(sheet: Sheet): string {
+  const told = BARS.filter(({ key }) => sheet.measures?.[key] !== undefined)
+    .map(({ key, label }) => `${label} ${percent(sheet.measures?.[key])}`)
+    .join(", ");
+  const parent = current.value?.title ?? "";
+  return `${sheet.title} of ${parent}${told ? `: ${told}` : ""}, seed ${sheet.seed ?? "unknown"}`;
+}
