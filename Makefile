@@ -2,6 +2,8 @@
 # make test    set up what is missing and run the tests
 # make check   what CI runs: lint, format, types, generated pages, tests
 # make docs    the documentation as a static site in docs/_site
+# make studio  build the page of the studio (needs Node) into arietta/server/static
+# make test-browser  drive that page in Chromium (installed by apt where it is missing)
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -12,7 +14,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test check lint types docs pages bench clean
+.PHONY: demo test check lint types docs pages bench clean studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -41,6 +43,25 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m docs.make
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_site/.doctrees docs docs/_site
 	@echo "docs/_site/index.html"
+
+STATIC := arietta/server/static
+
+studio: studio/node_modules/.package-lock.json
+	cd studio && npm run --silent build
+
+# The page that is committed is the one its sources make.
+studio-check: studio/node_modules/.package-lock.json
+	cd studio && npm test --silent && npm run --silent build -- --outDir ../build/studio
+	diff -r build/studio $(STATIC)
+
+test-browser: $(VENV)/.dev studio/node_modules/.package-lock.json
+	@command -v chromium >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium fonts-dejavu-core; }
+	cd studio && npm run --silent test-browser
+
+studio/node_modules/.package-lock.json: studio/package-lock.json
+	cd studio && npm ci --silent
+	@touch $@
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(if $(DATASET),--dataset $(DATASET))

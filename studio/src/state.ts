@@ -16,8 +16,33 @@ import {
 import { type Snap, extended } from "./logic/timeline";
 
 export const link = signal<"up" | "lost" | "busy">("up");
-export const engine: Engine = new HttpEngine((state) => {
-  link.value = state;
+
+/** Set while the server wants a token; called with the one that was typed, null to give up. */
+export const tokenWanted = signal<{ refused: boolean; give: (token: string | null) => void } | null>(
+  null,
+);
+const TOKEN = "arietta-token";
+let asking: Promise<string | null> | null = null;
+
+function askToken(refused: boolean): Promise<string | null> {
+  const known = sessionStorage.getItem(TOKEN);
+  if (known && !refused) return Promise.resolve(known);
+  asking ??= new Promise<string | null>((resolve) => {
+    tokenWanted.value = { refused, give: resolve };
+  }).then((token) => {
+    if (token) sessionStorage.setItem(TOKEN, token);
+    tokenWanted.value = null;
+    asking = null;
+    return token;
+  });
+  return asking;
+}
+
+export const engine: Engine = new HttpEngine({
+  link: (state) => {
+    link.value = state;
+  },
+  token: askToken,
 });
 
 export const sheets = signal<Sheets>(new Map());

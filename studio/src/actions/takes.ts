@@ -64,8 +64,8 @@ export function continueOn(end = false): Promise<void> {
   const seed = newSeed();
   const inBars = unit === "bars" && parent.music.bars.length > 1;
   const request = {
-    file: parent.file,
-    prompt_seconds: from,
+    file: from > 0 ? parent.file : null,
+    prompt_seconds: from > 0 ? from : null,
     ...(inBars ? { bars } : { seconds }),
     seed,
     temperature: temperature.value,
@@ -88,7 +88,6 @@ export function continueOn(end = false): Promise<void> {
 export interface FillWish {
   /** Multiplies the density of the settings. */
   busier?: number;
-  bolder?: number;
   /** What to leave alone: a hand, or a band of keys. */
   keep?: string | null;
 }
@@ -103,9 +102,7 @@ export function fill(wish: FillWish = {}): Promise<void> {
     from_seconds: area.from,
     to_seconds: area.to,
     keep: wish.keep ?? null,
-    temperature: Math.min(2, temperature.value + (wish.bolder ?? 0)),
     density: density.value * (wish.busier ?? 1),
-    like: like.value,
     seed,
   };
   region.value = area;

@@ -67,8 +67,9 @@ export interface TakeListener {
 }
 
 export interface ContinueRequest {
-  file: MidiFile;
-  prompt_seconds: number;
+  /** null: it starts from nothing. */
+  file: MidiFile | null;
+  prompt_seconds: number | null;
   seconds?: number;
   bars?: number;
   seed: number;
@@ -83,9 +84,7 @@ export interface FillRequest {
   from_seconds: number;
   to_seconds: number;
   keep: string | null;
-  temperature: number;
   density: number;
-  like: MidiFile | null;
   seed: number;
 }
 

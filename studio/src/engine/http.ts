@@ -25,8 +25,13 @@ import {
 import { type NotesTable, type PedalTable, notesOf, pedalOf } from "../logic/music";
 import { serverEvents } from "./sse";
 
-/** Told when the server stops to answer, and when it answers again. */
-export type LinkListener = (state: "up" | "lost" | "busy") => void;
+/** What the engine tells and asks of the page around it. */
+export interface Surroundings {
+  /** Told when the server stops to answer, and when it answers again. */
+  link(state: "up" | "lost" | "busy"): void;
+  /** Return the token that the server wants; asked again where one was wrong. */
+  token(refused: boolean): Promise<string | null>;
+}
 
 /** The server did not answer, or stopped in the middle. */
 class LostConnection extends Error {}
@@ -64,9 +69,11 @@ interface ReadReply {
 
 export class HttpEngine implements Engine {
   constructor(
-    private readonly link: LinkListener,
+    private readonly around: Surroundings,
     private readonly base = ".",
   ) {}
+
+  private token: string | null = null;
 
   examples = () => this.json<{ name: string; title: string }[]>("GET", "/v1/examples");
 
@@ -220,21 +227,21 @@ export class HttpEngine implements Engine {
     for (;;) {
       try {
         const result = await what();
-        this.link("up");
+        this.around.link("up");
         return result;
       } catch (error) {
         if (signal?.aborted || isCancelled(error)) {
           throw new DOMException("cancelled", "AbortError");
         }
         if (error instanceof Busy) {
-          this.link("busy");
+          this.around.link("busy");
           await pause(error.seconds * 1000, signal);
         } else if (error instanceof LostConnection) {
-          this.link("lost");
+          this.around.link("lost");
           await pause(wait, signal);
           wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
         } else {
-          this.link("up");
+          this.around.link("up");
           throw error;
         }
       }
@@ -242,8 +249,14 @@ export class HttpEngine implements Engine {
   }
 
   private async ask(path: string, init: RequestInit): Promise<Response> {
-    const reply = await online(fetch(this.base + path, init));
+    const headers = new Headers(init.headers);
+    if (this.token) headers.set("Authorization", `Bearer ${this.token}`);
+    const reply = await online(fetch(this.base + path, { ...init, headers }));
     if (reply.ok) return reply;
+    if (reply.status === 401) {
+      this.token = await this.around.token(this.token !== null);
+      if (this.token) return this.ask(path, init);
+    }
     if (reply.status === 429) throw new Busy(Number(reply.headers.get("Retry-After")) || 1);
     if (reply.status === 502 || reply.status === 504) throw new LostConnection();
     throw new EngineError(await problemOf(reply));

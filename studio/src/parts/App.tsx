@@ -12,6 +12,7 @@ import { Help } from "./Help";
 import { Notices } from "./Notices";
 import { Panel } from "./Panel";
 import { Takes } from "./Takes";
+import { Token } from "./Token";
 import { Tree } from "./Tree";
 
 export function App() {
@@ -65,6 +66,7 @@ export function App() {
       <Dock />
       <Notices />
       <Help />
+      <Token />
       <div class="drop-note" aria-hidden="true">
         Drop it anywhere: MIDI or a score opens, a folder trains
       </div>

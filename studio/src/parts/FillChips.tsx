@@ -7,7 +7,6 @@ import { choices, drawing, region } from "../state";
 
 const WISHES: { word: string; wish: FillWish }[] = [
   { word: "again", wish: {} },
-  { word: "vary", wish: { bolder: 0.15 } },
   { word: "simpler", wish: { busier: 0.5 } },
   { word: "busier", wish: { busier: 2 } },
   { word: "other left hand", wish: { keep: "right-hand" } },

@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { isSilent, longestGap, now, open, opened, sounds } from "../harness.mjs";
+
+export const lanes = (page) => page.getByRole("option");
+export const word = (page) => page.locator(".big").textContent();
+
+/** Ask for short takes, so that a test is short. */
+export async function shortTakes(page, seconds = 5) {
+  await page.getByLabel("Length", { exact: true }).fill(String(seconds));
+  await page.keyboard.press("Tab");
+}
+
+export async function takes(page, count = 4) {
+  await page.waitForFunction(
+    (wanted) => document.querySelectorAll("[role=option]").length >= wanted && !document.querySelector(".big[data-word=Stop]"),
+    count,
+    { timeout: 90_000 },
+  );
+}
+
+export async function takes_come_sound_and_can_be_chosen_kept_and_dropped({ browser, studio }) {
+  const { page, close } = await open(browser, studio.url);
+  await opened(page);
+  await shortTakes(page);
+  const asked = await now(page);
+  await page.getByRole("button", { name: /^Continue/ }).click();
+  await sounds(page);
+  const first = await page.evaluate(() => heard.find(({ level }) => level > 1e-3).at);
+  console.log(`sound ${Math.round(first - asked)} ms after Continue`);
+  await takes(page);
+  assert.equal(await lanes(page).count(), 4);
+  assert.equal(await page.locator(".measure").count(), 12);
+  assert.match(await lanes(page).first().getAttribute("aria-label"), /in time \d+ %.*seed \d+/);
+
+  // Another take sounds at the same musical moment, without a gap.
+  await page.keyboard.press("Home");
+  await page.keyboard.press("End");
+  for (let back = 0; back < 4; back++) await page.keyboard.press("Shift+ArrowLeft");
+  if ((await page.getByRole("button", { name: "Play" }).count()) === 1) await page.keyboard.press("Space");
+  await sounds(page);
+  const since = await now(page);
+  for (const key of ["2", "3", "1"]) {
+    await page.keyboard.press(key);
+    await page.waitForTimeout(350);
+  }
+  const gap = await longestGap(page, since);
+  console.log(`longest gap over three switches ${Math.round(gap)} ms`);
+  assert.ok(gap < 30, `${gap} ms of silence`);
+  await page.keyboard.press("Space");
+  await isSilent(page);
+
+  await page.keyboard.press("Delete");
+  assert.equal(await lanes(page).count(), 3);
+  await page.keyboard.press("Control+z");
+  assert.equal(await lanes(page).count(), 4);
+  await page.keyboard.press("2");
+  await page.keyboard.press("Enter");
+  assert.equal(await lanes(page).count(), 0);
+  assert.match(await page.locator(".head-note").textContent(), /Take 2/);
+  assert.equal(await page.locator("[role=treeitem]").count(), 5);
+  assert.match(await word(page), /Continue/);
+  await close();
+}
+
+export async function a_kept_take_goes_on_and_ends({ browser, studio }) {
+  const { page, close } = await open(browser, studio.url);
+  await opened(page);
+  await shortTakes(page, 3);
+  await page.keyboard.press("c");
+  await takes(page);
+  await page.keyboard.press("c"); // goes on from the chosen take
+  await page.waitForFunction(() => document.querySelectorAll("[role=treeitem]").length >= 9, null, {
+    timeout: 90_000,
+  });
+  await takes(page);
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("e");
+  await takes(page, 1);
+  const deepest = await page.evaluate(() =>
+    Math.max(...[...document.querySelectorAll("[role=treeitem]")].map((row) => Number(row.ariaLevel))),
+  );
+  assert.equal(deepest, 4);
+  await close();
+}
+
+export async function the_seam_snaps_and_undo_puts_it_back({ browser, studio }) {
+  const { page, close } = await open(browser, studio.url);
+  await opened(page);
+  const seam = page.getByRole("slider", { name: /^Seam/ });
+  const at = async () => Number(await seam.getAttribute("aria-valuenow"));
+  const end = await at();
+  assert.ok(end > 100, "it begins at the end of the last sounding note");
+  await page.keyboard.press("End");
+  const box = await seam.boundingBox();
+  await page.mouse.move(box.x + 9, box.y + 15);
+  await page.mouse.down();
+  await page.mouse.move(box.x - 120, box.y + 40, { steps: 5 });
+  await page.mouse.up();
+  const moved = await at();
+  assert.ok(moved < end);
+  assert.ok(Math.abs((moved * 2) % 1) < 1e-6, `${moved} is no beat of the nocturne's file`);
+  await seam.focus();
+  await page.keyboard.press("ArrowLeft");
+  assert.equal(await at(), moved - 0.5);
+  await page.keyboard.press("Control+z");
+  await page.keyboard.press("Control+z");
+  assert.equal(await at(), end);
+  await close();
+}
+
+export async function drawing_can_be_stopped({ browser, studio }) {
+  const { page, close } = await open(browser, studio.url);
+  await opened(page);
+  await shortTakes(page, 120);
+  await page.keyboard.press("c");
+  await page.getByRole("button", { name: /^Stop/ }).click();
+  await page.getByRole("button", { name: /^Continue/ }).waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
+  await close();
+}

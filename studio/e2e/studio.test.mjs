@@ -1,0 +1,33 @@
+/** Drives the studio as a person would: one server, one browser, a fresh profile for each test. */
+
+import { after, before, test } from "node:test";
+import { Studio, launch } from "./harness.mjs";
+import * as access from "./parts/access.mjs";
+import * as closer from "./parts/closer.mjs";
+import * as connection from "./parts/connection.mjs";
+import * as continuing from "./parts/continue.mjs";
+import * as filling from "./parts/fill.mjs";
+import * as frame from "./parts/frame.mjs";
+import * as keyboard from "./parts/keyboard.mjs";
+import * as leave from "./parts/leave.mjs";
+import * as mine from "./parts/mine.mjs";
+import * as perform from "./parts/perform.mjs";
+
+const world = {};
+
+before(async () => {
+  world.studio = await Studio.start();
+  world.browser = await launch();
+});
+
+after(async () => {
+  await world.browser?.close();
+  await world.studio?.kill();
+});
+
+const parts = { frame, continuing, leave, perform, filling, closer, mine, keyboard, access, connection };
+for (const [part, tests] of Object.entries(parts)) {
+  for (const [name, run] of Object.entries(tests)) {
+    test(`${part}: ${name.replaceAll("_", " ")}`, { timeout: 120_000 }, () => run(world));
+  }
+}
