@@ -184,3 +184,22 @@ export async function drop(page, files, selector = ".roll") {
   await page.dispatchEvent(selector, "dragover", { dataTransfer: transfer });
   await page.dispatchEvent(selector, "drop", { dataTransfer: transfer });
 }
+
+export const lanes = (page) => page.locator(".lane [role=option]");
+
+/** Ask for short takes, so that a test is short. */
+export async function shortTakes(page, seconds = 5) {
+  await page.getByLabel("Length", { exact: true }).fill(String(seconds));
+  await page.keyboard.press("Tab");
+}
+
+/** Wait until a batch is there, whole. */
+export async function takes(page, count = 4) {
+  await page.waitForFunction(
+    (wanted) =>
+      document.querySelectorAll(".lane").length >= wanted &&
+      !document.querySelector(".big[data-word=Stop]"),
+    count,
+    { timeout: 90_000 },
+  );
+}

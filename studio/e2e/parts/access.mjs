@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { open, opened } from "../harness.mjs";
-import { shortTakes, takes } from "./continue.mjs";
+import { open, opened, shortTakes, takes } from "../harness.mjs";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 

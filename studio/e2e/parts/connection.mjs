@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { open, opened } from "../harness.mjs";
-import { lanes, shortTakes, takes } from "./continue.mjs";
+import { lanes, open, opened, shortTakes, takes } from "../harness.mjs";
 
 /** Last: it ends the server in the middle, and starts it again. */
 export async function a_server_that_dies_in_mid_take_loses_nothing({ browser, studio }) {

@@ -1,22 +1,15 @@
 import assert from "node:assert/strict";
-import { isSilent, longestGap, now, open, opened, sounds } from "../harness.mjs";
-
-export const lanes = (page) => page.getByRole("option");
-export const word = (page) => page.locator(".big").textContent();
-
-/** Ask for short takes, so that a test is short. */
-export async function shortTakes(page, seconds = 5) {
-  await page.getByLabel("Length", { exact: true }).fill(String(seconds));
-  await page.keyboard.press("Tab");
-}
-
-export async function takes(page, count = 4) {
-  await page.waitForFunction(
-    (wanted) => document.querySelectorAll("[role=option]").length >= wanted && !document.querySelector(".big[data-word=Stop]"),
-    count,
-    { timeout: 90_000 },
-  );
-}
+import {
+  isSilent,
+  lanes,
+  longestGap,
+  now,
+  open,
+  opened,
+  shortTakes,
+  sounds,
+  takes,
+} from "../harness.mjs";
 
 export async function takes_come_sound_and_can_be_chosen_kept_and_dropped({ browser, studio }) {
   const { page, close } = await open(browser, studio.url);
@@ -58,7 +51,7 @@ export async function takes_come_sound_and_can_be_chosen_kept_and_dropped({ brow
   assert.equal(await lanes(page).count(), 0);
   assert.match(await page.locator(".head-note").textContent(), /Take 2/);
   assert.equal(await page.locator("[role=treeitem]").count(), 5);
-  assert.match(await word(page), /Continue/);
+  assert.match(await page.locator(".big").textContent(), /Continue/);
   await close();
 }
 

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { open, opened } from "../harness.mjs";
-import { lanes, takes } from "./continue.mjs";
+import { lanes, open, opened, takes } from "../harness.mjs";
 
 async function mark(page, { shift = false } = {}) {
   const box = await page.locator("#roll").boundingBox();

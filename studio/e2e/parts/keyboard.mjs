@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { isSilent, open, opened, sounds } from "../harness.mjs";
-import { lanes, takes } from "./continue.mjs";
+import { isSilent, lanes, open, opened, sounds, takes } from "../harness.mjs";
 
 /** Go on with Tab until something has the focus. */
 async function tabTo(page, test, limit = 60) {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { open, opened } from "../harness.mjs";
-import { shortTakes, takes } from "./continue.mjs";
+import { open, opened, shortTakes, takes } from "../harness.mjs";
 
 const MIB = 2 ** 20;
 

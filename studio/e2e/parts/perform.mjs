@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { isSilent, now, open, opened, sounds, drop } from "../harness.mjs";
-import { takes } from "./continue.mjs";
+import { drop, lanes, isSilent, now, open, opened, sounds, takes } from "../harness.mjs";
 import { SCORE } from "../score.mjs";
 
 export async function a_score_is_performed_and_compared({ browser, studio }) {
@@ -28,7 +27,7 @@ export async function a_score_is_performed_and_compared({ browser, studio }) {
   await rubato.fill("0");
   await (await answered).finished();
   console.log(`slider to notes ${Math.round((await now(page)) - asked)} ms`);
-  assert.equal(await page.getByRole("option").count(), 4);
+  assert.equal(await lanes(page).count(), 4);
   assert.ok(played.length > 0);
   await page.keyboard.press("Escape");
   await close();

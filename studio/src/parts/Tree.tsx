@@ -98,7 +98,6 @@ function Row({ row, here, tabbed, onKey }: RowProps) {
       role="treeitem"
       aria-level={depth + 1}
       aria-selected={here}
-      aria-label={`${sheet.title}${note ? `, ${note}` : ""}`}
       tabIndex={tabbed ? 0 : -1}
       data-status={status}
       data-kind={sheet.kind}
@@ -112,6 +111,7 @@ function Row({ row, here, tabbed, onKey }: RowProps) {
     >
       <span class="dot" />
       <span class="tree-title">{sheet.title}</span>
+      {note && <span class="visually-hidden">, {note},</span>}
       <span class="tree-note">{clock(sheet.music.duration).replace(/\.\d$/, "")}</span>
     </li>
   );

@@ -451,6 +451,9 @@ function Seam({ view }: { view: Live<View> }) {
       onPointerUp={up}
       onPointerCancel={up}
       onKeyDown={key}
+      onFocus={() => {
+        goToShown.value = { seconds: seam.value };
+      }}
     >
       <span class="seam-flag">go on</span>
     </div>
