@@ -410,7 +410,8 @@ def _continued(
     name: str, model: Model, excerpts: Sequence[Excerpt], options: Mapping[str, Any], show: Show
 ) -> list[Notes]:
     """Return the notes of one continuation of every prompt."""
-    from arietta.evaluation.excerpts import FOLLOW_MS, notes_of
+    from arietta.evaluation.excerpts import FOLLOW_MS
+    from arietta.generation.measures import notes_of
 
     left = _Remaining()
     found = []

@@ -46,8 +46,6 @@ _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
 class Model:
     """A model ready to play; made by ``load``.
 
-    One generation runs at a time: starting another ends the one before.
-
     Attributes:
         name: of the checkpoint.
         checkpoint: settings, tensors, hash, card.
@@ -163,6 +161,13 @@ class Model:
         return self.classifier.classify(as_piece(piece))
 
     @property
+    def default_takes(self) -> int:
+        """How many takes ``generate`` chooses from where nothing is asked for."""
+        from arietta.generation.takes import default_takes
+
+        return default_takes(self.checkpoint.config.parameter_count())
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Model and its hash, how it runs; JSON values. Hashing a big file takes seconds once."""
         return {
@@ -178,7 +183,7 @@ class Model:
         *,
         settings: SamplingSettings | None = None,
         preset: str | None = None,
-        variation: int = 0,
+        variation: int | None = None,
         report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Continuation:
@@ -188,7 +193,8 @@ class Model:
             prompt: a piece or the path of a MIDI file; None starts from scratch.
             settings: how tokens are drawn; the default preset's way by default.
             preset: or a name for it: ``faithful``, ``balanced`` or ``adventurous``.
-            variation: which of the seed's variations; ``generate_many`` gives the same ones.
+            variation: number of one of the seed's takes, to make it alone; the best of several
+                by default.
             report: called after every step.
             options: fields of ``Request``, ``SamplingSettings`` (each changes one number of
                 ``settings`` or ``preset``) and ``Steering``; see ``generation.settings``.
@@ -197,7 +203,11 @@ class Model:
             InputError: the prompt cannot be read or has no notes.
             UsageError: an option is out of range.
         """
-        return self._start(prompt, 1, variation, settings, preset, options).run(report)[0]
+        if variation is not None and (options.get("of") or 1) > 1:
+            raise UsageError("`variation` names one take; `of` chooses among several")
+        many = self.default_takes if variation is None else 1
+        stream = self._start(prompt, 1, variation or 0, settings, preset, options, many)
+        return stream.run(report)[0]
 
     @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def generate_many(
@@ -212,9 +222,10 @@ class Model:
     ) -> list[Continuation]:
         """Make several continuations at once, much faster than one after the other.
 
-        See ``generate``.
+        The best of ``of`` takes, the best of them first. See ``generate``.
         """
-        return self._start(prompt, variations, 0, settings, preset, options).run(report)
+        many = self.default_takes
+        return self._start(prompt, variations, 0, settings, preset, options, many).run(report)
 
     @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def stream(
@@ -228,9 +239,10 @@ class Model:
     ) -> ContinuationStream:
         """Give notes while later ones are still being decided: iterate over what is returned.
 
-        See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
+        The notes are those of all takes; only as many as there are variations, unless ``of`` asks
+        for more. See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
         """
-        return self._start(prompt, variations, 0, settings, preset, options)
+        return self._start(prompt, variations, 0, settings, preset, options, takes=1)
 
     def _start(
         self,
@@ -240,13 +252,15 @@ class Model:
         settings: SamplingSettings | None,
         preset: str | None,
         options: GenerateOptions,
+        takes: int,
     ) -> ContinuationStream:
         wanted, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
         if wanted.keys() & {"variations", "first_variation"}:
             raise UsageError("`variation` chooses one; `generate_many` makes several `variations`")
+        request = Request(**wanted, variations=variations, first_variation=first_variation)
         return self.start(
             prompt,
-            Request(**wanted, variations=variations, first_variation=first_variation),
+            request.choosing_from(takes),
             drawn,
             Steering(**steered),
             settings=settings,

@@ -15,11 +15,11 @@ from arietta.models.executors import Device
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
     from arietta.models.kernel.packing import Precision
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
     from arietta.rendering.players import Player
     from arietta.rendering.players import RenderProgress as Step
     from arietta.rendering.render import Rendering
+    from arietta.rendering.settings import BlockSettings
 
 DEFAULT_RENDERER = "performer"
 
@@ -85,8 +85,8 @@ def load_renderer(
     Raises:
         CheckpointError: there is no such model, or it renders nothing.
     """
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.render import open_player
+    from arietta.rendering.settings import BlockSettings
 
     return Renderer(
         open_player(

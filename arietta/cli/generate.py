@@ -89,7 +89,7 @@ def generate(
         dict[str, Any],
         Group(
             Request,
-            first=("prompt_seconds", "seconds", "bars", "variations", "seed", "end"),
+            first=("prompt_seconds", "seconds", "bars", "variations", "of", "seed", "end"),
             unset=("seed",),
         ),
     ],
@@ -227,9 +227,13 @@ def show(now: GenerationProgress, progress: ProgressLine) -> None:
     """Show on the progress line how a stream stands."""
     if progress.due():
         progress.show(
-            f"{now.notes} notes, {clock(now.music_seconds)} of music,"
+            f"{_takes(len(now.rows))}{clock(now.music_seconds)} of music,"
             f" {now.realtime_factor:.1f}x real time"
         )
+
+
+def _takes(count: int) -> str:
+    return f"{count} takes, " if count > 1 else ""
 
 
 def summary(done: GenerateResult, prompt: Path | None) -> None:
@@ -252,6 +256,7 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
             ("seam", _seam_line(first)),
+            ("chosen", _chosen_line(done)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -262,6 +267,17 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
             ("model", f"{used['model']}, {used['precision']}, hash {used['model_sha256'][:12]}"),
             ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
         ]
+    )
+
+
+def _chosen_line(done: GenerateResult) -> str:
+    """Return what the best take was chosen from, and how it was judged."""
+    takes, verdict = len(done.progress.rows), done.continuations[0].verdict
+    if takes <= len(done.continuations) or verdict is None:
+        return ""
+    return (
+        f"best of {takes} takes: in time {verdict.in_time:.2f}, in key {verdict.in_key:.2f},"
+        f" like the prompt {verdict.like_prompt:.2f}"
     )
 
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "generate": "continue a piano performance, or improvise from nothing",
     "fill": "fill a gap: this bar again, another left hand, the missing middle",
     "render": "play a score with expression",
+    "studio": "the page to play with: continue, perform, choose between takes",
+    "serve": "the same over HTTP, for many listeners at once",
     "play": "hear a MIDI file",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
     "info": "what is in a MIDI file",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from os import PathLike
 from typing import Any
 
@@ -42,7 +42,9 @@ from arietta.generation.joining import (
     seam_place,
     shift_ms,
 )
+from arietta.generation.measures import Notes, notes_of
 from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -82,6 +84,7 @@ class Continuation:
         place: where ``new`` belongs: ``bar 9``, or minutes and seconds.
         place_ms: the same in ms from tick 0 of ``piece``.
         ringing: notes that ended with the last of the bars that were asked for.
+        verdict: what the critic thinks of it; see ``takes``.
     """
 
     prompt: Piece
@@ -95,6 +98,7 @@ class Continuation:
     place: str = ""
     place_ms: float = 0.0
     ringing: int = 0
+    verdict: Verdict | None = None
 
     @property
     def music_seconds(self) -> float:
@@ -175,7 +179,7 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
     place = seam_place(kept, request.seam)
     if place.mode != "now":
-        # What the file loses behind the seam is not heard either.
+        # What the file loses behind the seam, the model does not get either.
         cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
@@ -265,6 +269,11 @@ class ContinuationStream:
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
 
+    Attributes:
+        request: what was asked for.
+        seed: of all takes; drawn where none was given.
+        seconds: length of a take, where it is known beforehand.
+
     Raises:
         InputError: the prompt has no notes that the model could go on from.
         UsageError: the request contradicts itself.
@@ -299,7 +308,9 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
+        self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
+        self._density = settings.density
         ids, drawn = prepared.ids, settings
         if tokenizer.vocabulary.filling and settings.density != 1.0:
             # The model has learned what the number means; the odds need no tilting.
@@ -310,7 +321,7 @@ class ContinuationStream:
             settings=drawn,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
-            variations=request.variations,
+            variations=request.takes,
             first_variation=request.first_variation,
             seed=seed,
             guidance=guidance,
@@ -320,7 +331,7 @@ class ContinuationStream:
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
             self.notices = (
-                f"the prompt is longer than the model's context: its first {lost} s are not heard",
+                f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
         self._origin = provenance
@@ -373,7 +384,21 @@ class ContinuationStream:
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
-        for note in self._stream:
+        while not self._stream.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take; the notes that were completed, as iterating has it."""
+        return self.placed(self._stream.step())
+
+    def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:
+        """Return notes of the engine as iterating gives them: playable ones, on the piece's time.
+
+        Args:
+            notes: of any takes, in the order they were decided.
+        """
+        found = []
+        for note in notes:
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -383,10 +408,16 @@ class ContinuationStream:
                 if shift is None:
                     shift = shift_ms(self._prepared.piece, self._place, first)
                 shift = self._shifts[note.variation] = self._zero_ms + shift
-            yield note._replace(onset_ms=round(note.onset_ms + shift))
+            found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
+        return found
+
+    @property
+    def seam_ms(self) -> float:
+        """Where new music may begin, in ms from tick 0; the first new note may come later."""
+        return float(self._prepared.piece.tempo.ms_at(self._place.tick))
 
     def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every variation is done; ``report`` is told after every step."""
+        """Go on until every take is done; ``report`` is called after every step."""
         while not self._stream.done:
             self._stream.step()
             if report is not None:
@@ -395,7 +426,7 @@ class ContinuationStream:
 
     @property
     def done(self) -> bool:
-        """Whether every variation is done."""
+        """Whether every take is done."""
         return self._stream.done
 
     def cancel(self) -> None:
@@ -407,15 +438,49 @@ class ContinuationStream:
         return self._stream.progress()
 
     def results(self) -> list[Continuation]:
-        """Return what has been decided so far, one continuation for each variation."""
-        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
-        reports = self._stream.progress().rows
-        return [
-            self._result(row, report)
-            for row, report in zip(self._stream.rows, reports, strict=True)
-        ]
+        """Return what has been decided so far: the best takes, the best of them first.
 
-    def _result(self, row: Row, report: RowReport) -> Continuation:
+        Where as many takes were asked for as variations, they stay in the order of their numbers.
+        """
+        verdicts = self.verdicts()
+        chosen = list(range(len(verdicts)))
+        if self.request.takes > self.request.variations:
+            chosen = ranked(verdicts)[: self.request.variations]
+        return [self.result(i, verdicts[i]) for i in chosen]
+
+    def result(self, take: int, verdict: Verdict) -> Continuation:
+        """Return one take, by its place among all of them, with what the critic thinks of it."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        report = self._stream.progress().rows[take]
+        return self._result(self._stream.rows[take], report, verdict)
+
+    def verdicts(self) -> list[Verdict]:
+        """Return what the critic thinks of each take, as far as it is decided."""
+        return [self._judge(row) for row in self._stream.rows]
+
+    def _judge(self, row: Row) -> Verdict:
+        new = take_of(row.notes)
+        length_ms = 0.0
+        if len(new):
+            # To the onset that would have come next, unless the length was asked for.
+            length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
+            if row.reason == "seconds" and self.seconds is not None:
+                length_ms = self.seconds * 1000
+        return judge(
+            new,
+            self._prompt_notes,
+            length_ms,
+            nats_per_note=row.nats / max(len(new), 1),
+            density=self._density,
+            ending=self.request.end,
+        )
+
+    @cached_property
+    def _prompt_notes(self) -> Notes:
+        """The end of the prompt as the model reads it."""
+        return ending_of(notes_of(self._tokenizer.decode(self._stream.prompt_ids)))
+
+    def _result(self, row: Row, report: RowReport, verdict: Verdict) -> Continuation:
         prompt = self._prepared.piece
         provenance = {
             **self._provenance,
@@ -455,4 +520,5 @@ class ContinuationStream:
             joined.place,
             joined.place_ms,
             joined.ringing,
+            verdict,
         )

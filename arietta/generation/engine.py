@@ -394,7 +394,7 @@ class Row:
 
     Attributes:
         variation: its number.
-        ids: new ids, the half-said event at the end included while the row goes on.
+        ids: new ids, the incomplete event at the end included while the row goes on.
         notes: new notes, times as in ``StreamedNote``.
         pedals: new pedal movements.
         start_ms: onset of the first new note, None before it.
@@ -748,7 +748,7 @@ class Stream:
             self._drafter.fork(going)
 
     def _trim(self, row: Row) -> None:
-        """Drop the half-said event at the end of a row that is done."""
+        """Drop the incomplete event at the end of a row that is done."""
         if not self._request.settings.grammar:
             return
         whole = self._tokenizer.complete_length(np.asarray(row.ids, np.int64))

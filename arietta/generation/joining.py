@@ -291,13 +291,13 @@ def join(
     division = multiplied(prompt.tempo.division, factor)
     whole = read_bytes(join_bytes(division, tracks), source=prompt.source)
     whole = replace(whole, metadata=prompt.metadata)
-    start, said = _start_of_alone(prompt, seam)
+    start, place = _start_of_alone(prompt, seam)
     alone = _alone(tracks, new, tempo, division, start * factor, prompt)
     return Joined(
         whole,
         alone,
         float(tempo.ms_at(seam * factor)),
-        said,
+        place,
         float(prompt.tempo.ms_at(start)),
         ringing,
         tuple(notices),

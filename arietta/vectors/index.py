@@ -179,7 +179,7 @@ class Index:
             passages: windows with vectors of their own; None for pieces alone.
             any_program: take every instrument but drums as a piano.
             source: name or path that the model can be loaded by again.
-            report: told of pieces put and tokens run.
+            report: called with pieces put and tokens run.
 
         Raises:
             UsageError: the index was made by another model, or with other passages.

@@ -1,0 +1,42 @@
+"""What ``/metrics`` tells, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from arietta.server.app import Server
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+
+
+class Metrics:
+    """The figures of one server."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.first_note = Histogram(
+            "arietta_first_note_seconds",
+            "From a request to its first note",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.refused = Counter(
+            "arietta_refused", "Requests refused for want of room", registry=registry
+        )
+        self._running = Gauge("arietta_running", "Streams that run", registry=registry)
+        self._waiting = Gauge("arietta_waiting", "Streams that wait", registry=registry)
+        self._rows = Gauge("arietta_batch_rows", "Rows decided side by side", registry=registry)
+        self._working = Gauge("arietta_workers_busy", "Workers at work", registry=registry)
+
+    def text(self, server: Server) -> bytes:
+        """Return all figures."""
+        loop = server.service.loop
+        self._running.set(loop.running)
+        self._waiting.set(loop.waiting)
+        self._rows.set(loop.rows)
+        self._working.set(server.workers.running)
+        return bytes(generate_latest(self.registry))
