@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from arietta._version import __version__
 from arietta.api.examples import EXAMPLES, example_bytes
 from arietta.api.serving import Service
 from arietta.errors import AriettaError
+from arietta.paths import assets_dir
 from arietta.server import generating
 from arietta.server.bodies import body_of
 from arietta.server.events import EVENT_STREAM, EventStream, Watched
@@ -172,6 +173,14 @@ def _add_routes(app: FastAPI, server: Server) -> None:
     @app.get("/v1/examples/{name}")
     async def example(name: str) -> Response:
         return Response(example_bytes(name), media_type=MIDI)
+
+    @app.get("/piano.sf3")
+    async def bank() -> Response:
+        return FileResponse(
+            assets_dir() / "piano.sf3",
+            media_type="application/octet-stream",
+            headers={"Cache-Control": "max-age=86400"},
+        )
 
     @app.get("/v1/opened")
     async def opened() -> dict[str, str] | None:

@@ -51,7 +51,7 @@ export class Studio {
   /** Start the server and wait until it answers. */
   async up() {
     const { port, options } = this;
-    const child = spawn(ARIETTA, ["studio", "--no-open", "--port", String(port), ...options], {
+    const child = spawn(ARIETTA, ["studio", "--no-browser", "--port", String(port), ...options], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let said = "";
@@ -185,12 +185,12 @@ export async function drop(page, files, selector = ".roll") {
   await page.dispatchEvent(selector, "drop", { dataTransfer: transfer });
 }
 
-export const lanes = (page) => page.locator(".lane [role=option]");
+export const lanes = (page) => page.locator(".lane-body");
 
 /** Ask for short takes, so that a test is short. */
 export async function shortTakes(page, seconds = 5) {
   await page.getByLabel("Length", { exact: true }).fill(String(seconds));
-  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter"); // which gives the keys back to the page
 }
 
 /** Wait until a batch is there, whole. */
@@ -200,6 +200,6 @@ export async function takes(page, count = 4) {
       document.querySelectorAll(".lane").length >= wanted &&
       !document.querySelector(".big[data-word=Stop]"),
     count,
-    { timeout: 90_000 },
+    { timeout: 45_000 },
   );
 }

@@ -1,9 +1,9 @@
 import "./style.css";
 import { render } from "preact";
 import { restore, saveAlways } from "./actions/arrange";
-import { openFirst } from "./actions/files";
+import { openFirst, openGiven } from "./actions/files";
 import { resumeWatching } from "./actions/mine";
-import { loadBank } from "./actions/playback";
+import { loadBank, prepareOnGesture } from "./actions/playback";
 import { App } from "./parts/App";
 import { complain, sheets, startHistory } from "./state";
 
@@ -12,11 +12,14 @@ async function begin(): Promise<void> {
   if (kept) {
     sheets.value = kept.sheets;
     startHistory(kept.arrangement);
-  } else await openFirst();
+  }
+  const given = await openGiven();
+  if (!given && !kept) await openFirst();
   saveAlways();
   await resumeWatching();
 }
 
 render(<App />, document.getElementById("studio")!);
 loadBank().catch(complain);
+prepareOnGesture();
 begin().catch(complain);

@@ -31,7 +31,7 @@ const sheet = (id: string, parent: string | null = null, number?: number): Sheet
     duration: 10,
     lastRelease: 9,
   },
-  made: 0,
+  made: number ?? 0,
 });
 
 const sheets = new Map(
@@ -44,8 +44,8 @@ const start: Arrangement = { current: "a", batch: "b", chosen: 1, status: {}, se
 test("takes stand below what they were made of", () => {
   expect(tree(sheets, start).map(({ sheet, depth }) => [sheet.id, depth])).toEqual([
     ["a", 0],
-    ["a2", 1],
     ["a1", 1],
+    ["a2", 1],
     ["a3", 1],
     ["b", 0],
   ]);

@@ -30,7 +30,7 @@ export async function keys_move_by_beat_and_bar({ browser, studio }) {
   assert.equal(await cursor(page), 0);
   await page.keyboard.press("Shift+ArrowRight");
   const bar = await cursor(page);
-  assert.ok(beat > 0 && bar > beat);
+  assert.ok(beat > 0 && bar > beat, `${beat} ${bar}`);
   await page.keyboard.press("ArrowLeft");
   assert.ok((await cursor(page)) < bar);
   await close();

@@ -34,7 +34,7 @@ export async function all_of_it_works_without_a_pointer({ browser, studio }) {
   await page.keyboard.press("Escape"); // leaves the choice
   await page.keyboard.press("Control+z"); // and comes back
   assert.equal(await lanes(page).count(), 4);
-  await tabTo(page, /option Take 3/);
+  await tabTo(page, /Take 3 of/);
   await page.keyboard.press("Enter");
   await tabTo(page, /BUTTON Keep/);
   await page.keyboard.press("Enter");

@@ -16,7 +16,7 @@ import {
   tell,
   work,
 } from "../state";
-import { add, openProject } from "./arrange";
+import { add, openProject, show } from "./arrange";
 import { train } from "./mine";
 import { goTo } from "./playback";
 
@@ -163,6 +163,16 @@ export function saveProject(): void {
   const text = JSON.stringify(packed(sheets.value, now));
   const name = rootOf(sheets.value, sheet).title;
   save(new Blob([text], { type: "application/json" }), `${name}.arietta`);
+}
+
+/** Open the file that the studio was started with, once. */
+export async function openGiven(): Promise<boolean> {
+  const file = await engine.opened();
+  if (!file) return false;
+  const here = [...sheets.value.values()].find((sheet) => sheet.file.data === file.data);
+  if (here) show(here);
+  else await openMidi(file);
+  return true;
 }
 
 /** Open the shipped nocturne. */

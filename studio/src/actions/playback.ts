@@ -10,6 +10,9 @@ import { stepped } from "../logic/timeline";
 
 export const hasWorklet = typeof AudioWorkletNode !== "undefined" && window.isSecureContext;
 
+/** Silence that is left before the first note, in seconds. */
+const AIR = 0.15;
+
 let bank: Promise<ArrayBuffer> | null = null;
 
 /** Fetch the piano bank; again where that failed. */
@@ -85,8 +88,22 @@ export async function play(from = cursor.value): Promise<void> {
   const sheet = shown.value;
   if (!sheet) return;
   const source = live && drawing.value ? live : sourceOf(sheet);
-  const known = Math.min(source.music.end, source.music.frontier);
-  await start(source, from >= known - 0.05 && !(live && drawing.value) ? 0 : from);
+  const over = from >= source.music.end - 0.05;
+  await start(source, soundingFrom(source, over ? 0 : from));
+}
+
+/** Before the first note there is nothing to hear: begin just before it. */
+const soundingFrom = (source: Source, from: number) =>
+  Math.max(from, (source.music.notes[0]?.onset ?? 0) - AIR);
+
+/** Ready the instrument on the first gesture, whatever it is for. */
+export function prepareOnGesture(): void {
+  const names = ["pointerdown", "keydown"] as const;
+  const ready = () => {
+    for (const name of names) document.removeEventListener(name, ready, true);
+    void sound.prepare().catch(complain);
+  };
+  for (const name of names) document.addEventListener(name, ready, true);
 }
 
 export function stop(): void {
@@ -110,7 +127,7 @@ export function goTo(seconds: number): void {
 export function step(direction: 1 | -1, by: "bar" | "beat"): void {
   const now = playing.value ? (sound.position() ?? cursor.value) : cursor.value;
   const { bars, beats } = lines.value;
-  goTo(stepped(by === "bar" ? bars : beats, now, direction));
+  goTo(stepped(by === "bar" ? bars : beats, now, direction, by === "bar" ? 4 : 1));
 }
 
 /** Sound what is shown, after what was being drawn has come to its end, or to nothing. */

@@ -44,6 +44,8 @@ const NOUNS: Record<Kind, string> = {
 };
 
 interface Batch {
+  /** When it was asked for, in ms: its takes stand in the tree by that, and by their numbers. */
+  began: number;
   kind: Kind;
   parent: Sheet;
   from: number;
@@ -74,6 +76,7 @@ export function continueOn(end = false): Promise<void> {
     end,
   };
   return make({
+    began: Date.now(),
     kind: "take",
     parent,
     from,
@@ -107,6 +110,7 @@ export function fill(wish: FillWish = {}): Promise<void> {
   };
   region.value = area;
   return make({
+    began: Date.now(),
     kind: "fill",
     parent,
     from: area.from,
@@ -136,6 +140,7 @@ export function perform(): Promise<void> {
   if (!parent || drawing.value) return Promise.resolve();
   const seed = newSeed();
   return make({
+    began: Date.now(),
     kind: "performance",
     parent,
     from: 0,
@@ -170,14 +175,18 @@ export async function retouch(): Promise<void> {
   retouching = aborter;
   const { batch } = first;
   const seed = batchSeed(batch ?? "") ?? first.seed ?? 0;
+  let number = 0;
   const replace = (made: TakeMade) => {
+    number += 1;
     const old = [...sheets.value.values()].find(
-      (sheet) => sheet.batch === batch && sheet.number === made.take,
+      (sheet) => sheet.batch === batch && sheet.number === number,
     );
     if (old) put({ ...old, ...performed(made, parent) });
   };
   const silent: TakeListener = {
-    begin: () => undefined,
+    begin: () => {
+      number = 0;
+    },
     started: () => undefined,
     note: () => undefined,
     progress: () => undefined,
@@ -232,9 +241,14 @@ async function make(wanted: Batch): Promise<void> {
   if (streams && wanted.playFrom !== null) void playLive(live, wanted.playFrom);
 
   let streamed: number | null = null;
+  let others = 0;
+  // The take that was heard while it was decided is the first; the others follow, best first.
+  const numberOf = (take: number) =>
+    take === streamed ? 1 : ++others + (streamed === null ? 0 : 1);
   const listener: TakeListener = {
     begin: () => {
       streamed = null;
+      others = 0;
       update({ notes: [] });
     },
     started: () => undefined,
@@ -246,7 +260,7 @@ async function make(wanted: Batch): Promise<void> {
         velocity: told.velocity,
         onset: told.onset_seconds,
         duration: told.duration_seconds,
-        layer: layerOf(told.take),
+        layer: 1,
       };
       const drawn = [...(drawing.value?.notes ?? []), note];
       update({ notes: drawn });
@@ -255,7 +269,9 @@ async function make(wanted: Batch): Promise<void> {
     },
     progress: (progress) => update({ progress }),
     take: (made) => {
-      const sheet = sheetOf(made, wanted, batch);
+      const number = numberOf(made.take);
+      if (number > PALETTE) return;
+      const sheet = sheetOf(made, number, wanted, batch);
       if (made.take === streamed && streams) adopt(live, sheet);
       put(sheet);
     },
@@ -273,8 +289,6 @@ async function make(wanted: Batch): Promise<void> {
   }
 }
 
-const layerOf = (take: number) => ((take - 1) % PALETTE) + 1;
-
 function update(changes: Partial<NonNullable<typeof drawing.value>>): void {
   if (drawing.value) drawing.value = { ...drawing.value, ...changes };
 }
@@ -290,26 +304,26 @@ function finish(batch: string): void {
   history.value = amend(history.value, present);
 }
 
-function sheetOf(made: TakeMade, wanted: Batch, batch: string): Sheet {
+function sheetOf(made: TakeMade, number: number, wanted: Batch, batch: string): Sheet {
   const { kind, parent, from, to } = wanted;
   return {
-    id: `${batch}:${made.take}`,
+    id: `${batch}:${number}`,
     parent: parent.id,
     kind,
-    title: `${NOUNS[kind]} ${made.take}`,
+    title: `${NOUNS[kind]} ${number}`,
     batch,
-    number: made.take,
+    number,
+    rank: made.rank,
     seed: made.seed,
     from,
     to: to ?? undefined,
     measures: made.measures,
-    made: Date.now() + made.take / 100,
-    ...(kind === "performance" ? performed(made, parent) : taken(made, parent, from)),
+    made: wanted.began + number / 100,
+    ...(kind === "performance" ? performed(made, parent) : taken(made, number, parent, from)),
   };
 }
 
-function taken(made: TakeMade, parent: Sheet, from: number) {
-  const layer = layerOf(made.take);
+function taken(made: TakeMade, layer: number, parent: Sheet, from: number) {
   const told = notesOf(made.notes, layer);
   const whole = made.notes.new
     ? told

@@ -152,6 +152,8 @@ export interface TrainingResult {
 export type AudioFormat = "wav" | "mp3" | "flac";
 
 export interface Engine {
+  /** Return the file that the studio was started with. */
+  opened(): Promise<MidiFile | null>;
   examples(): Promise<{ name: string; title: string }[]>;
   example(name: string): Promise<MidiFile>;
   models(): Promise<{ name: string }[]>;

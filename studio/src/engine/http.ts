@@ -77,6 +77,8 @@ export class HttpEngine implements Engine {
 
   examples = () => this.json<{ name: string; title: string }[]>("GET", "/v1/examples");
 
+  opened = () => this.json<MidiFile | null>("GET", "/v1/opened");
+
   models = async () => {
     const reply = await this.json<{ models: { name: string }[] } | { name: string }[]>(
       "GET",

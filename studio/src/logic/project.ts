@@ -22,6 +22,8 @@ export interface Sheet {
   batch?: string;
   /** Of a batch, from 1. */
   number?: number;
+  /** Among all that were decided; 1 is the best. */
+  rank?: number;
   seed?: number;
   /** Where the new notes begin and, of a fill, end. */
   from?: number;
@@ -51,7 +53,7 @@ export interface Branch {
   depth: number;
 }
 
-/** Return the sheets as a tree, row by row: pieces in the order they came, children below. */
+/** Return the sheets as a tree, row by row: pieces in the order they were made, children below. */
 export function tree(sheets: Sheets, arrangement: Arrangement): Branch[] {
   const children = new Map<string | null, Sheet[]>();
   for (const sheet of sheets.values()) {
@@ -60,7 +62,8 @@ export function tree(sheets: Sheets, arrangement: Arrangement): Branch[] {
   }
   const rows: Branch[] = [];
   const visit = (parent: string | null, depth: number) => {
-    for (const sheet of children.get(parent) ?? []) {
+    const inOrder = (children.get(parent) ?? []).sort((a, b) => a.made - b.made);
+    for (const sheet of inOrder) {
       rows.push({ sheet, status: statusOf(arrangement, sheet.id), depth });
       visit(sheet.id, depth + 1);
     }

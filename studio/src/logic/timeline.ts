@@ -38,10 +38,10 @@ export function snapped(seconds: number, snap: Snap, bars: number[], beats: numb
   return lines.length ? nearest(lines, seconds) : seconds;
 }
 
-/** Return the next line after a time, or the one before it; a second further where there are none. */
-export function stepped(lines: number[], seconds: number, direction: 1 | -1): number {
+/** Return the next line after a time, or the one before it; so many seconds on where there are none. */
+export function stepped(lines: number[], seconds: number, direction: 1 | -1, without = 1): number {
   const all = extended(lines, seconds + 10);
-  if (!all.length) return Math.max(0, seconds + direction);
+  if (!all.length) return Math.max(0, seconds + direction * without);
   if (direction > 0) return all.find((line) => line > seconds + 1e-3) ?? seconds + 1;
   return all.findLast((line) => line < seconds - 1e-3) ?? 0;
 }

@@ -50,16 +50,7 @@ export function Dock() {
       </div>
       {score ? <PerformSliders /> : <Asked />}
       <div class="big-box">
-        {!drawing.value && !score && !region.value && (
-          <button
-            type="button"
-            class="quiet ending"
-            title="Make an ending (E)"
-            onClick={() => void continueOn(true)}
-          >
-            ending
-          </button>
-        )}
+        {!drawing.value && !region.value && <Aside score={score ?? false} />}
         <button
           type="button"
           class="big"
@@ -73,6 +64,16 @@ export function Dock() {
         </button>
       </div>
     </footer>
+  );
+}
+
+/** What one does almost as often as what the big button does. */
+function Aside({ score }: { score: boolean }) {
+  const [word, title] = score ? ["continue", "Go on from the seam (C)"] : ["ending", "Make an ending (E)"];
+  return (
+    <button type="button" class="quiet ending" title={title} onClick={() => void continueOn(!score)}>
+      {word}
+    </button>
   );
 }
 
@@ -108,6 +109,9 @@ function Asked() {
             min={1}
             max={inBars ? 64 : 180}
             value={inBars ? bars : seconds}
+            onKeyDown={(event) => {
+              if (event.key === "Enter") event.currentTarget.blur();
+            }}
             onChange={(event) => {
               const value = Math.max(1, Math.round(event.currentTarget.valueAsNumber) || 1);
               set(inBars ? { bars: Math.min(value, 64) } : { seconds: Math.min(value, 180) });

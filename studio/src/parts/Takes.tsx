@@ -22,15 +22,18 @@ export function Takes() {
   const all = choices.value;
   const filling = all[0]?.kind === "fill" || mine?.kind === "fill" || region.value !== null;
   if (!all.length && !mine && !filling) return null;
+  const end = Math.max(...all.map((sheet) => sheet.music.duration)); // one scale for all lanes
   return (
     <section class="takes" aria-label="Takes to choose from">
       {filling && <FillChips />}
       {mine && !all.length && <Awaited />}
-      <div class="lanes" role="listbox" aria-label="Takes">
-        {all.map((sheet) => (
-          <Lane key={sheet.id} sheet={sheet} />
-        ))}
-      </div>
+      {all.length > 0 && (
+        <ul class="lanes" aria-label="Takes">
+          {all.map((sheet) => (
+            <Lane key={sheet.id} sheet={sheet} end={end} />
+          ))}
+        </ul>
+      )}
       {mine && all.length > 0 && all.length < PALETTE && <p class="lanes-note">more are coming …</p>}
       {all[0]?.kind === "performance" && (
         <button
@@ -63,23 +66,22 @@ function Awaited() {
   );
 }
 
-function Lane({ sheet }: { sheet: Sheet }) {
+function Lane({ sheet, end: last }: { sheet: Sheet; end: number }) {
   const here = chosen.value?.id === sheet.id;
-  const { number = 1, from = 0, to, seed, measures, music } = sheet;
+  const { number = 1, from = 0, to, seed, rank, measures, music } = sheet;
   const start = Math.max(0, from - (sheet.kind === "performance" ? 0 : BEFORE));
-  const end = sheet.kind === "fill" && to ? to + BEFORE : music.duration;
+  const end = sheet.kind === "fill" && to ? to + BEFORE : last;
   const seam = measures?.seam_bits_per_note;
   return (
-    <div class="lane" data-here={here} style={{ "--lane": `var(--take-${number})` }}>
+    <li class="lane" data-here={here} style={{ "--lane": `var(--take-${number})` }}>
       <button
         type="button"
         class="lane-body"
-        role="option"
-        aria-selected={here}
-        aria-label={label(sheet)}
+        aria-pressed={here}
         onClick={() => choose(number)}
       >
-        <kbd>{number}</kbd>
+        <span class="visually-hidden">{label(sheet)}</span>
+        <kbd aria-hidden="true">{number}</kbd>
         <MiniRoll notes={music.notes} from={start} to={end} />
         {sheet.kind === "take" && (
           <span class="measures" aria-hidden="true">
@@ -97,19 +99,26 @@ function Lane({ sheet }: { sheet: Sheet }) {
             {seam.toFixed(2)}
           </span>
         )}
-        {seed !== undefined && <span class="seed">seed {seed}</span>}
+        {sheet.kind === "take" && (
+          <span class="best" aria-hidden="true">
+            {rank === 1 ? "best" : ""}
+          </span>
+        )}
+        {seed !== undefined && <span class="seed" aria-hidden="true">seed {seed}</span>}
       </button>
-      {here && (
-        <span class="lane-acts">
+      <span class="lane-acts">
+        {here && (
+          <>
           <button type="button" class="chip strong" onClick={() => void keepChosen()}>
             {sheet.kind === "fill" ? "Accept" : "Keep"}
           </button>
           <button type="button" class="chip" onClick={dropChosen}>
             Drop
           </button>
-        </span>
-      )}
-    </div>
+          </>
+        )}
+      </span>
+    </li>
   );
 }
 
@@ -121,5 +130,6 @@ function label(sheet: Sheet): string {
     .map(({ key, label }) => `${label} ${percent(sheet.measures?.[key])}`)
     .join(", ");
   const parent = current.value?.title ?? "";
-  return `${sheet.title} of ${parent}${told ? `: ${told}` : ""}, seed ${sheet.seed ?? "unknown"}`;
+  const best = sheet.rank === 1 ? ", the best" : "";
+  return `${sheet.title} of ${parent}${best}${told ? `: ${told}` : ""}, seed ${sheet.seed ?? "unknown"}`;
 }

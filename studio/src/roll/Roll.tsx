@@ -69,7 +69,7 @@ function sceneNow(): Scene {
     bars,
     beats,
     region: chosen.value ? null : region.value,
-    seam: chosen.value || live || sheet.music.isScore ? null : seam.value,
+    seam: chosen.value || live ? null : seam.value,
     heat: heatOf(sheet.id),
     tempo: sheet.tempoCurve ?? null,
     loudness: sheet.loudnessCurve ?? null,
@@ -398,7 +398,7 @@ function Seam({ view }: { view: Live<View> }) {
   const handle = useRef<HTMLDivElement>(null);
   const dragged = useSignal<number | null>(null);
   const visible = useComputed(
-    () => !chosen.value && !drawing.value && shown.value !== null && !shown.value.music.isScore,
+    () => !chosen.value && !drawing.value && shown.value !== null,
   );
   if (!visible.value) return null;
   const at = dragged.value ?? seam.value;

@@ -2,6 +2,7 @@
 
 import { type Note, type Pedal, endOf, isBlack } from "../logic/music";
 import { pedalDown } from "../logic/schedule";
+import { clock } from "../logic/timeline";
 import type { Region } from "../state";
 import { resolver } from "./colours";
 import {
@@ -12,6 +13,7 @@ import {
   VELOCITY,
   type View,
   barStride,
+  clockStride,
   bottom,
   rowHeight,
   toSeconds,
@@ -141,13 +143,13 @@ function paintBars(
   });
   if (bars.length > 1) return;
   // Nobody knows its bars: seconds then.
-  const step = barStride(view.scale) * 1;
+  const step = clockStride(view.scale);
   for (let second = 0; second < until; second += step) {
     const x = Math.round(toX(view, second));
     context.fillStyle = colours.bar;
     context.fillRect(x, RULER - 8, 1, low - RULER + 8);
     context.fillStyle = colours.faint;
-    context.fillText(`${second}s`, x + 5, RULER / 2 + 3);
+    context.fillText(clock(second).replace(/\.\d$/, ""), x + 5, RULER / 2 + 3);
   }
 }
 

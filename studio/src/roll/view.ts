@@ -85,3 +85,9 @@ export function barStride(barPixels: number): number {
   for (const stride of [1, 2, 4, 8, 16, 32, 64]) if (barPixels * stride >= 38) return stride;
   return 128;
 }
+
+/** Return every how many seconds a time stands. */
+export function clockStride(secondPixels: number): number {
+  for (const stride of [1, 2, 5, 10, 30, 60]) if (secondPixels * stride >= 64) return stride;
+  return 120;
+}

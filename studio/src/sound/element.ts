@@ -16,6 +16,8 @@ export class ElementSound implements Sound {
 
   constructor(private readonly render: (file: MidiFile) => Promise<Blob>) {}
 
+  prepare = () => Promise.resolve();
+
   async play(source: Source, from: number): Promise<void> {
     this.stop();
     const call = ++this.call;

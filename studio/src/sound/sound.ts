@@ -11,7 +11,9 @@ export interface Source {
 }
 
 export interface Sound {
-  /** Play from a moment. The first call readies the instrument, and has to follow a click. */
+  /** Ready the instrument; has to follow a gesture. */
+  prepare(): Promise<void>;
+  /** Play from a moment. The first call has to follow a gesture too. */
   play(source: Source, from: number): Promise<void>;
   stop(): void;
   /** Go on with another source without a gap; `counterpart` gives the same place in its time. */

@@ -26,18 +26,21 @@ export class WorkletSound implements Sound {
 
   constructor(private readonly bank: () => Promise<ArrayBuffer>) {}
 
-  async play(source: Source, from: number): Promise<void> {
-    this.stop();
-    const call = ++this.call;
+  async prepare(): Promise<void> {
     this.piano ??= Piano.open(this.bank());
-    let piano: Piano;
     try {
-      piano = await this.piano;
+      this.ready = await this.piano;
     } catch (error) {
       this.piano = null;
       throw error;
     }
-    this.ready = piano;
+  }
+
+  async play(source: Source, from: number): Promise<void> {
+    this.stop();
+    const call = ++this.call;
+    await this.prepare();
+    const piano = this.ready!;
     if (piano.context.state !== "running") await piano.context.resume();
     // What was scheduled before the last stop has to be over.
     while (piano.now < this.silence) await new Promise((resolve) => setTimeout(resolve, 10));
