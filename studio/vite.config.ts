@@ -1,6 +1,6 @@
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "vite";
+import { defineConfig } from "vitest/config";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const OUT = here("../arietta/server/static");
@@ -60,6 +60,7 @@ export default defineConfig({
       },
     },
   },
+  test: { include: ["tests/**/*.test.ts"] },
   server: {
     proxy: Object.fromEntries(
       ["/v1", "/health", "/piano.sf3"].map((path) => [

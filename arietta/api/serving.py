@@ -8,11 +8,18 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arietta.api.generation import check_request
 from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
 from arietta.errors import InputError
+from arietta.paths import cache_dir
+
+TRAINED = "mine-"
+"""Beginning of the names of models that were trained through the server."""
+MAX_LOADED = 4
+"""Models that stay loaded to generate."""
 
 if TYPE_CHECKING:
     from arietta.generation.continuation import ContinuationStream
@@ -21,52 +28,106 @@ if TYPE_CHECKING:
     from arietta.midi.piece import Piece
 
 
+def trained_dir() -> Path:
+    """Return the folder of what was trained through the server."""
+    return cache_dir() / "studio"
+
+
+def served_models(own: str | None = None) -> dict[str, str]:
+    """Return the models that clients may ask for by name -> what ``load`` takes.
+
+    Those that lie on this machine: the server's own, what ships or was converted, and what was
+    trained through the server. A client's name is only ever looked up here, so that it can name no
+    path and no hub.
+    """
+    from arietta.checkpoints.registry import entries
+    from arietta.rendering.render import RULES
+
+    found = {own: own} if own else {}
+    found |= {one.name: one.name for one in entries() if one.installed() is not None}
+    found[RULES] = RULES
+    for folder in sorted(trained_dir().glob("*/run/model")):
+        if (folder / "config.json").is_file():
+            found[f"{TRAINED}{folder.parent.parent.name}"] = str(folder)
+    return found
+
+
+def target_of(name: str, own: str | None = None) -> str:
+    """Return what ``load`` takes for a client's name of a model.
+
+    Raises:
+        InputError: it is not served here.
+    """
+    known = served_models(own)
+    if name not in known:
+        raise InputError(f"the model {name!r} is not served here; there are {', '.join(known)}")
+    return known[name]
+
+
+def model_values(own: str | None = None) -> list[dict[str, Any]]:
+    """Return name, kind, summary and licence of the models that are served."""
+    from arietta.checkpoints.registry import entries
+
+    known = {one.name: one for one in entries()}
+    found: list[dict[str, Any]] = []
+    for name in served_models(own):
+        one = known.get(name)
+        found.append(
+            {
+                "name": name,
+                "kind": "lm" if one is None else one.kind,
+                "summary": "" if one is None else one.summary,
+                "licence": "" if one is None else one.licence,
+                "default": name == (own or DEFAULT_MODEL),
+            }
+        )
+    return found
+
+
 class Service:
     """Models that stay loaded, and the loop that runs them.
 
     Args:
         model: name or path of the model that generates where none is named.
-        allowed: further names that may be asked for.
         threads: processor threads; all physical cores by default.
         max_rows: takes of all requests that are decided side by side.
         max_waiting: requests that may wait for room.
+        max_cache_bytes: of memory for the past of all takes.
     """
 
     def __init__(
         self,
         model: str | None = None,
         *,
-        allowed: tuple[str, ...] = (),
         threads: int | None = None,
         max_rows: int = 256,
         max_waiting: int = 64,
+        max_cache_bytes: int = 4 * 2**30,
     ) -> None:
         from arietta.generation.loop import GenerationLoop
 
         self.default = model or DEFAULT_MODEL
-        self.allowed = (self.default, CONDITIONED_MODEL, *allowed)
         self._threads = threads
         self._models: dict[str, Model] = {}
         self._lock = threading.Lock()
-        self.loop: GenerationLoop = GenerationLoop(max_rows, max_waiting)
+        self.loop: GenerationLoop = GenerationLoop(max_rows, max_waiting, max_cache_bytes)
 
     def model(self, name: str | None = None) -> Model:
-        """Return a model, loaded on first use.
+        """Return a model, loaded on first use; a few stay loaded.
 
         Raises:
             InputError: it is not served here.
-            CheckpointError: it cannot be loaded.
+            CheckpointError: it cannot be loaded, or does not generate.
         """
         name = name or self.default
-        if name not in self.allowed:
-            raise InputError(
-                f"the model {name!r} is not served here; there are {', '.join(self.allowed)}"
-            )
         with self._lock:
             found = self._models.get(name)
             if found is None:
-                found = self._models[name] = load(name, threads=self._threads)
+                found = load(target_of(name, self.default), threads=self._threads)
                 found.engine  # noqa: B018  # refuses a model that does not generate
+                if len(self._models) >= MAX_LOADED:
+                    self._models.pop(next(one for one in self._models if one != self.default))
+                self._models[name] = found
             return found
 
     def takes(self, name: str | None, variations: int, of: int | None) -> int:
@@ -104,7 +165,7 @@ class Service:
         if model is None and like is not None:
             model = CONDITIONED_MODEL
         found = self.model(model)
-        return found.start(piece, request, drawn, steering)
+        return found.start(piece, request, drawn, steering, waits=True)
 
     def close(self) -> None:
         """End the loop."""

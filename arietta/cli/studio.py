@@ -40,7 +40,9 @@ def studio(
 
     from arietta.server.run import serve
 
-    settings = settings_of("127.0.0.1", port, model, index, None, threads, opened=opened(file))
+    settings = settings_of(
+        "127.0.0.1", port, model, index, None, threads, opened=opened(file), warm=True
+    )
 
     def ready(address: str) -> None:
         say(f"the studio is at {address} (stop it with Ctrl+C)")

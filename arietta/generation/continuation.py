@@ -268,6 +268,7 @@ class ContinuationStream:
         request, settings: what is asked for, how tokens are drawn.
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
+        waits: run nothing yet; see ``Engine.stream``.
 
     Attributes:
         request: what was asked for.
@@ -288,6 +289,7 @@ class ContinuationStream:
         *,
         guidance: Guidance | None = None,
         provenance: Callable[[], Mapping[str, Any]] = dict,
+        waits: bool = False,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer = engine.tokenizer
@@ -326,6 +328,7 @@ class ContinuationStream:
             seed=seed,
             guidance=guidance,
             start=start,
+            waits=waits,
         )
         self.notices: tuple[str, ...] = ()
         if self._stream.dropped_segments:
@@ -387,8 +390,13 @@ class ContinuationStream:
         while not self._stream.done:
             yield from self.step()
 
+    @property
+    def stream(self) -> Stream:
+        """The engine's stream, for who runs many."""
+        return self._stream
+
     def step(self) -> list[StreamedNote]:
-        """Decide the next token of every take; the notes that were completed, as iterating has it."""
+        """Decide the next token of every take; the notes completed, as iterating has them."""
         return self.placed(self._stream.step())
 
     def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:

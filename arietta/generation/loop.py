@@ -1,19 +1,19 @@
 """One thread that runs the streams of many listeners, which come and go while it runs.
 
-Every round decides one token of every row. Streams wait in the order in which they came until their
-rows have room.
+Each round decides one token of every row, a ``Batch`` for each model. Streams that find no room
+wait in the order in which they came.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from arietta.errors import AriettaError
+from arietta.generation.batch import Batch
 from arietta.generation.continuation import ContinuationStream
-from arietta.generation.engine import StreamedNote
+from arietta.generation.engine import Engine, StreamedNote
 
 
 class LoopBusy(AriettaError):
@@ -21,10 +21,10 @@ class LoopBusy(AriettaError):
 
 
 class Listener(Protocol):
-    """Who hears of a stream; called by the loop's thread, so it must not take long."""
+    """Who is told of a stream; called by the loop's thread, so it must not take long."""
 
     def notes(self, notes: list[StreamedNote]) -> None:
-        """Take notes that were decided."""
+        """Take notes that were decided, placed as iterating over the stream has them."""
 
     def done(self, error: Exception | None) -> None:
         """Take notice that the stream has ended; by an error, if there is one."""
@@ -36,7 +36,7 @@ class Ticket:
     Args:
         loop: whose.
         rows: that the stream will have.
-        listener: who hears of it.
+        listener: who is told of it.
     """
 
     def __init__(self, loop: GenerationLoop, rows: int, listener: Listener) -> None:
@@ -60,13 +60,18 @@ class GenerationLoop:
     Args:
         max_rows: rows of all streams that run side by side.
         max_waiting: streams that may wait for room.
+        max_cache_bytes: of memory for the past of all rows; fewer rows run where theirs is big.
     """
 
-    def __init__(self, max_rows: int = 256, max_waiting: int = 64) -> None:
+    def __init__(
+        self, max_rows: int = 256, max_waiting: int = 64, max_cache_bytes: int = 4 * 2**30
+    ) -> None:
         self._max_rows, self._max_waiting = max_rows, max_waiting
+        self._max_cache_bytes = max_cache_bytes
         self._lock = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._running: list[Ticket] = []
+        self._batches: dict[int, Batch] = {}
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="arietta-loop", daemon=True)
         self._thread.start()
@@ -78,8 +83,11 @@ class GenerationLoop:
             LoopBusy: too many wait.
         """
         with self._lock:
-            if len(self._waiting) >= self._max_waiting:
-                raise LoopBusy(f"{len(self._waiting)} requests wait already")
+            # Those that have room are not kept waiting by the thread's next round.
+            queued = sum(ticket.rows for ticket in self._waiting)
+            room = self.rows + queued + rows <= self._max_rows
+            if not room and len(self._waiting) >= self._max_waiting:
+                raise LoopBusy(f"{self.rows} takes are decided and {len(self._waiting)} wait")
             ticket = Ticket(self, rows, listener)
             self._waiting.append(ticket)
             return ticket
@@ -102,9 +110,6 @@ class GenerationLoop:
         """End the thread; streams that run are cancelled."""
         with self._lock:
             self._stopped = True
-            for ticket in self._running:
-                if ticket.stream is not None:
-                    ticket.stream.cancel()
             self._lock.notify_all()
         self._thread.join(10)
 
@@ -123,6 +128,16 @@ class GenerationLoop:
         """Rows of all streams that run."""
         return sum(ticket.rows for ticket in self._running)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that were decided so far."""
+        return sum(batch.tokens for batch in self._batches.values())
+
+    @property
+    def steps(self) -> int:
+        """Steps that were run so far."""
+        return sum(batch.steps for batch in self._batches.values())
+
     def _run(self) -> None:
         while True:
             with self._lock:
@@ -131,36 +146,88 @@ class GenerationLoop:
                     self._lock.wait()
                     self._admit()
                 if self._stopped:
-                    return
+                    break
                 running = list(self._running)
-            for ticket in running:
-                self._step(ticket)
+            self._round(running)
+        for ticket in self._running:
+            if ticket.stream is not None:
+                ticket.stream.cancel()
+            ticket.listener.done(LoopBusy("the server is going down"))
+        self._running = []
 
     def _admit(self) -> None:
+        """Let those in whose turn it is and who fit."""
         used = self.rows
-        while self._waiting:
-            ticket = self._waiting[0]
-            if ticket.stream is None or (used and used + ticket.rows > self._max_rows):
+        for ticket in list(self._waiting):
+            stream = ticket.stream
+            if stream is None:
+                continue  # its prompt is still being read; it keeps nobody out
+            if used and used + ticket.rows > self._capacity(stream.stream.engine):
                 return
-            self._waiting.popleft()
+            self._waiting.remove(ticket)
             self._running.append(ticket)
+            if stream.stream.waits:
+                self._batch(stream.stream.engine).join(stream.stream)
             used += ticket.rows
 
-    def _step(self, ticket: Ticket) -> None:
-        assert ticket.stream is not None
-        error: Exception | None = None
-        done = False
+    def _capacity(self, engine: Engine) -> int:
+        """Return how many rows may run side by side."""
+        config = engine.backend.config
+        # A key and a value of one byte each, with a scale for each head of them.
+        position = 2 * (config.d_model + 4 * config.n_heads) * config.n_layers
+        return min(self._max_rows, self._max_cache_bytes // (position * engine.backend.max_seq_len))
+
+    def _batch(self, engine: Engine) -> Batch:
+        return self._batches.setdefault(id(engine), Batch(engine))
+
+    def _round(self, running: list[Ticket]) -> None:
+        """Step every batch, and every stream that runs by itself, once; tell the listeners."""
+        of_stream = {id(ticket.stream.stream): ticket for ticket in running if ticket.stream}
+        for batch in self._batches.values():
+            if not batch.rows:
+                continue
+            try:
+                found = batch.step()
+            except Exception as error:
+                self._give_up(batch, running, error)
+                continue
+            for stream, notes in found:
+                ticket = of_stream[id(stream)]
+                assert ticket.stream is not None
+                ticket.listener.notes(ticket.stream.placed(notes))
+        for ticket in running:
+            assert ticket.stream is not None
+            if ticket.stream.done:
+                self._end(ticket, None)
+            elif not ticket.stream.stream.waits:
+                self._step_alone(ticket, ticket.stream)
+
+    def _step_alone(self, ticket: Ticket, stream: ContinuationStream) -> None:
+        """Step a stream with a session of its own: one with a draft."""
         try:
-            notes = ticket.stream.step()
-            if notes:
-                ticket.listener.notes(notes)
-            done = ticket.stream.done
-        except Exception as raised:
-            error, done = raised, True
-        if done:
+            notes = stream.step()
+        except Exception as error:
             self._end(ticket, error)
+            return
+        if notes:
+            ticket.listener.notes(notes)
+        if stream.done:
+            self._end(ticket, None)
+
+    def _give_up(self, batch: Batch, running: list[Ticket], error: Exception) -> None:
+        """End the streams of a batch that failed, and begin with an empty one."""
+        for key, one in list(self._batches.items()):
+            if one is batch:
+                del self._batches[key]
+        for ticket in running:
+            assert ticket.stream is not None
+            stream = ticket.stream.stream
+            if stream.waits and id(stream.engine) not in self._batches:
+                self._end(ticket, error)
 
     def _end(self, ticket: Ticket, error: Exception | None) -> None:
         with self._lock:
+            if ticket not in self._running:
+                return
             self._running.remove(ticket)
         ticket.listener.done(error)

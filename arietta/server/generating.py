@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,8 @@ async def events(server: Server, body: GenerateBody) -> AsyncIterator[list[Event
             f"{body.seconds:g} s of music; {settings.max_new_seconds:g} at most",
             "Ask for less, and go on from what you get.",
         )
+    # Whole numbers that JavaScript can hold exactly.
+    seed = secrets.randbits(53) if body.seed is None else body.seed
     ear = _Ear()
     from arietta.generation.loop import LoopBusy
 
@@ -102,7 +105,7 @@ async def events(server: Server, body: GenerateBody) -> AsyncIterator[list[Event
         like = await server.piece(upload(body.like))
         options = body.model_dump(exclude={"file", "like", "model", "of"}, exclude_none=True)
         stream = await asyncio.to_thread(
-            service.prepare, piece, like, body.model, {**options, "of": rows, "seed": body.seed}
+            service.prepare, piece, like, body.model, {**options, "of": rows, "seed": seed}
         )
         ticket.start(stream)
         yield [("start", {"id": server.next_id(), **serving.start_values(stream)})]

@@ -18,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._told: dict[Counter, int] = {}
         self.first_note = Histogram(
             "arietta_first_note_seconds",
             "From a request to its first note",
@@ -30,6 +31,8 @@ class Metrics:
         self._running = Gauge("arietta_running", "Streams that run", registry=registry)
         self._waiting = Gauge("arietta_waiting", "Streams that wait", registry=registry)
         self._rows = Gauge("arietta_batch_rows", "Rows decided side by side", registry=registry)
+        self._tokens = Counter("arietta_tokens", "Tokens decided", registry=registry)
+        self._steps = Counter("arietta_steps", "Steps of the model", registry=registry)
         self._working = Gauge("arietta_workers_busy", "Workers at work", registry=registry)
 
     def text(self, server: Server) -> bytes:
@@ -38,5 +41,8 @@ class Metrics:
         self._running.set(loop.running)
         self._waiting.set(loop.waiting)
         self._rows.set(loop.rows)
+        for counter, value in ((self._tokens, loop.tokens), (self._steps, loop.steps)):
+            counter.inc(max(0, value - self._told.get(counter, 0)))
+            self._told[counter] = value
         self._working.set(server.workers.running)
         return bytes(generate_latest(self.registry))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 from arietta.errors import MissingExtraError, OutputError
 from arietta.server.settings import ServerSettings
@@ -15,13 +18,9 @@ def check_installed() -> None:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import fastapi
-        import multipart
-        import prometheus_client
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("the server", "studio") from None
+    for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        if find_spec(name) is None:
+            raise MissingExtraError("the server", "studio")
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -78,6 +77,7 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda _: Non
 
     config = uvicorn.Config(
         create_app(settings),
+        http=protocol_of(settings),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -86,3 +86,48 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda _: Non
         timeout_graceful_shutdown=5,
     )
     Announcing(config).run([sock])
+
+
+def protocol_of(settings: ServerSettings) -> type[Any]:
+    """Return uvicorn's HTTP protocol with a clock for the head of a request.
+
+    Uvicorn waits for ever for the first bytes of a connection, and for the rest of a head: a client
+    that sends a byte now and then (slow-loris) would hold its connection.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Timed(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._rest()  # a head is whole, its request runs
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if not self.transport.is_closing():
+                self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._rest()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            self._rest()
+            self._late = self.loop.call_later(settings.header_seconds, self._hang_up)
+
+        def _rest(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        def _hang_up(self) -> None:
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return Timed

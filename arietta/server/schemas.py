@@ -167,7 +167,7 @@ class PostcardBody(OneFile):
 class TrainBody(Strict):
     """Settings of a training on one's own files."""
 
-    recipe: str = Field("finetune-folder", max_length=100)
+    recipe: Literal["finetune-folder"] = "finetune-folder"
     steps: int | None = Field(None, ge=1, le=1_000_000)
     files: list[File] = Field(default_factory=list, max_length=10_000)
 

@@ -5,6 +5,7 @@ The options of ``arietta serve`` follow from these fields; see ``arietta.setting
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ class ServerSettings:
         max_new_seconds: of music for one take.
         max_takes: of one request, decided and rendered ones alike.
         max_rows: takes of all requests that are decided side by side.
+        max_cache_bytes: of memory for the past of the takes that are decided.
         max_waiting: requests that wait for room.
         max_connections: open at once.
         header_seconds: until a client has sent the head of a request.
@@ -44,6 +46,7 @@ class ServerSettings:
         threads: processor threads of the generating model; None takes all physical cores.
         max_training_seconds: of one training job.
         retry_seconds: after which a refused client should come back.
+        warm: load what performs scores at once, so that the first slider moves at once.
     """
 
     host: str = parameter("127.0.0.1", "Address to listen on.", metavar="ADDRESS")
@@ -59,6 +62,7 @@ class ServerSettings:
     max_new_seconds: float = parameter(600.0, "Seconds of new music a take.", above=0)
     max_takes: int = parameter(64, "Takes of one request.", above=0)
     max_rows: int = parameter(256, "Takes decided side by side, of all requests.", above=0)
+    max_cache_bytes: int = parameter(4096 * MIB, "Bytes of memory for all takes.", above=0)
     max_waiting: int = parameter(64, "Requests that wait for room.", low=0)
     max_connections: int = parameter(512, "Connections at once.", above=0)
     header_seconds: float = parameter(10.0, above=0)
@@ -70,6 +74,7 @@ class ServerSettings:
     threads: int | None = parameter(None, "Processor threads of the model.", above=0)
     max_training_seconds: float = parameter(24 * 3600.0, above=0)
     retry_seconds: int = parameter(2, above=0)
+    warm: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -78,6 +83,21 @@ class ServerSettings:
                 f"`host` {self.host} can be reached from other machines: set a token in the"
                 " environment variable ARIETTA_TOKEN, and leave TLS to a proxy"
             )
+
+    @classmethod
+    def from_environment(cls) -> ServerSettings:
+        """Return the settings that environment variables give, for servers without a command line.
+
+        ``ARIETTA_HOST``, ``ARIETTA_TOKEN``, ``ARIETTA_MODEL``; ``ARIETTA_HOSTS`` has names with
+        commas between them.
+        """
+        known = os.environ
+        return cls(
+            host=known.get("ARIETTA_HOST", cls.host),
+            token=known.get("ARIETTA_TOKEN") or None,
+            model=known.get("ARIETTA_MODEL") or None,
+            hosts=tuple(filter(None, known.get("ARIETTA_HOSTS", "").split(","))),
+        )
 
     @property
     def is_local(self) -> bool:

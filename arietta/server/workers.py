@@ -158,6 +158,8 @@ def serve_tasks(pipe: Connection, settings: ServerSettings) -> None:
     from arietta.server import tasks
 
     tools = tasks.Tools(settings, lambda value: pipe.send(("report", value)))
+    if settings.warm:
+        tools.renderer(None, 0)
     while True:
         try:
             task, args = pipe.recv()

@@ -6,6 +6,9 @@ import { engine, goToShown, like, shown, tell, work } from "../state";
 import { goTo, position } from "./playback";
 import { openMidi } from "./files";
 
+/** How many notes are called suspicious: as many as one has the patience to hear. */
+const SUSPICIOUS = 20;
+
 export const scored = signal<{ sheet: string; result: Scored } | null>(null);
 export const labels = signal<{ sheet: string; result: Labelled[] } | null>(null);
 export const indexes = signal<{ name: string; pieces: number }[] | null>(null);
@@ -39,6 +42,7 @@ export function nextSuspicious(): void {
   const found = scored.value;
   if (!sheet || !found) return;
   const onsets = found.result.suspicious
+    .slice(0, SUSPICIOUS)
     .map((row) => sheet.music.notes[row]?.onset)
     .filter((onset) => onset !== undefined)
     .sort((a, b) => a - b);
