@@ -6,6 +6,7 @@ wait in the order in which they came.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import Protocol
@@ -83,11 +84,15 @@ class GenerationLoop:
             LoopBusy: too many wait.
         """
         with self._lock:
-            # Those that have room are not kept waiting by the thread's next round.
-            queued = sum(ticket.rows for ticket in self._waiting)
-            room = self.rows + queued + rows <= self._max_rows
-            if not room and len(self._waiting) >= self._max_waiting:
-                raise LoopBusy(f"{self.rows} takes are decided and {len(self._waiting)} wait")
+            # Those that fit beside what runs are no queue, though the thread has not taken them yet.
+            used, without_room = self.rows, 0
+            for one in self._waiting:
+                if used + one.rows <= self._max_rows:
+                    used += one.rows
+                else:
+                    without_room += 1
+            if used + rows > self._max_rows and without_room >= self._max_waiting:
+                raise LoopBusy(f"{used} takes are decided and {without_room} requests wait")
             ticket = Ticket(self, rows, listener)
             self._waiting.append(ticket)
             return ticket
@@ -149,11 +154,10 @@ class GenerationLoop:
                     break
                 running = list(self._running)
             self._round(running)
-        for ticket in self._running:
+        for ticket in list(self._running):
             if ticket.stream is not None:
                 ticket.stream.cancel()
-            ticket.listener.done(LoopBusy("the server is going down"))
-        self._running = []
+            self._end(ticket, LoopBusy("the server is going down"))
 
     def _admit(self) -> None:
         """Let those in whose turn it is and who fit."""
@@ -166,9 +170,13 @@ class GenerationLoop:
                 return
             self._waiting.remove(ticket)
             self._running.append(ticket)
-            if stream.stream.waits:
-                self._batch(stream.stream.engine).join(stream.stream)
             used += ticket.rows
+            if stream.stream.waits:
+                try:
+                    self._batch(stream.stream.engine).join(stream.stream)
+                except Exception as error:  # such as an example of another width than the model's
+                    used -= ticket.rows
+                    self._end(ticket, error)
 
     def _capacity(self, engine: Engine) -> int:
         """Return how many rows may run side by side."""
@@ -183,7 +191,7 @@ class GenerationLoop:
     def _round(self, running: list[Ticket]) -> None:
         """Step every batch, and every stream that runs by itself, once; tell the listeners."""
         of_stream = {id(ticket.stream.stream): ticket for ticket in running if ticket.stream}
-        for batch in self._batches.values():
+        for batch in list(self._batches.values()):
             if not batch.rows:
                 continue
             try:
@@ -194,7 +202,7 @@ class GenerationLoop:
             for stream, notes in found:
                 ticket = of_stream[id(stream)]
                 assert ticket.stream is not None
-                ticket.listener.notes(ticket.stream.placed(notes))
+                self._tell(ticket, ticket.stream.placed(notes))
         for ticket in running:
             assert ticket.stream is not None
             if ticket.stream.done:
@@ -210,9 +218,18 @@ class GenerationLoop:
             self._end(ticket, error)
             return
         if notes:
-            ticket.listener.notes(notes)
+            self._tell(ticket, notes)
         if stream.done:
             self._end(ticket, None)
+
+    @staticmethod
+    def _tell(ticket: Ticket, notes: list[StreamedNote]) -> None:
+        """Tell a listener of notes; one that fails, such as one whose event loop ended, leaves."""
+        try:
+            ticket.listener.notes(notes)
+        except Exception:
+            assert ticket.stream is not None
+            ticket.stream.cancel()
 
     def _give_up(self, batch: Batch, running: list[Ticket], error: Exception) -> None:
         """End the streams of a batch that failed, and begin with an empty one."""
@@ -230,4 +247,5 @@ class GenerationLoop:
             if ticket not in self._running:
                 return
             self._running.remove(ticket)
-        ticket.listener.done(error)
+        with contextlib.suppress(Exception):
+            ticket.listener.done(error)
