@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -136,6 +137,14 @@ export async function open(browser, url, { viewport, colorScheme, before, path =
 }
 
 export const opened = (page) => page.getByRole("heading", { level: 1, name: "Nocturne" }).waitFor();
+
+/** Open the shortest of the shipped prompts. */
+export async function openWaltz(page) {
+  await opened(page);
+  const base64 = (await readFile(`${PROMPTS}/waltz.mid`)).toString("base64");
+  await drop(page, [{ name: "waltz.mid", base64 }]);
+  await page.getByRole("heading", { level: 1, name: "waltz" }).waitFor();
+}
 
 /** Return the loudest of the last moments. */
 export const level = (page, milliseconds = 300) =>

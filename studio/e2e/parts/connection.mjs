@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { lanes, open, opened, shortTakes, takes } from "../harness.mjs";
+import { lanes, open, openWaltz, shortTakes, takes } from "../harness.mjs";
 
 /** Last: it ends the server in the middle, and starts it again. */
 export async function a_server_that_dies_in_mid_take_loses_nothing({ browser, studio }) {
   const { page, context, faults } = await open(browser, studio.url);
-  await opened(page);
-  await shortTakes(page, 30);
+  await openWaltz(page);
+  await shortTakes(page, 12);
   await page.keyboard.press("c");
   await page.waitForFunction(() => document.querySelector("[data-word=Stop]"));
   await page.waitForTimeout(300);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { PROMPTS, drop, isSilent, now, open, opened, sounds } from "../harness.mjs";
+import { PROMPTS, drop, isSilent, now, open, openWaltz, opened, sounds } from "../harness.mjs";
 
 const rows = (page) => page.getByRole("treeitem");
 const cursor = async (page) =>
@@ -114,7 +114,7 @@ export async function without_a_worklet_the_servers_rendering_plays({ browser, s
     },
   });
   await page.getByText("This page plays the server's rendering").waitFor();
-  await opened(page);
+  await openWaltz(page);
   await page.evaluate(() => {
     const Plain = Audio;
     globalThis.Audio = function (...given) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { open, opened, shortTakes, takes } from "../harness.mjs";
+import { open, openWaltz, shortTakes, takes } from "../harness.mjs";
 
 const MIB = 2 ** 20;
 
@@ -16,14 +16,14 @@ const begins = (bytes, text) => bytes.subarray(0, text.length).toString("latin1"
 
 export async function midi_sound_and_postcard_leave({ browser, studio }) {
   const { page, close } = await open(browser, studio.url);
-  await opened(page);
+  await openWaltz(page);
   await shortTakes(page, 3);
   await page.keyboard.press("c");
   await takes(page);
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Leave with it" }).click();
   const whole = await saved(page, "Download");
-  assert.match(whole.name, /^Nocturne.*\.mid$/);
+  assert.match(whole.name, /^waltz.*\.mid$/);
   assert.ok(begins(whole.bytes, "MThd"));
   const part = await saved(page, "Download the new part");
   assert.ok(begins(part.bytes, "MThd"));
@@ -38,12 +38,12 @@ export async function midi_sound_and_postcard_leave({ browser, studio }) {
     element.dispatchEvent(new DragEvent("dragstart", { dataTransfer, bubbles: true }));
     return dataTransfer.getData("DownloadURL");
   });
-  assert.match(dragged, /^audio\/midi:Nocturne.*\.mid:blob:/);
+  assert.match(dragged, /^audio\/midi:waltz.*\.mid:blob:/);
 
   const card = await saved(page, "Write a postcard");
   assert.ok(card.bytes.length < 6 * MIB);
   const html = card.bytes.toString();
   assert.ok(!/(src|href)="?https?:/.test(html), "a postcard needs nothing from elsewhere");
-  assert.match(html, /Nocturne/);
+  assert.match(html, /waltz/);
   await close();
 }

@@ -2,11 +2,12 @@
 
 import type { TakeListener, TakeMade } from "../engine/engine";
 import { amend } from "../logic/history";
-import { type Music, type Note, endOf, inheritLayers, notesOf, pedalOf } from "../logic/music";
+import { LOWEST, type Music, type Note, endOf, inheritLayers, notesOf, pedalOf, plainPitch } from "../logic/music";
 import type { Kind, Sheet } from "../logic/project";
 import { extended } from "../logic/timeline";
 import type { Source } from "../sound/sound";
 import {
+  type Region,
   arrangement,
   asWritten,
   choices,
@@ -27,7 +28,7 @@ import {
   sheets,
   temperature,
 } from "../state";
-import { plainPitch } from "../logic/music";
+import { type Wish, suited } from "../logic/wishes";
 import { gesture } from "./arrange";
 import { adopt, endLive, follow, play, playLive } from "./playback";
 
@@ -35,6 +36,8 @@ import { adopt, endLive, follow, play, playLive } from "./playback";
 const LEAD_SECONDS = 4;
 const FILL_LEAD_SECONDS = 2;
 export const PALETTE = 4;
+/** How many fills are decided, where some are picked by a wish. */
+const DECIDED = 16;
 
 const NOUNS: Record<Kind, string> = {
   piece: "Piece",
@@ -88,24 +91,18 @@ export function continueOn(end = false): Promise<void> {
   });
 }
 
-export interface FillWish {
-  /** Multiplies the density of the settings. */
-  busier?: number;
-  /** What to leave alone: a hand, or a band of keys. */
-  keep?: string | null;
-}
-
-export function fill(wish: FillWish = {}): Promise<void> {
+export function fill(wish: Wish = "again", keep: string | null = null): Promise<void> {
   const parent = current.value;
   const area = region.value ?? filledRegion();
   if (!parent || !area || drawing.value) return Promise.resolve();
   const seed = newSeed();
+  const { from, to } = area;
   const request = {
     file: parent.file,
-    from_seconds: area.from,
-    to_seconds: area.to,
-    keep: wish.keep ?? null,
-    density: density.value * (wish.busier ?? 1),
+    from_seconds: from,
+    to_seconds: to,
+    keep: keep ?? keptBeside(area),
+    variations: wish === "again" ? PALETTE : DECIDED,
     seed,
   };
   region.value = area;
@@ -113,12 +110,17 @@ export function fill(wish: FillWish = {}): Promise<void> {
     began: Date.now(),
     kind: "fill",
     parent,
-    from: area.from,
-    to: area.to,
+    from,
+    to,
     seed,
     label: "Fill",
-    playFrom: Math.max(0, area.from - FILL_LEAD_SECONDS),
-    ask: (on, signal) => engine.fill(request, on, signal),
+    playFrom: Math.max(0, from - FILL_LEAD_SECONDS),
+    ask: async (on, signal) => {
+      const made: TakeMade[] = [];
+      await engine.fill(request, { ...on, take: (take) => made.push(take) }, signal);
+      const old = parent.music.notes.filter(({ onset }) => onset >= from && onset < to);
+      suited(wish, made, old, PALETTE).forEach(on.take);
+    },
   });
 }
 
@@ -128,11 +130,10 @@ function filledRegion() {
   return { from: sheet.from ?? 0, to: sheet.to ?? 0, low: null, high: null };
 }
 
-/** Return what a band of keys leaves alone, as the server names it: the larger part outside it. */
-export function keptOutside(low: number, high: number): string {
-  return low - 21 > 108 - high
-    ? `A0-${plainPitch(low - 1)}`
-    : `${plainPitch(high + 1)}-C8`;
+/** Return what a band of keys, which reaches to an end of the keyboard, leaves alone. */
+function keptBeside({ low, high }: Region): string | null {
+  if (low === null || high === null) return null;
+  return low > LOWEST ? `A0-${plainPitch(low - 1)}` : `${plainPitch(high + 1)}-C8`;
 }
 
 export function perform(): Promise<void> {

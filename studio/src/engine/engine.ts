@@ -84,7 +84,8 @@ export interface FillRequest {
   from_seconds: number;
   to_seconds: number;
   keep: string | null;
-  density: number;
+  /** How many come back, the smoothest first. */
+  variations: number;
   seed: number;
 }
 

@@ -115,7 +115,7 @@ export class HttpEngine implements Engine {
     this.takes("/v1/generate", { ...request, variations: VARIATIONS, of: OF }, on, signal);
 
   fill = (request: FillRequest, on: TakeListener, signal: AbortSignal) =>
-    this.takes("/v1/fill", { ...request, variations: VARIATIONS }, on, signal);
+    this.takes("/v1/fill", { ...request, of: OF }, on, signal);
 
   render = (request: RenderRequest, on: TakeListener, signal: AbortSignal) =>
     this.takes("/v1/render", request, on, signal);

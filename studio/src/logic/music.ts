@@ -94,6 +94,10 @@ export function firstFrom(notes: Note[], seconds: number): number {
   return low;
 }
 
+/** The keys of a piano. */
+export const LOWEST = 21;
+export const HIGHEST = 108;
+
 const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
 
 export const pitchName = (pitch: number) => `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;

@@ -1,41 +1,42 @@
 /** What one asks of a stretch that is filled anew. */
 
 import { back } from "../actions/arrange";
-import { type FillWish, fill, keptOutside } from "../actions/takes";
-import { pitchName } from "../logic/music";
-import { choices, drawing, region } from "../state";
+import { fill } from "../actions/takes";
+import { LOWEST, pitchName } from "../logic/music";
+import type { Wish } from "../logic/wishes";
+import { type Region, choices, drawing, region } from "../state";
 
-const WISHES: { word: string; wish: FillWish }[] = [
-  { word: "again", wish: {} },
-  { word: "simpler", wish: { busier: 0.5 } },
-  { word: "busier", wish: { busier: 2 } },
-  { word: "other left hand", wish: { keep: "right-hand" } },
-  { word: "other right hand", wish: { keep: "left-hand" } },
+const WISHES: { word: string; wish: Wish; keep?: string }[] = [
+  { word: "again", wish: "again" },
+  { word: "vary", wish: "vary" },
+  { word: "simpler", wish: "simpler" },
+  { word: "busier", wish: "busier" },
+  { word: "other left hand", wish: "again", keep: "right-hand" },
+  { word: "other right hand", wish: "again", keep: "left-hand" },
 ];
+
+function band({ low, high }: Region): string {
+  if (low === null || high === null) return "";
+  return low > LOWEST ? `, ${pitchName(low)} and above` : `, ${pitchName(high)} and below`;
+}
 
 export function FillChips() {
   const area = region.value;
-  const band =
-    area && area.low !== null && area.high !== null
-      ? { low: area.low, high: area.high }
-      : null;
   return (
     <div class="chips" role="group" aria-label="Fill the marked stretch">
       {area && (
         <span class="chips-note">
           {area.from.toFixed(1)} – {area.to.toFixed(1)} s
-          {band ? `, ${pitchName(band.low)} – ${pitchName(band.high)}` : ""}
+          {band(area)}
         </span>
       )}
-      {WISHES.map(({ word, wish }) => (
+      {WISHES.map(({ word, wish, keep }) => (
         <button
           type="button"
           class="chip"
           key={word}
           disabled={drawing.value !== null}
-          onClick={() =>
-            void fill(band && !wish.keep ? { ...wish, keep: keptOutside(band.low, band.high) } : wish)
-          }
+          onClick={() => void fill(wish, keep)}
         >
           {word}
         </button>

@@ -4,6 +4,7 @@ import { effect, useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { TargetedKeyboardEvent, TargetedPointerEvent } from "preact";
 import { goTo, position } from "../actions/playback";
+import { HIGHEST, LOWEST } from "../logic/music";
 import { moveSeam } from "../actions/arrange";
 import { scored } from "../actions/closer";
 import { clock, snapped, spoken, stepped } from "../logic/timeline";
@@ -271,6 +272,12 @@ function mount(
   };
 }
 
+const WHOLE = { low: null, high: null };
+
+/** A band of keys reaches to the nearer end of the keyboard: what is kept is one range of keys. */
+const reaching = (low: number, high: number) =>
+  low - LOWEST > HIGHEST - high ? { low, high: HIGHEST } : { low: LOWEST, high };
+
 /** Hear the pointer: click to go, drag to mark (Shift: a band of keys), wheel and touch to move. */
 function listen(
   canvas: HTMLCanvasElement,
@@ -297,12 +304,7 @@ function listen(
     region.value =
       b - a < 0.05
         ? null
-        : {
-            from: a,
-            to: b,
-            low: band ? Math.min(...rows) : null,
-            high: band ? Math.max(...rows) : null,
-          };
+        : { from: a, to: b, ...(band ? reaching(Math.min(...rows), Math.max(...rows)) : WHOLE) };
   };
   const pinch = (event: PointerEvent) => {
     const other = [...pointers.values()].find((known) => known.pointerId !== event.pointerId);
