@@ -6,10 +6,11 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -28,6 +29,9 @@ const FLAGS = [
 ];
 export const PROMPTS = `${ROOT}/arietta/assets/prompts`;
 export const LOUD = 0.005;
+
+/** Run a command of the package. */
+export const arietta = (...words) => promisify(execFile)(ARIETTA, words);
 
 async function freePort() {
   const server = createServer();

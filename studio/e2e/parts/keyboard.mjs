@@ -6,6 +6,7 @@ async function tabTo(page, test, limit = 60) {
   for (let step = 0; step < limit; step++) {
     const found = await page.evaluate(() => {
       const { activeElement: element } = document;
+      if (element === document.body) return "";
       return `${element?.getAttribute("role") ?? element?.tagName} ${element?.ariaLabel ?? element?.textContent ?? ""} ${element?.id ?? ""}`;
     });
     if (test.test(found)) return;

@@ -1,12 +1,16 @@
 /** Make it mine: a training on the files of a folder, watched, paused, judged blind. */
 
 import { signal } from "@preact/signals";
-import type { Job } from "../engine/engine";
-import { complain, engine, tell, work } from "../state";
+import type { Job, TakeListener, TakeMade } from "../engine/engine";
+import { complain, current, engine, newSeed, tell, work } from "../state";
 
 export const job = signal<Job | null>(null);
 export const guess = signal<number | null>(null);
 
+/** Two takes of one prompt, by the model before and after, in an order not told. */
+export const blind = signal<{ takes: TakeMade[]; after: number } | null>(null);
+
+const BLIND_SECONDS = 12;
 const STORED = "arietta-job";
 const WATCH_MS = 1000;
 const OVER = ["done", "failed", "cancelled"];
@@ -21,6 +25,7 @@ export async function train(files: File[]): Promise<void> {
   if (id === undefined) return;
   localStorage.setItem(STORED, id);
   guess.value = null;
+  blind.value = null;
   await watch(id);
 }
 
@@ -70,4 +75,53 @@ export function forget(): void {
   localStorage.removeItem(STORED);
   job.value = null;
   guess.value = null;
+  blind.value = null;
+}
+
+/** Let both models go on from the piece that is open. */
+export const compare = () =>
+  work("Playing both", async (signal) => {
+    const piece = current.value;
+    const after = job.value?.result?.model;
+    if (!piece || !after) return;
+    const seed = newSeed();
+    const models = Math.random() < 0.5 ? [null, after] : [after, null];
+    const takes: TakeMade[] = [];
+    for (const model of models) {
+      const request = {
+        file: piece.file,
+        prompt_seconds: piece.music.lastRelease,
+        seconds: BLIND_SECONDS,
+        seed,
+        temperature: 1,
+        density: 1,
+        like: null,
+        end: false,
+        model,
+        variations: 1,
+        of: 1,
+      };
+      await engine.continue(request, { ...DEAF, take: (take) => takes.push(take) }, signal);
+    }
+    guess.value = null;
+    blind.value = { takes, after: models.indexOf(after) };
+  });
+
+const DEAF: TakeListener = {
+  begin: () => undefined,
+  started: () => undefined,
+  note: () => undefined,
+  progress: () => undefined,
+  take: () => undefined,
+};
+
+/** Return one sentence of before and after, where both are known. */
+export function sentence({ curve = [], result }: Job): string | null {
+  const before = result?.nats_before ?? curve[0]?.[1];
+  const after = curve.at(-1)?.[1];
+  if (before === undefined || after === undefined) return null;
+  const told = `${before.toFixed(2)} nats a token before, ${after.toFixed(2)} now`;
+  return after < before
+    ? `Your playing surprises it less: ${told}.`
+    : `Your playing surprises it as much as before: ${told}.`;
 }

@@ -77,6 +77,10 @@ export interface ContinueRequest {
   density: number;
   like: MidiFile | null;
   end: boolean;
+  /** null: the server's own. */
+  model?: string | null;
+  variations?: number;
+  of?: number;
 }
 
 export interface FillRequest {
@@ -142,12 +146,9 @@ export interface Job {
 }
 
 export interface TrainingResult {
-  sentence?: string;
-  before?: number;
-  after?: number;
-  model?: string;
-  /** Two takes of one prompt, one by the model before and one after, in an order not told. */
-  blind?: { takes: { notes: NotesTable; pedal?: PedalTable; midi: string }[]; after: number };
+  /** What generates with it. */
+  model: string;
+  nats_before?: number | null;
 }
 
 export type AudioFormat = "wav" | "mp3" | "flac";

@@ -112,7 +112,7 @@ export class HttpEngine implements Engine {
   };
 
   continue = (request: ContinueRequest, on: TakeListener, signal: AbortSignal) =>
-    this.takes("/v1/generate", { ...request, variations: VARIATIONS, of: OF }, on, signal);
+    this.takes("/v1/generate", { variations: VARIATIONS, of: OF, ...request }, on, signal);
 
   fill = (request: FillRequest, on: TakeListener, signal: AbortSignal) =>
     this.takes("/v1/fill", { ...request, of: OF }, on, signal);

@@ -2,20 +2,25 @@
 
 import { useRef } from "preact/hooks";
 import {
+  blind,
   cancelJob,
+  compare,
   forget,
   guess,
   isOver,
   job,
   pauseJob,
   resumeJob,
+  sentence,
   train,
 } from "../actions/mine";
-import type { Job } from "../engine/engine";
+import type { Job, TakeMade } from "../engine/engine";
 import { notesOf, pedalOf, endOf } from "../logic/music";
 import { remaining } from "../logic/timeline";
 import { sound } from "../actions/playback";
 import { playing } from "../state";
+
+const LEAD_SECONDS = 2;
 
 export function Mine() {
   return <div class="panel-body">{job.value ? <Training job={job.value} /> : <Begin />}</div>;
@@ -143,34 +148,37 @@ function Curve({ points }: { points: [number, number][] }) {
 }
 
 function Outcome({ job: now }: { job: Job }) {
-  const { result } = now;
-  if (!result) return null;
+  const told = sentence(now);
+  const pair = blind.value;
   return (
     <>
-      {result.sentence && <p class="sentence">{result.sentence}</p>}
-      {result.blind && (
+      {told && <p class="sentence">{told}</p>}
+      {!pair && (
+        <button type="button" class="chip strong" onClick={() => void compare()}>
+          Choose blind between before and after
+        </button>
+      )}
+      {pair && (
         <div class="blind">
-          <p>Two ways to go on from your own playing. Which do you like better?</p>
-          <div class="leave-row">
-            {result.blind.takes.map((take, number) => (
-              <span class="blind-take" key={number}>
-                <button type="button" class="chip" onClick={() => void listen(take, number)}>
-                  Listen to {number ? "B" : "A"}
-                </button>
-                <button
-                  type="button"
-                  class="chip"
-                  aria-pressed={guess.value === number}
-                  onClick={() => (guess.value = number)}
-                >
-                  This one
-                </button>
-              </span>
-            ))}
-          </div>
+          <p>Two ways to go on from the piece that is open. Which do you like better?</p>
+          {pair.takes.map((take, number) => (
+            <span class="blind-take" key={number}>
+              <button type="button" class="chip" onClick={() => void listen(take, number)}>
+                Listen to {number ? "B" : "A"}
+              </button>
+              <button
+                type="button"
+                class="chip"
+                aria-pressed={guess.value === number}
+                onClick={() => (guess.value = number)}
+              >
+                I prefer {number ? "B" : "A"}
+              </button>
+            </span>
+          ))}
           {guess.value !== null && (
             <p class="sentence" role="status">
-              {guess.value === result.blind.after
+              {guess.value === pair.after
                 ? "You chose the model that learned from you."
                 : "You chose the model as it was before."}
             </p>
@@ -181,16 +189,12 @@ function Outcome({ job: now }: { job: Job }) {
   );
 }
 
-type BlindTake = NonNullable<NonNullable<Job["result"]>["blind"]>["takes"][number];
-
-async function listen(take: BlindTake, number: number): Promise<void> {
+async function listen(take: TakeMade, number: number): Promise<void> {
   const notes = notesOf(take.notes);
-  const music = {
-    notes,
-    pedal: pedalOf(take.pedal),
-    frontier: Number.POSITIVE_INFINITY,
-    end: endOf(notes),
-  };
+  const frontier = Number.POSITIVE_INFINITY;
+  const music = { notes, pedal: pedalOf(take.pedal), frontier, end: endOf(notes) };
+  const from = notes.find((_, row) => take.notes.new?.[row])?.onset ?? 0;
   playing.value = true;
-  await sound.play({ id: `blind-${number}`, music, file: { name: "take.mid", data: take.midi } }, 0);
+  const source = { id: `blind-${number}`, music, file: { name: "take.mid", data: take.midi } };
+  await sound.play(source, Math.max(0, from - LEAD_SECONDS));
 }
