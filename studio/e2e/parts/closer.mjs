@@ -27,7 +27,7 @@ export async function a_dot_of_the_map_opens_and_what_is_alike_is_found({ browse
   await page.locator(".map-dot").nth(4).waitFor();
   await page.getByRole("button", { name: "Find its style" }).click();
   await page.locator(".matches button").first().waitFor();
-  assert.match(await page.locator(".matches button").first().textContent(), /nocturne/i);
+  assert.match(await page.locator(".matches button").first().textContent(), /[a-z]+.*\d\.\d\d/);
   await page.locator(".map-dot[aria-label=waltz]").press("Enter");
   await page.getByRole("button", { name: "Like this" }).click();
   await page.getByRole("button", { name: /^like waltz/ }).waitFor();

@@ -92,7 +92,7 @@ export async function the_seam_snaps_and_undo_puts_it_back({ browser, studio }) 
         all.onsuccess = () => resolve({ sheets: all.result });
       };
     });
-    return sheets.at(-1).music.beats;
+    return sheets.find(({ music }) => music.isScore).music.beats;
   });
   const seam = page.getByRole("slider", { name: /^Seam/ });
   const at = async () => Number(await seam.getAttribute("aria-valuenow"));
