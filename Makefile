@@ -4,6 +4,8 @@
 # make docs    the documentation as a static site in docs/_site
 # make studio  build the page of the studio (needs Node) into arietta/server/static
 # make test-browser  drive that page in Chromium (installed by apt where it is missing)
+# make fuzz    the server, by its own schema, for longer than the tests do
+# make test-deploy  Ray Serve in an environment of its own: two replicas, one killed under load
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -14,7 +16,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test check lint types docs pages bench clean studio studio-check test-browser
+.PHONY: demo test fuzz test-deploy check lint types docs pages bench clean studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -24,6 +26,18 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+fuzz: $(VENV)/.dev
+	ARIETTA_FUZZ=300 $(BIN)/python -m pytest -q -n $(JOBS) tests/server/test_fuzz.py
+
+test-deploy: $(VENV)-deploy/.ready
+	$(VENV)-deploy/bin/python -m pytest -q -s -p no:cacheprovider -c /dev/null --rootdir . deploy
+
+$(VENV)-deploy/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-deploy
+	@PYTHONWARNINGS=ignore $(VENV)-deploy/bin/python -m pip --disable-pip-version-check install --quiet \
+		-c constraints.txt -e '.[studio]' 'ray[serve]' psutil pytest
+	@touch $@
 
 check: lint types pages test
 

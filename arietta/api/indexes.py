@@ -111,12 +111,21 @@ class _opened:
 
 
 def _piece(row: Mapping[str, Any]) -> IndexedPiece:
-    metadata = row["metadata"]
-    path = str(row["path"])
-    who = metadata.get("composer_name") or metadata.get("composer") or metadata.get("performer", "")
-    title = metadata.get("title") or Path(path).stem.replace("_", " ")
-    title = f"{who}: {title}" if who else title
-    return IndexedPiece(piece_id(row["sha256"]), title, path, who or Path(path).parent.name)
+    metadata, path = row["metadata"], str(row["path"])
+    label = _who(metadata) or Path(path).parent.name
+    return IndexedPiece(piece_id(row["sha256"]), title_of(metadata, path), path, label)
+
+
+def _who(metadata: Mapping[str, str]) -> str:
+    found = (metadata.get(name) for name in ("composer_name", "composer", "performer"))
+    return next(filter(None, found), "")
+
+
+def title_of(metadata: Mapping[str, str], path: str) -> str:
+    """Return what a person reads: composer and title where they are known, else the file's name."""
+    title = (metadata.get("title") or Path(path).stem).replace("_", " ")
+    who = _who(metadata)
+    return f"{who}: {title}" if who else title
 
 
 def piece_id(sha256: str) -> str:

@@ -84,7 +84,7 @@ class GenerationLoop:
             LoopBusy: too many wait.
         """
         with self._lock:
-            # Those that fit beside what runs are no queue, though the thread has not taken them yet.
+            # Those that fit beside what runs are no queue, though they have not been taken yet.
             used, without_room = self.rows, 0
             for one in self._waiting:
                 if used + one.rows <= self._max_rows:

@@ -75,17 +75,23 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda _: Non
             if self.started:
                 ready(address)
 
-    config = uvicorn.Config(
-        create_app(settings),
+    Announcing(config_of(create_app(settings), settings)).run([sock])
+
+
+def config_of(app: Any, settings: ServerSettings) -> Any:
+    """Return how uvicorn serves an application."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
         http=protocol_of(settings),
         log_level="warning",
         access_log=False,
         server_header=False,
         limit_concurrency=settings.max_connections,
-        timeout_keep_alive=int(settings.header_seconds),
-        timeout_graceful_shutdown=5,
+        timeout_keep_alive=max(1, int(settings.header_seconds)),
+        timeout_graceful_shutdown=2,
     )
-    Announcing(config).run([sock])
 
 
 def protocol_of(settings: ServerSettings) -> type[Any]:

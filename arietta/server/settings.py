@@ -31,6 +31,7 @@ class ServerSettings:
         max_upload_bytes: of one request's body.
         max_training_bytes: of the body that brings files to train on.
         max_notes: of one uploaded piece.
+        max_piece_seconds: of one uploaded piece, silence included.
         max_new_seconds: of music for one take.
         max_takes: of one request, decided and rendered ones alike.
         max_rows: takes of all requests that are decided side by side.
@@ -59,6 +60,7 @@ class ServerSettings:
     max_upload_bytes: int = parameter(8 * MIB, "Bytes of one request.", above=0)
     max_training_bytes: int = parameter(256 * MIB, above=0)
     max_notes: int = parameter(200_000, "Notes of one uploaded piece.", above=0)
+    max_piece_seconds: float = parameter(4 * 3600.0, above=0)
     max_new_seconds: float = parameter(600.0, "Seconds of new music a take.", above=0)
     max_takes: int = parameter(64, "Takes of one request.", above=0)
     max_rows: int = parameter(256, "Takes decided side by side, of all requests.", above=0)
@@ -105,7 +107,12 @@ class ServerSettings:
         return self.host in LOOPBACK
 
     @property
-    def known_hosts(self) -> frozenset[str]:
-        """Names, without port, that a request may be addressed to."""
-        own = LOOPBACK if self.is_local else (self.host,)
-        return frozenset({*own, *self.hosts})
+    def known_hosts(self) -> frozenset[str] | None:
+        """Names, without port, that a request may be addressed to.
+
+        None for any, where no names were given and a token is needed anyway: a page that comes in
+        under a stranger's name does not know it.
+        """
+        if self.is_local or self.hosts:
+            return frozenset({*LOOPBACK, self.host, *self.hosts})
+        return None

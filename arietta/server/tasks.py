@@ -74,14 +74,16 @@ class Tools:
         from arietta.api.reading import read_upload
 
         piece = read_upload(*file, score=score)
-        if len(piece) > self.settings.max_notes:
-            raise Problem(
-                "too-large",
-                413,
-                "The piece is too long",
-                f"it has {len(piece)} notes; {self.settings.max_notes} at most",
-                "Send a part of it.",
-            )
+        settings = self.settings
+        seconds = piece.end_ms / 1000
+        why = None
+        if len(piece) > settings.max_notes:
+            why = f"it has {len(piece)} notes; {settings.max_notes} at most"
+        elif seconds > settings.max_piece_seconds:  # tokens, sound and lines grow with it
+            why = f"it lasts {seconds:.0f} s; {settings.max_piece_seconds:.0f} s at most"
+        if why is not None:
+            what, mend = "The piece is too long", "Send a part of it."
+            raise Problem("too-large", 413, what, why, mend)
         return piece
 
 
@@ -250,7 +252,7 @@ def search(tools: Tools, where: str, file: Upload, by: str, top: int) -> list[di
     """Find what is like a file."""
     import tempfile
 
-    from arietta.api.indexes import piece_id
+    from arietta.api.indexes import piece_id, title_of
     from arietta.api.vectors import search as run
 
     piece = tools.read(file)
@@ -261,7 +263,7 @@ def search(tools: Tools, where: str, file: Upload, by: str, top: int) -> list[di
     return [
         {
             "id": piece_id(hit.sha256),
-            "title": hit.metadata.get("title") or Path(hit.path).stem.replace("_", " "),
+            "title": title_of(hit.metadata, hit.path),
             "score": round(hit.score, 5),
             "at_seconds": 0.0 if hit.match is None else round(hit.match.start_ms / 1000, 3),
             "semitones": hit.semitones,

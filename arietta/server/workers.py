@@ -66,7 +66,7 @@ class Workers:
         Raises:
             Problem: there is no room, the time is over, or the task failed.
         """
-        if self.waiting >= self._settings.max_waiting:
+        if self._room.locked() and self.waiting >= self._settings.max_waiting:
             raise busy("too many requests wait for a worker", self._settings.retry_seconds)
         self.waiting += 1
         try:
