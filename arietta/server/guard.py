@@ -80,7 +80,8 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         host = _name(hosts[0]) if len(hosts) == 1 else None
-        if host is None or host not in self._settings.known_hosts:
+        known = self._settings.known_hosts
+        if host is None or (known is not None and host not in known):
             return Problem(
                 "wrong-host",
                 421,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Request
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from arietta.api.examples import EXAMPLES, example_bytes
 from arietta.api.serving import model_values
 from arietta.errors import InputError
+from arietta.paths import assets_dir
 from arietta.server import generating
 from arietta.server.bodies import JSON, MULTIPART, body_of
 from arietta.server.events import EVENT_STREAM, Event, EventStream, Watched
@@ -171,6 +172,12 @@ def _add_states(app: FastAPI, server: Server) -> None:
     async def models() -> list[dict[str, Any]]:
         """Return the models that can be named."""
         return model_values(server.settings.model)
+
+    @app.get("/piano.sf3", include_in_schema=False)
+    async def bank() -> Response:
+        """Return the piano bank, which the page plays through."""
+        kept = {"Cache-Control": "max-age=86400"}
+        return FileResponse(assets_dir() / "piano.sf3", headers=kept)
 
     @app.get("/v1/opened", tags=["server"])
     async def opened() -> dict[str, str] | None:

@@ -107,7 +107,12 @@ class ServerSettings:
         return self.host in LOOPBACK
 
     @property
-    def known_hosts(self) -> frozenset[str]:
-        """Names, without port, that a request may be addressed to."""
-        own = LOOPBACK if self.is_local else (self.host,)
-        return frozenset({*own, *self.hosts})
+    def known_hosts(self) -> frozenset[str] | None:
+        """Names, without port, that a request may be addressed to.
+
+        None for any, where no names were given and a token is needed anyway: a page that comes in
+        under a stranger's name does not know it.
+        """
+        if self.is_local or self.hosts:
+            return frozenset({*LOOPBACK, self.host, *self.hosts})
+        return None

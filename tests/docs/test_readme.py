@@ -43,6 +43,8 @@ SHOWN = [ROOT / "README.md", ROOT / "docs" / "overview.md", *HOW_TOS]
 # Not run here: they play for minutes, or ask a server or a cluster.
 NOT_RUN = (
     "arietta models pull",
+    "arietta studio",
+    "arietta serve",
     "arietta bench",
     "arietta duet",
     "arietta data build my-midi -o dataset --engine ray",

@@ -61,11 +61,16 @@ def test_settings_of_the_environment(monkeypatch) -> None:
     with pytest.raises(UsageError):
         ServerSettings.from_environment()
     monkeypatch.setenv("ARIETTA_TOKEN", "secret")
-    assert ServerSettings.from_environment().known_hosts == {
-        "0.0.0.0",
-        "music.example",
-        "other.example",
-    }
+    found = ServerSettings.from_environment()
+    assert found.host == "0.0.0.0" and found.token == "secret"
+    assert {"music.example", "other.example"} < found.known_hosts
+
+
+def test_names_are_checked_where_no_token_is() -> None:
+    assert ServerSettings(host="0.0.0.0", token="x").known_hosts is None
+    assert ServerSettings(token="x").known_hosts == {"127.0.0.1", "::1", "localhost"}
+    known = ServerSettings(host="0.0.0.0", token="x", hosts=("music.example",)).known_hosts
+    assert "music.example" in known and "evil.example" not in known
 
 
 def ask(settings: ServerSettings, path: str, headers: dict[str, str], **answer) -> list[dict]:
@@ -102,7 +107,7 @@ def ask(settings: ServerSettings, path: str, headers: dict[str, str], **answer) 
 
 
 def test_the_token_is_asked_for() -> None:
-    settings = ServerSettings(host="10.0.0.1", token="secret")
+    settings = ServerSettings(host="10.0.0.1", token="secret", hosts=("music.example",))
     host = {"Host": "10.0.0.1:80"}
     for shown in (None, "secret", "Bearer", "Bearer wrong", "Basic secret", "Bearer secret2"):
         headers = host if shown is None else {**host, "Authorization": shown}
