@@ -18,8 +18,8 @@ from arietta.errors import AriettaError
 from arietta.server.guard import Guard
 from arietta.server.problems import Problem, problem_of
 from arietta.server.routes import add_routes
+from arietta.server.server import Server
 from arietta.server.settings import ServerSettings
-from arietta.server.state import Server
 
 STATIC = Path(__file__).parent / "static"
 

@@ -13,14 +13,13 @@ from starlette.responses import JSONResponse, Response
 
 from arietta.api import serving
 from arietta.api.models import CONDITIONED_MODEL
-from arietta.generation.loop import LoopBusy
 from arietta.server.events import Event
 from arietta.server.problems import Problem, busy
 from arietta.server.schemas import File, GenerateBody
 
 if TYPE_CHECKING:
     from arietta.generation.engine import StreamedNote
-    from arietta.server.state import Server
+    from arietta.server.server import Server
 
 PROGRESS_SECONDS = 0.5
 
@@ -95,6 +94,8 @@ async def events(server: Server, body: GenerateBody) -> AsyncIterator[list[Event
     # Whole numbers that JavaScript can hold exactly.
     seed = secrets.randbits(53) if body.seed is None else body.seed
     ear = _Ear()
+    from arietta.generation.loop import LoopBusy
+
     try:
         ticket = service.reserve(rows, ear)
     except LoopBusy as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from arietta.generation.loop import GenerationLoop
+if TYPE_CHECKING:
+    from arietta.generation.loop import GenerationLoop
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -36,8 +39,8 @@ class Metrics:
         """Return all figures.
 
         Args:
-            loop: whose streams are counted.
-            working: workers that are busy.
+            loop: that runs the streams.
+            working: workers at work.
         """
         self._running.set(loop.running)
         self._waiting.set(loop.waiting)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Request
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from arietta.api.examples import EXAMPLES, example_bytes
 from arietta.api.serving import model_values
 from arietta.errors import InputError
+from arietta.paths import assets_dir
 from arietta.server import generating
 from arietta.server.bodies import JSON, MULTIPART, body_of
 from arietta.server.events import EVENT_STREAM, Event, EventStream, Watched
@@ -35,7 +36,7 @@ from arietta.server.schemas import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from arietta.server.state import Server
+    from arietta.server.server import Server
 
 MIDI = "audio/midi"
 AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
@@ -162,13 +163,21 @@ def _add_states(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", tags=["server"])
     async def metrics() -> Response:
         """Return figures for Prometheus."""
-        text = server.metrics.text(server.service.loop, server.workers.running)
-        return Response(text, media_type=CONTENT_TYPE)
+        return Response(
+            server.metrics.text(server.service.loop, server.workers.running),
+            media_type=CONTENT_TYPE,
+        )
 
     @app.get("/v1/models", tags=["server"])
     async def models() -> list[dict[str, Any]]:
         """Return the models that can be named."""
         return model_values(server.settings.model)
+
+    @app.get("/piano.sf3", include_in_schema=False)
+    async def bank() -> Response:
+        """Return the piano bank, which the page plays through."""
+        kept = {"Cache-Control": "max-age=86400"}
+        return FileResponse(assets_dir() / "piano.sf3", headers=kept)
 
     @app.get("/v1/opened", tags=["server"])
     async def opened() -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""What the routes of one server share: models, workers, jobs, figures."""
+"""What all routes of one server share."""
 
 from __future__ import annotations
 
