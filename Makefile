@@ -1,11 +1,12 @@
 # make demo    set up and continue a shipped prompt with the shipped model
 # make test    set up what is missing and run the tests
-# make check   what CI runs: lint, format, types, generated pages, tests
+# make check   lint, format, types, generated pages, tests
+# make test-live     the tests on real MIDI ports: needs jackd, which it installs where apt may
 # make docs    the documentation as a static site in docs/_site
-# make studio  build the page of the studio (needs Node) into arietta/server/static
+# make studio        build the page of the studio (needs Node) into arietta/server/static
 # make test-browser  drive that page in Chromium (installed by apt where it is missing)
 # make fuzz    the server, by its own schema, for longer than the tests do
-# make test-deploy  Ray Serve in an environment of its own: two replicas, one killed under load
+# make test-deploy   Ray Serve in an environment of its own: two replicas, one killed under load
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -16,7 +17,8 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test fuzz test-deploy check lint types docs pages bench clean studio studio-check test-browser
+.PHONY: demo test test-live fuzz test-deploy check lint types docs pages bench clean \
+	studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -26,6 +28,11 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Real ports of a JACK server with the dummy driver: no sound card is needed.
+test-live: $(VENV)/.live
+	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
+	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
 
 fuzz: $(VENV)/.dev
 	ARIETTA_FUZZ=300 $(BIN)/python -m pytest -q -n $(JOBS) tests/server/test_fuzz.py
@@ -99,6 +106,10 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Adding what the tests need (once) ..."
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.live: $(VENV)/.dev
+	@$(PIP) -e '.[dev,live]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

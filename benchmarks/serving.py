@@ -2,10 +2,13 @@
 
 python -m benchmarks.serving [--listeners 100] [--seconds 60] [--medium]
 
-Listeners hold a stream each for the whole measurement: who has got the 30 s that were asked for asks
-for the next at once, with another prompt and seed. Client and server share the machine. A note is
-late where it comes after the moment at which it has to sound, if playing began with the first note
-and a buffer of half a second.
+Listeners hold a stream each for the whole measurement: who has got the 30 s that were asked for
+asks for the next at once, with another prompt and seed. Client and server share the machine. A note
+is late where it comes after the moment at which it has to sound, if playing began with the first
+note and a buffer of half a second.
+
+On a machine that others use too, look at ``others_cores``: how many cores they took meanwhile. What
+all of it cost, in seconds of one core, does not depend on them as much.
 
 ``--medium`` serves the published 650 M architecture with random weights in int8 instead; random
 weights play no music, so that tokens are counted and not seconds.
@@ -127,6 +130,25 @@ def figures_of(port: int) -> dict[str, float]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children until now (Linux)."""
+    total = 0.0
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if pid in (int(place.parent.name), int(fields[1])):
+            total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def busy_seconds() -> float:
+    """Return the processor time that was not idle, of all cores (Linux)."""
+    values = [int(one) for one in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    return (sum(values) - values[3] - values[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def serve(model: str | None) -> tuple[subprocess.Popen[str], int]:
     """Start a server of its own; its process and port."""
     words = [sys.executable, "-m", "arietta", "serve", "--port", "0"]
@@ -148,8 +170,19 @@ def medium(folder: Path) -> str:
     return str(write_random(folder, "medium"))
 
 
-async def measure(port: int, listeners: int, seconds: float, options: dict[str, Any]) -> Any:
-    """Let listeners come over 5 s, then look at them for some seconds."""
+def clocks(pid: int) -> dict[str, float]:
+    """Return processor times until now: of the server, of this client, of everything."""
+    return {"server": cpu_seconds(pid), "client": time.process_time(), "all": busy_seconds()}
+
+
+async def measure(
+    pid: int, port: int, listeners: int, seconds: float, options: dict[str, Any]
+) -> tuple[list[Listener], float, dict[str, float]]:
+    """Let listeners come over 5 s, then look at them for some seconds.
+
+    Returns:
+        The listeners, how long they were looked at, and what changed meanwhile.
+    """
     begin = time.monotonic()
     until = begin + 5.0 + seconds
     everyone = [Listener(i, port, until, options) for i in range(listeners)]
@@ -158,10 +191,10 @@ async def measure(port: int, listeners: int, seconds: float, options: dict[str, 
         for i, one in enumerate(everyone)
     ]
     await asyncio.sleep(5.0)
-    before = await asyncio.to_thread(figures_of, port)
+    before = await asyncio.to_thread(figures_of, port) | clocks(pid)
     started = time.monotonic()
     await asyncio.sleep(seconds)
-    after = await asyncio.to_thread(figures_of, port)
+    after = await asyncio.to_thread(figures_of, port) | clocks(pid)
     lasted = time.monotonic() - started
     await asyncio.gather(*tasks)
     return everyone, lasted, {name: after[name] - before.get(name, 0.0) for name in after}
@@ -175,6 +208,8 @@ def summed_up(everyone: list[Listener], lasted: float, change: dict[str, float])
     notes = sum(len(one.notes) for one in requests)
     late_notes = sum(int(np.sum(np.array(one.late_seconds) > 0)) for one in requests)
     tokens = change["arietta_tokens_total"] / lasted
+    cost = (change["server"] + change["client"]) / change["arietta_tokens_total"]
+    others = (change["all"] - change["server"] - change["client"]) / lasted
     return {
         "listeners": len(everyone),
         "requests": len(requests),
@@ -193,6 +228,11 @@ def summed_up(everyone: list[Listener], lasted: float, change: dict[str, float])
         "requests_with_a_late_note": sum(bool(s > 0) for s in late),
         "real_time": bool(tokens / len(everyone) >= REAL_TIME_TOKENS),
         "seconds": round(lasted, 1),
+        "server_cores": round(change["server"] / lasted, 2),
+        "client_cores": round(change["client"] / lasted, 2),
+        "others_cores": round(others, 2),
+        "cpu_ms_per_token": round(1000 * cost, 4),
+        "tokens_per_cpu_second": round(1 / cost, 1),
     }
 
 
@@ -214,7 +254,7 @@ def main() -> None:
             for _ in range(given.runs):
                 load = os.getloadavg()[0]
                 everyone, lasted, change = asyncio.run(
-                    measure(port, listeners, given.seconds, options)
+                    measure(process.pid, port, listeners, given.seconds, options)
                 )
                 runs.append({**summed_up(everyone, lasted, change), "load_before": round(load, 1)})
                 rows.append(requests_of(everyone))

@@ -18,6 +18,7 @@ COMMANDS = {
     "studio": "the page to play with: continue, perform, choose between takes",
     "serve": "the same over HTTP, for many listeners at once",
     "play": "hear a MIDI file",
+    "duet": "play with the model on your MIDI keyboard: it answers when you stop",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
     "info": "what is in a MIDI file",
     "score": "how surprising each note of a file is: find the wrong ones",

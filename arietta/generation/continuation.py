@@ -43,8 +43,10 @@ from arietta.generation.joining import (
     shift_ms,
 )
 from arietta.generation.measures import Notes, notes_of
-from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
+from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
+from arietta.midi.ending import notices_of_the_end
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -60,6 +62,11 @@ from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
 USUAL_NOTES_PER_SECOND = 8.0
+GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
+"""How far onsets lie from the grid of a file."""
+GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
+"""The same for the beat of a performance, as a share of its period; loose is about as people play
+(pulse clarity, ``benchmarks/continuations.py``)."""
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -330,10 +337,12 @@ class ContinuationStream:
             start=start,
             waits=waits,
         )
-        self.notices: tuple[str, ...] = ()
+        # Of a prompt that was cut on purpose there is nothing to say.
+        whole = request.prompt_seconds is None
+        self.notices = tuple(notices_of_the_end(prepared.piece)) if whole else ()
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
-            self.notices = (
+            self.notices += (
                 f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
@@ -376,14 +385,28 @@ class ContinuationStream:
                 place.mode == "bar",
                 held,
                 None if bars is None else end_of,
+                self._pulse(zero),
             ),
             shift,
         )
 
+    def _pulse(self, zero_ms: float) -> Pulse | None:
+        """Return what onsets keep to: the grid of the file, else how the player keeps time."""
+        spread_ms = GROOVE_SPREAD_MS[self.request.groove]
+        piece = self._prepared.piece
+        if spread_ms is None or not len(piece):
+            return None
+        found = metrical_pulse(piece, zero_ms, STEP, spread_ms / STEP)
+        if found is not None:
+            return found
+        onset_ms = np.unique(self._tokenizer.decode(self._prepared.ids).onset_ms)
+        return tracked_pulse(onset_ms, STEP, GROOVE_LOOSENESS[self.request.groove])
+
     def __iter__(self) -> Iterator[StreamedNote]:
         """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
-        These are the notes of the results, but for the groove, which may shift their onsets there.
+        These are the notes of the results, but for a tight groove, which puts onsets that are near
+        the grid right on it there.
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
@@ -424,10 +447,21 @@ class ContinuationStream:
         """Where new music may begin, in ms from tick 0; the first new note may come later."""
         return float(self._prepared.piece.tempo.ms_at(self._place.tick))
 
-    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every take is done; ``report`` is called after every step."""
+    def run(
+        self,
+        report: Callable[[GenerationProgress], None] | None = None,
+        listen: Callable[[StreamedNote], None] | None = None,
+    ) -> list[Continuation]:
+        """Go on until every take is done.
+
+        Args:
+            report: called after every step with how it stands.
+            listen: called with every note as soon as it is decided.
+        """
         while not self._stream.done:
-            self._stream.step()
+            for note in self.step():
+                if listen is not None:
+                    listen(note)
             if report is not None:
                 report(self._stream.progress())
         return self.results()

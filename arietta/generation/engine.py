@@ -316,6 +316,7 @@ class LiveSession:
         variations: int = 1,
         first_variation: int = 0,
         seed: int = 0,
+        start: Start | None = None,
     ) -> Stream:
         """Go on from a prompt; arguments and errors as for ``Engine.stream``."""
         request = _Request(
@@ -326,6 +327,7 @@ class LiveSession:
             first_variation,
             seed,
             None,
+            start,
         )
         request.check(self._engine)
         started = time.monotonic()
@@ -334,6 +336,24 @@ class LiveSession:
         assert self._session is not None and self._hidden is not None
         self._stream = Stream(self._engine, self._session, self._hidden, request, prompt, started)
         return self._stream
+
+    def draw(self, sampler: Sampler, allowed: Ranges, uniform: float) -> int:
+        """Draw the token that follows the prefix from some ranges of ids, without keeping it.
+
+        Args:
+            sampler: how it is drawn.
+            allowed: half-open ranges, ascending.
+            uniform: the random number, 0..1.
+
+        Raises:
+            UsageError: there is no prefix yet.
+        """
+        self._take_back()
+        if self._session is None or self._hidden is None:
+            raise UsageError("a token is drawn behind a prefix; call `prefill` first")
+        choices = sampler.choices(allowed)
+        logits = logits_for(self._session, self._hidden, [choices])[0]
+        return int(choices.ids[pick(sampler.probabilities(choices, logits), uniform)])
 
     def _take_back(self) -> None:
         """Take the session back from the stream that uses it, cut back to the prefix."""
@@ -629,10 +649,10 @@ class Stream:
         g = np.minimum(guidance.strength, guidance.strength * steps / warmup).astype(np.float32)
         return np.asarray(g * logits[::2] + (1 - g) * logits[1::2], np.float32)
 
-    def forced(
+    def shaped(
         self, row: Row, choice: Choices, logits: Float32Array, uniform: float
     ) -> tuple[int, float]:
-        """Return the token of a row where an ending must come, and the probability that it had."""
+        """Return the token of a row whose rules shape the odds, and the probability that it had."""
         p = self.sampler.probabilities(choice, logits[choice.columns])
         p = row.rules.shape(choice, p)
         index = pick(p, uniform)
@@ -951,8 +971,8 @@ def draw_tokens(
         tokens, p = stream.sampler.draw(chosen, logits, uniforms)
         for n, i in enumerate(members):
             token, share = int(tokens[n]), float(p[n])
-            if rows[n].rules.forcing:
-                token, share = stream.forced(rows[n], chosen[n], logits[n], uniforms[n])
+            if rows[n].rules.shapes:
+                token, share = stream.shaped(rows[n], chosen[n], logits[n], uniforms[n])
             found[i] = places[i].stream.take(rows[n], token, share)
     return [(places[i].stream, note) for i in sorted(found) for note in found[i]]
 

@@ -152,7 +152,7 @@ async def _until(
     try:
         while True:
             if coming is None:
-                coming = asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+                coming = asyncio.ensure_future(anext(events))
             await asyncio.wait(
                 (coming, leaving), timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from arietta.api import serving
+from arietta.api.models import CONDITIONED_MODEL
 from arietta.server.events import Event
 from arietta.server.problems import Problem, busy
 from arietta.server.schemas import File, GenerateBody
 
 if TYPE_CHECKING:
     from arietta.generation.engine import StreamedNote
-    from arietta.server.app import Server
+    from arietta.server.server import Server
 
 PROGRESS_SECONDS = 0.5
 
@@ -136,7 +137,7 @@ async def events(server: Server, body: GenerateBody) -> AsyncIterator[list[Event
 
 def _model(body: GenerateBody) -> str | None:
     if body.model is None and body.like is not None:
-        return serving.CONDITIONED_MODEL
+        return CONDITIONED_MODEL
     return body.model
 
 

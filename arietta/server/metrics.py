@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from arietta.server.app import Server
+    from arietta.generation.loop import GenerationLoop
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -35,14 +35,18 @@ class Metrics:
         self._steps = Counter("arietta_steps", "Steps of the model", registry=registry)
         self._working = Gauge("arietta_workers_busy", "Workers at work", registry=registry)
 
-    def text(self, server: Server) -> bytes:
-        """Return all figures."""
-        loop = server.service.loop
+    def text(self, loop: GenerationLoop, working: int) -> bytes:
+        """Return all figures.
+
+        Args:
+            loop: that runs the streams.
+            working: workers at work.
+        """
         self._running.set(loop.running)
         self._waiting.set(loop.waiting)
         self._rows.set(loop.rows)
         for counter, value in ((self._tokens, loop.tokens), (self._steps, loop.steps)):
             counter.inc(max(0, value - self._told.get(counter, 0)))
             self._told[counter] = value
-        self._working.set(server.workers.running)
+        self._working.set(working)
         return bytes(generate_latest(self.registry))

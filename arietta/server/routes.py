@@ -36,7 +36,7 @@ from arietta.server.schemas import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from arietta.server.app import Server
+    from arietta.server.server import Server
 
 MIDI = "audio/midi"
 AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
@@ -163,7 +163,10 @@ def _add_states(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", tags=["server"])
     async def metrics() -> Response:
         """Return figures for Prometheus."""
-        return Response(server.metrics.text(server), media_type=CONTENT_TYPE)
+        return Response(
+            server.metrics.text(server.service.loop, server.workers.running),
+            media_type=CONTENT_TYPE,
+        )
 
     @app.get("/v1/models", tags=["server"])
     async def models() -> list[dict[str, Any]]:

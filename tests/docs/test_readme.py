@@ -46,6 +46,7 @@ NOT_RUN = (
     "arietta studio",
     "arietta serve",
     "arietta bench",
+    "arietta duet",
     "arietta data build my-midi -o dataset --engine ray",
     "arietta generate my.mid -o more.mid --model loubb/",
     "arietta count",  # an example of a command that one might add
@@ -78,7 +79,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ARIETTA_PLAYER", "true")
-    names = "my prompt nocturne more more-1 new another transcription reference"
+    names = "my prompt nocturne more more-1 new another transcription reference duet"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
     # long enough for `play --from`

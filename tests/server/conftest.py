@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi")
-
-from arietta.server.app import Server, create_app
+from arietta.server.app import create_app
 from arietta.server.run import config_of, listen
+from arietta.server.server import Server
 from arietta.server.settings import ServerSettings
 
 SETTINGS = ServerSettings(port=0, workers=1, max_upload_bytes=400_000, header_seconds=1.0)

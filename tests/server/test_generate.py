@@ -14,6 +14,15 @@ SHORT = {"prompt_seconds": 6, "seconds": 2, "of": 2, "seed": 5}
 ENDLESS = {"prompt_seconds": 6, "seconds": 500, "of": 1}
 
 
+def read_until(connection: socket.socket, words: bytes) -> None:
+    """Read from a stream until some words have come, in whatever pieces they come."""
+    read = b""
+    while words not in read:
+        part = connection.recv(65_536)
+        assert part, "the stream ended first"
+        read += part
+
+
 def test_the_events_of_a_stream(running, waltz) -> None:
     found = running.events("/v1/generate", {"file": waltz, **SHORT, "variations": 2})
     names = [name for name, _ in found]
@@ -45,7 +54,7 @@ def test_notes_do_not_depend_on_who_else_is_served(running, waltz) -> None:
     others = [running.begin("/v1/generate", {"file": waltz, **ENDLESS}) for _ in range(5)]
     try:
         for other in others:
-            assert b"start" in other.recv(4096)
+            read_until(other, b"event: start")
         among = running.ask("POST", "/v1/generate", body, {"Accept": "application/json"})[1]
         assert running.server.service.loop.running >= 5
     finally:
@@ -97,8 +106,7 @@ def test_refusals_are_problems(running, waltz, changes, status, word) -> None:
 
 def test_leaving_ends_the_stream_within_a_step(running, waltz) -> None:
     connection = running.begin("/v1/generate", {"file": waltz, **ENDLESS})
-    while b"event: note" not in connection.recv(65_536):
-        pass
+    read_until(connection, b"event: note")
     loop = running.server.service.loop
     assert loop.running == 1
     connection.close()
@@ -139,7 +147,7 @@ def test_many_aborted_streams_leave_nothing_behind(running, waltz) -> None:
 def test_a_full_server_says_when_to_come_back(strict, waltz) -> None:
     full = strict(max_rows=1, max_waiting=0, retry_seconds=7)
     connection = full.begin("/v1/generate", {"file": waltz, **ENDLESS})
-    assert b"event: start" in connection.recv(65_536)
+    read_until(connection, b"event: start")
     status, value, headers = full.ask(
         "POST", "/v1/generate", {"file": waltz, **SHORT, "of": 1}, {"Accept": "text/event-stream"}
     )
