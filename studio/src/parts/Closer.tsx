@@ -165,7 +165,7 @@ function PieceMap({ points: all }: { points: MapPoint[] }) {
           data-found={found.has(id)}
           style={{ "--dot": `var(--take-${(names.indexOf(label ?? "") % 4) + 1})` }}
           role="button"
-          tabIndex={0}
+          tabindex={0} // in SVG names of attributes are as they are written
           aria-label={title}
           aria-pressed={picked.value?.id === id}
           onClick={() => (picked.value = { id, title })}
