@@ -106,7 +106,7 @@ def excerpt(events: list[Played], start_ms: float, length_ms: float) -> list[Pla
         if event.kind == "key":
             (down.add if event.second else down.discard)(event.first)
         else:
-            pedal = event.first >= 64
+            pedal = event.first > 0
         out.append(event._replace(at_ms=at))
     out += [Played(length_ms + 1, "key", pitch, 0) for pitch in sorted(down)]
     if pedal:
@@ -451,11 +451,15 @@ def musical_gap(engine: Engine, recordings: list[list[Played]], cuts: int) -> di
     settings = DuetSettings()
     online, offline = [], []
     tokenizer = engine.tokenizer
-    for number in range(cuts):
+    number = 0
+    while len(online) < cuts:
+        number += 1
         events = next(players)
         model = ModelAnswers(answerer=Answerer(engine, seed=number, keeps_ready=False))
         duet = Duet(DuetSession(settings), model)
         play_on_false_clock(duet, events)
+        if any(state == "handover" for _, state in duet.states):
+            continue  # a pause within the excerpt
         while not duet.plans and duet.now_ms < 60_000:
             duet.wait(20, 5)
         handed = next(at for at, state in duet.states if state == "handover")
