@@ -25,7 +25,7 @@ from arietta.settings import split_options, with_keywords
 
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
-    from arietta.generation.engine import GenerationProgress
+    from arietta.generation.engine import GenerationProgress, StreamedNote
     from arietta.midi.piece import Piece
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
@@ -125,6 +125,7 @@ def generate(
     precision: Precision = "int8",
     threads: int | None = None,
     report: Callable[[GenerationProgress], None] | None = None,
+    listen: Callable[[StreamedNote], None] | None = None,
     sound_report: SoundReport = lambda *_: None,
     watch: Callable[[ContinuationStream], AbstractContextManager[object]] = nullcontext,
     **options: Unpack[GenerateOptions],
@@ -145,6 +146,7 @@ def generate(
         settings, preset, options: as for ``Model.generate``.
         draft, device, precision, threads: as for ``load``; not for a loaded model.
         report: called after every step.
+        listen: called with every note as soon as it is decided; see ``ContinuationStream``.
         sound_report: called while sound is written.
         watch: gives the context that the stream runs in, such as one that cancels it.
 
@@ -177,7 +179,7 @@ def generate(
     request = request.choosing_from(model.default_takes)
     stream = model.start(piece, request, drawn, steering, settings=settings, preset=preset)
     with watch(stream):
-        made = stream.run(report)
+        made = stream.run(report, listen)
     written: list[Target | None] = [None] * len(made)
     interrupted = any(one.stats.reason == "cancelled" for one in made)
     for number, target in enumerate(targets):

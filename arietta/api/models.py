@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from arietta.arrays import Float32Array
 from arietta.errors import CheckpointError, UsageError
+from arietta.generation.fill_settings import FillOptions, FillRequest
 from arietta.generation.settings import (
     DEFAULT_PRESET,
     GenerateOptions,
@@ -30,6 +31,7 @@ from arietta.settings import split_options, with_keywords
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
     from arietta.generation.engine import Engine, GenerationProgress
+    from arietta.generation.filling import FilledPiece, PieceFillStream
     from arietta.generation.speculative import Draft
     from arietta.midi.piece import Piece
     from arietta.models.aria.checkpoint import LoadedCheckpoint
@@ -244,6 +246,97 @@ class Model:
         """
         return self._start(prompt, variations, 0, settings, preset, options, takes=1)
 
+    @with_keywords(FillRequest, SamplingSettings, Steering, leave_out=("grammar",))
+    def fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
+        **options: Unpack[FillOptions],
+    ) -> list[FilledPiece]:
+        """Fill a gap in a piece in several ways, the smoothest first.
+
+        Args:
+            piece: a piece or the path of a MIDI file.
+            settings, preset: how tokens are drawn, as for ``generate``.
+            report: called after every step.
+            options: fields of ``FillRequest`` (the gap, what of it stays), ``SamplingSettings``
+                and ``Steering``.
+
+        Raises:
+            InputError: the piece cannot be read, or has nothing there.
+            UsageError: an option is out of range, or the model does not know it.
+        """
+        return self.stream_fill(piece, settings=settings, preset=preset, **options).run(report)
+
+    @with_keywords(FillRequest, SamplingSettings, Steering, leave_out=("grammar",))
+    def stream_fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+        **options: Unpack[FillOptions],
+    ) -> PieceFillStream:
+        """Give the new notes of a gap while later ones are still being decided.
+
+        Iterate over what is returned: these are the notes of all takes, each with its number as
+        ``variation``. ``cancel`` and ``results`` serve to stop early. See ``fill``.
+        """
+        wanted, drawn, steered = split_options(options, FillRequest, SamplingSettings, Steering)
+        return self.start_fill(
+            piece,
+            FillRequest(**wanted),
+            drawn,
+            Steering(**steered),
+            settings=settings,
+            preset=preset,
+        )
+
+    def start_fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        request: FillRequest,
+        changes: Mapping[str, Any],
+        steering: Steering,
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+    ) -> PieceFillStream:
+        """Start to fill a gap from whole groups of parameters; ``stream_fill`` takes single ones.
+
+        A conditioned model is guided by what it should resemble; a model that has learned to fill
+        gaps is told its density, register and loudness.
+
+        Raises:
+            CheckpointError: the model can resemble nothing.
+            InputError: a piece cannot be read, or has nothing there.
+            UsageError: an option is out of range.
+        """
+        from arietta.generation.engine import Guidance
+        from arietta.generation.filling import PieceFillStream
+
+        settings, origin = _settings_of(settings, preset, changes)
+        if not settings.grammar:
+            raise UsageError("a gap is filled by the grammar; do not switch `grammar` off")
+        like, vector = None, steering.guidance_vector
+        if steering.like is not None:
+            like = as_piece(steering.like)
+            origin["like"] = Path(like.source).name if like.source else None
+            if not self.engine.tokenizer.vocabulary.filling:
+                vector = self.likeness.embed(like).vector
+        return PieceFillStream(
+            self.engine,
+            as_piece(piece),
+            request,
+            settings,
+            guidance=None if vector is None else Guidance(vector, steering.guidance),
+            like=like,
+            provenance=lambda: {**self.provenance, **origin},
+        )
+
     def _start(
         self,
         prompt: Piece | str | PathLike[str] | None,
@@ -276,6 +369,7 @@ class Model:
         *,
         settings: SamplingSettings | None = None,
         preset: str | None = None,
+        waits: bool = False,
     ) -> ContinuationStream:
         """Start a stream from whole groups of parameters; ``stream`` takes single ones.
 
@@ -285,6 +379,7 @@ class Model:
             changes: numbers of ``settings`` or ``preset`` to change.
             steering: music to resemble.
             settings, preset: as for ``generate``.
+            waits: run nothing yet: a ``GenerationLoop`` will run the stream beside others.
 
         Raises:
             InputError: the prompt cannot be read or has no notes.
@@ -293,14 +388,7 @@ class Model:
         from arietta.generation.continuation import ContinuationStream
         from arietta.generation.engine import Guidance
 
-        origin: dict[str, Any] = {}
-        if settings is None:
-            origin["preset"] = preset or DEFAULT_PRESET
-            settings = settings_from(origin["preset"], **changes)
-        elif preset is not None:
-            raise UsageError("give one of `settings` and `preset`, not both")
-        else:
-            settings = changed(settings, **changes)
+        settings, origin = _settings_of(settings, preset, changes)
         vector = steering.guidance_vector
         if steering.like is not None:
             reference = as_piece(steering.like)
@@ -313,7 +401,20 @@ class Model:
             settings,
             guidance=None if vector is None else Guidance(vector, steering.guidance),
             provenance=lambda: {**self.provenance, **origin},
+            waits=waits,
         )
+
+
+def _settings_of(
+    settings: SamplingSettings | None, preset: str | None, changes: Mapping[str, Any]
+) -> tuple[SamplingSettings, dict[str, Any]]:
+    """Return how tokens are drawn, and what to tell of it."""
+    if settings is None:
+        name = preset or DEFAULT_PRESET
+        return settings_from(name, **changes), {"preset": name}
+    if preset is not None:
+        raise UsageError("give one of `settings` and `preset`, not both")
+    return changed(settings, **changes), {}
 
 
 def as_piece(given: Piece | str | PathLike[str]) -> Piece:

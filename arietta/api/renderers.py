@@ -64,6 +64,21 @@ class Renderer:
         return made
 
 
+def with_seed(renderer: Renderer, seed: int) -> Renderer:
+    """Return a loaded renderer that draws with another seed."""
+    from dataclasses import replace
+
+    from arietta.rendering.performer import PerformerPlayer
+    from arietta.rendering.pianist import PianistPlayer
+    from arietta.rendering.render import RulePlayer
+
+    player = renderer.player
+    if isinstance(player, PianistPlayer):
+        return Renderer(replace(player, settings=replace(player.settings, seed=seed)))
+    assert isinstance(player, PerformerPlayer | RulePlayer)
+    return Renderer(replace(player, seed=seed))
+
+
 def load_renderer(
     name: str | PathLike[str] = DEFAULT_RENDERER,
     *,

@@ -15,6 +15,8 @@ COMMANDS = {
     "generate": "continue a piano performance, or improvise from nothing",
     "fill": "fill a gap: this bar again, another left hand, the missing middle",
     "render": "play a score with expression",
+    "studio": "the page to play with: continue, perform, choose between takes",
+    "serve": "the same over HTTP, for many listeners at once",
     "play": "hear a MIDI file",
     "duet": "play with the model on your MIDI keyboard: it answers when you stop",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
