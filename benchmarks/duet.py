@@ -449,7 +449,8 @@ def musical_gap(engine: Engine, recordings: list[list[Played]], cuts: int) -> di
     """Compare the first onset of the duet with the one the model chooses offline, cut by cut."""
     players = cut_players(recordings, 7, 8_000.0)
     settings = DuetSettings()
-    online, offline = [], []
+    online: list[float] = []
+    offline: list[float] = []
     tokenizer = engine.tokenizer
     number = 0
     while len(online) < cuts:

@@ -44,7 +44,11 @@ def add_duet(app: FastAPI, server: Server) -> None:
 async def _play(socket: WebSocket, server: Server) -> None:
     model = await asyncio.to_thread(server.service.model)
     loop, wake = asyncio.get_running_loop(), asyncio.Event()
-    duet = DuetSocket(Answerer(model.engine), wake=lambda: loop.call_soon_threadsafe(wake.set))
+
+    def wake_up() -> None:
+        loop.call_soon_threadsafe(wake.set)
+
+    duet = DuetSocket(Answerer(model.engine), wake=wake_up)
     reader = asyncio.create_task(socket.receive())
     waker = asyncio.create_task(wake.wait())
     try:
