@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from arietta._version import __version__
 from arietta.errors import AriettaError
+from arietta.server.duet import add_duet
 from arietta.server.guard import Guard
 from arietta.server.problems import Problem, problem_of
 from arietta.server.routes import add_routes
@@ -54,6 +55,7 @@ def create_app(settings: ServerSettings | None = None) -> Guard:
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
     add_routes(app, server)
+    add_duet(app, server)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False), "page")
     app.state.server = server
     return Guard(app, server.settings)

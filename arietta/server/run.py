@@ -85,6 +85,8 @@ def config_of(app: Any, settings: ServerSettings) -> Any:
     return uvicorn.Config(
         app,
         http=protocol_of(settings),
+        ws="websockets-sansio",
+        ws_max_size=16_384,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -95,6 +95,8 @@ class Duet:
     states: list[tuple[float, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
+    echoes: list[Message] = field(default_factory=list)
+    """What an instrument that sends its notes back has still to send; see ``same_port``."""
 
     def follow(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -116,6 +118,13 @@ class Duet:
         for offer in self.model.offers(self.now_ms):
             self.follow(self.session.offer(self.now_ms, offer))
         self._send(self.player.due(self.now_ms))
+        echoes, self.echoes = self.echoes, []
+        for message in echoes:
+            status, first, second = message.data
+            if status & 0xF0 == 0xB0:
+                self.pedal(second)
+            else:
+                self.note(first, second if message.is_on else 0)
 
     def wait(self, ms: float, step_ms: float = 5.0) -> None:
         until = self.now_ms + ms
@@ -135,6 +144,8 @@ class Duet:
 
     def _send(self, messages: list[Message]) -> None:
         self.sent += [(self.now_ms, message) for message in messages]
+        if self.session.settings_now.same_port:
+            self.echoes += messages
 
     @property
     def ons(self) -> list[tuple[float, int]]:

@@ -137,6 +137,7 @@ def test_reading_never_goes_past_what_is_in_the_cache(tiny) -> None:
     ask = ask_for(heard(14, sounding=2), number=2)
     stream.close()
     assert every(answerer, ask) == every(fresh, ask)
+    assert every(answerer, ask) == every(fresh, ask)  # nothing has to be run, and nothing is left
     assert answerer.prefix == fresh.prefix
 
 
