@@ -114,7 +114,7 @@ def fill(
       arietta fill my.mid --from 12 --to 17
       arietta fill my.mid --bars 5-8 --keep right-hand --variations 4
       arietta fill my.mid --opening 8 -o with-intro.mid --variations 1 --wav
-      arietta fill first.mid --then second.mid --between 6 --seed 7
+      arietta fill my.mid --then reference.mid --between 6 --seed 7
     """
     from secrets import randbits
 

@@ -481,8 +481,8 @@ def _tail_nats(engine: Engine, rows: list[list[int]], judged: list[int]) -> list
     rests = [row[common:-1] for row in rows]
     longest = max(map(len, rests))
     ids = np.zeros((len(rows), longest), np.int32)
-    for row, rest in zip(ids, rests, strict=True):
-        row[: len(rest)] = rest
+    for line, rest in zip(ids, rests, strict=True):
+        line[: len(rest)] = rest
     nats = [0.0] * len(rows)
     counts = np.array([len(rest) for rest in rests])
     for at in range(0, longest, CHUNK):
