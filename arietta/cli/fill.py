@@ -27,6 +27,7 @@ from arietta.generation.settings import Steering
 
 if TYPE_CHECKING:
     from arietta.api.filling import FillResult
+    from arietta.generation.engine import GenerationProgress
 
 app = new_app()
 
@@ -153,9 +154,7 @@ def fill(
             output=output,
             wav=wav,
             force=force,
-            report=lambda now: (
-                progress.due() and progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")
-            ),
+            report=lambda now: _show(now, progress),
             sound_report=lambda at, total: progress.show(f"sound: {clock(at)} of {clock(total)}"),
             watch=lambda stream: stopped_by_ctrl_c(stream.cancel),
         )
@@ -168,6 +167,12 @@ def fill(
     if done.interrupted:
         note("stopped; what was decided so far is kept")
         raise typer.Exit(130)
+
+
+def _show(now: GenerationProgress, progress: ProgressLine) -> None:
+    """Show on the progress line how a stream stands."""
+    if progress.due():
+        progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")
 
 
 def _summary(done: FillResult, request: FillRequest) -> None:
