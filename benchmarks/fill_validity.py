@@ -163,10 +163,23 @@ def faults(before: Piece, filled: FilledPiece, request: FillRequest) -> list[str
     data = before.to_bytes()
     old, new = dump(in_sequence(data) if is_sequence(data) else data), dump(whole)
     factor = again.tempo.division / before.tempo.division
+    lost = _as_read(before, factor, len(old.tracks))
+    lost.subtract(_as_read(again, 1.0, len(old.tracks)))
+    if sum(lost.values()) != filled.replaced or min(lost.values(), default=0) < 0:
+        found.append("a kept note is read otherwise")
     found += _kept_faults(old.tracks, new.tracks, factor, before, filled, request)
     if filled.new:
         found += _new_faults(again, len(old.tracks), filled, request)
     return found
+
+
+def _as_read(piece: Piece, factor: float, tracks: int) -> Counter[tuple[int, ...]]:
+    """Return the notes of a piece's first tracks, their ticks multiplied."""
+    notes = piece.notes
+    here = notes.track < tracks
+    onset, offset = (np.rint(t[here] * factor) for t in (notes.onset_tick, notes.offset_tick))
+    columns = (onset, offset, *(c[here] for c in (notes.pitch, notes.velocity, notes.channel)))
+    return Counter(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _kept_faults(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.errors import AriettaError, CheckpointError, UsageError
+from arietta.errors import AriettaError, CheckpointError, InputError, UsageError
 from arietta.generation.settings import DEFAULT_TAKES
 from arietta.generation.takes import CHEAP_WEIGHTS, default_takes
 from arietta.models.aria import checkpoint as aria_checkpoint
@@ -218,3 +218,56 @@ def test_a_score_is_played(tmp_path: Path, prompts_dir: Path) -> None:
     assert learned.provenance["model"] == "player"
     with pytest.raises(CheckpointError, match="plays scores: arietta"):
         arietta.load(place)
+
+
+def test_gaps_are_filled_and_streamed(model, prompts_dir: Path) -> None:
+    piece = arietta.read(prompts_dir / "waltz.mid")
+    asked = {"from_seconds": 8, "to_seconds": 9.5, "variations": 2, "takes": 3, "seed": 5}
+    made = model.fill(piece, **asked)
+    assert len(made) == 2 and made[0].seam_bits <= made[1].seam_bits
+    assert made[0].extra_bits == pytest.approx(made[0].seam_bits - made[0].replaced_bits)
+    stream = model.stream_fill(prompts_dir / "waltz.mid", **asked)
+    heard = list(stream)
+    results = stream.results()
+    assert [one.variation for one in results] == [one.variation for one in made]
+    for one in results:
+        mine = [note for note in heard if note.variation == one.variation]
+        assert len(mine) == one.new
+        new = one.piece.notes.track == one.piece.notes.track.max()
+        assert sorted(note.pitch for note in mine) == sorted(one.piece.notes.pitch[new].tolist())
+        assert all(8_000 <= note.onset_ms < 9_500 for note in mine)
+    assert results[0].provenance["fill"] == {"from_seconds": 8, "to_seconds": 9.5}
+    with pytest.raises(UsageError, match="unknown options: wrong"):
+        model.fill(piece, wrong=1)
+    with pytest.raises(CheckpointError, match="resemble"):
+        model.fill(piece, **asked, like=piece)
+
+
+def test_a_fill_that_is_stopped_keeps_what_was_decided(model, prompts_dir: Path) -> None:
+    stream = model.stream_fill(prompts_dir / "waltz.mid", from_seconds=8, to_seconds=20, takes=2)
+    while stream.progress().notes < 4:
+        stream.step()
+    stream.cancel()
+    made = stream.run()
+    assert sum(one.new for one in made) >= 4 and stream.done
+
+
+def test_notes_that_are_given_stay(model, prompts_dir: Path) -> None:
+    piece = arietta.read(prompts_dir / "waltz.mid")
+    inside = (piece.onset_ms >= 8_000) & (piece.onset_ms < 9_500)
+    some = inside & (np.arange(len(piece)) % 2 == 0)
+    kept = arietta.Piece.from_ms(
+        piece.onset_ms[some], piece.duration_ms[some], piece.notes.pitch[some], 64
+    )
+    asked = {"from_seconds": 8, "to_seconds": 9.5, "variations": 1, "takes": 1}
+    (made,) = model.fill(piece, **asked, keep=kept)
+    assert made.replaced == (inside & ~some).sum() and not made.notices
+    strange = arietta.Piece.from_ms([8_500], [100], [21], [64])
+    with pytest.raises(InputError, match="none of its 1 notes"):
+        model.fill(piece, **asked, keep=strange)
+    with_strange = arietta.Piece.from_ms(
+        [*piece.onset_ms[some], 8_500], np.full(some.sum() + 1, 90),
+        [*piece.notes.pitch[some], 21], np.full(some.sum() + 1, 64),
+    )  # fmt: skip
+    (made,) = model.fill(piece, **asked, keep=with_strange)
+    assert f"1 of {some.sum() + 1} notes" in made.notices[0]

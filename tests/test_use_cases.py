@@ -138,3 +138,14 @@ def test_recipes_are_summed_up_without_training() -> None:
 
     assert "small-pretrain" in recipe_summaries()
     assert plan("small-pretrain")[0]["parameters"] > 1e6
+
+
+def test_a_plan_takes_what_the_run_takes(prompts_dir: Path, tmp_path: Path) -> None:
+    from arietta.api.training import plan
+
+    (values,) = plan("finetune-folder", prompts_dir, tmp_path / "run", steps=2)
+    assert values["tokens per epoch"] > 1_000 and values["steps"] > 0
+    assert values["stops after step"] == 2
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="classifies nothing"):
+        plan("finetune-folder", prompts_dir, labels=tmp_path / "labels.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -123,15 +124,40 @@ def train(
 def plan(
     recipe: str | PathLike[str],
     data: str | PathLike[str] | None = None,
+    out: str | PathLike[str] | None = None,
     *,
     changes: Sequence[str] = (),
     variant: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    steps: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what each run of a recipe would be, without training; arguments as for ``train``."""
+    """Return what each run of a recipe would be, without training.
+
+    Arguments and errors as for ``train``; nothing is written. Of a folder of MIDI files the dataset
+    is made in a temporary folder, unless ``out`` has it already.
+    """
     found = recipes(recipe, changes, variant=variant)
+    from arietta.data.folders import dataset_of
     from arietta.training.dry_run import dry_run
 
-    return [dry_run(one, None if data is None else Path(data)) for one in found.values()]
+    classify = any(one.task == "classify" for one in found.values())
+    if labels is not None and not classify:
+        raise UsageError(f"`labels`: recipe {recipe} classifies nothing")
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = None
+        if data is not None:
+            made = out is not None and (Path(out) / "dataset").is_dir()
+            dataset = dataset_of(
+                Path(data),
+                Path(out) if made and out is not None else Path(folder),
+                labels=None if labels is None else Path(labels),
+                folders_are_classes=classify,
+            )
+        plans = [dry_run(one, dataset) for one in found.values()]
+    for values in plans:
+        if steps is not None:
+            values["stops after step"] = steps
+    return plans
 
 
 def recipes(

@@ -402,6 +402,7 @@ def draw_map(
         UsageError: the output has another suffix, or there is no such column.
     """
     from arietta.output import check_output, whole_file
+    from arietta.sound.keys import for_a_page
     from arietta.vectors.collection import Collection
     from arietta.vectors.map import columns, layout, page, picture, preferred, starts_of
 
@@ -435,7 +436,7 @@ def draw_map(
     laying_out()
     places = layout(collection, seed)
     title = f"{paths[0].resolve().stem}: a map of its music"
-    text = page(collection, places, starts, title=title, colour=colour)
+    text = page(collection, places, starts, title=title, piano=for_a_page(), colour=colour)
     with whole_file(page_file, force=force) as part:
         part.write_text(text, encoding="utf-8")
     for image in written[1:]:

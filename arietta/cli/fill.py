@@ -115,7 +115,7 @@ def fill(
       arietta fill my.mid --from 12 --to 17
       arietta fill my.mid --bars 5-8 --keep right-hand --variations 4
       arietta fill my.mid --opening 8 -o with-intro.mid --variations 1 --wav
-      arietta fill first.mid --then second.mid --between 6 --seed 7
+      arietta fill my.mid --then reference.mid --between 6 --seed 7
     """
     from secrets import randbits
 
@@ -167,6 +167,12 @@ def fill(
     if done.interrupted:
         note("stopped; what was decided so far is kept")
         raise typer.Exit(130)
+
+
+def _show(now: GenerationProgress, progress: ProgressLine) -> None:
+    """Show on the progress line how a stream stands."""
+    if progress.due():
+        progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")
 
 
 def _summary(done: FillResult, request: FillRequest) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from arietta.arrays import BoolArray
+from arietta.midi.events import Event
 from arietta.midi.piece import Piece
 from arietta.midi.seam import SUSTAIN, Track, tracks_of
 
@@ -22,17 +24,18 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
         gone: (n,) which notes go.
     """
     notes = piece.notes
-    leaving: dict[tuple[int, int, int], int] = {}
-    for tick, channel, pitch in zip(
-        notes.onset_tick[gone].tolist(),
-        notes.channel[gone].tolist(),
-        notes.pitch[gone].tolist(),
-        strict=True,
-    ):
-        leaving[tick, channel, pitch] = leaving.get((tick, channel, pitch), 0) + 1
+    columns = (notes.onset_tick, notes.channel, notes.pitch, notes.velocity)
+    leaving = Counter(zip(*(column[gone].tolist() for column in columns), strict=True))
+    tracks = tracks_of(piece)
+    # Of equal strokes at one tick the reader drops the first, which have no length.
+    staying = Counter(stroke for track in tracks for event in track if (stroke := _stroke(event)))
+    staying.subtract(leaving)
     found: list[Track] = []
-    for track in tracks_of(piece):
+    for track in tracks:
         stays: Track = []
+        releases = Counter(
+            (event.message[0] & 0x0F, event.message[1]) for event in track if _is_release(event)
+        )
         open_keys: dict[tuple[int, int], list[tuple[int, bool]]] = {}  # (tick, taken out?)
         for event in track:
             status = event.message[0]
@@ -41,23 +44,38 @@ def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
                 continue
             channel, pitch = status & 0x0F, event.message[1]
             down = open_keys.setdefault((channel, pitch), [])
-            if status & 0xF0 == 0x90 and event.message[2] > 0:
-                left = leaving.get((event.tick, channel, pitch), 0)
-                down.append((event.tick, left > 0))
-                if left:
-                    leaving[event.tick, channel, pitch] = left - 1
+            stroke = _stroke(event)
+            if stroke is not None:
+                taken = staying[stroke] <= 0
+                down.append((event.tick, taken))
+                if taken:
                     continue
+                staying[stroke] -= 1
             else:
-                # As the reader pairs them: a release ends all strokes of other ticks. One of its
-                # own tick, a note without length, goes on needing it.
-                needed = any(not taken for _, taken in down)
-                some = any(tick != event.tick for tick, _ in down)
-                down[:] = [stroke for stroke in down if stroke[0] == event.tick]
-                if some and not needed:
+                # As the reader pairs them: a release ends all strokes of other ticks, and only if
+                # there are none those of its own. The latter need it where no other follows.
+                releases[channel, pitch] -= 1
+                ended = [taken for tick, taken in down if tick != event.tick]
+                down[:] = [stroke for stroke in down if ended and stroke[0] == event.tick]
+                lasting = any(not taken for _, taken in down) and not releases[channel, pitch]
+                if ended and all(ended) and not lasting:
                     continue
             stays.append(event)
         found.append(stays)
     return found
+
+
+def _stroke(event: Event) -> tuple[int, int, int, int] | None:
+    """Return tick, channel, pitch and velocity of a stroke; None for other events."""
+    message = event.message
+    if message[0] & 0xF0 != 0x90 or not message[2]:
+        return None
+    return event.tick, message[0] & 0x0F, message[1], message[2]
+
+
+def _is_release(event: Event) -> bool:
+    kind = event.message[0] & 0xF0
+    return kind == 0x80 or (kind == 0x90 and event.message[2] == 0)
 
 
 def without_pedal(

@@ -155,7 +155,8 @@ def _defaults(first: Piece, second: Piece, states: dict[int, ChannelState], at: 
             for number, value in _CONTROLLERS.items()
             if number in values
         ]
-    stated = set(second.programs.channel.tolist())
+    # Tables hold a program of no track where the file states none.
+    stated = set(second.programs.channel[second.programs.track >= 0].tolist())
     for channel in np.unique(second.notes.channel).tolist():
         mine = first.programs.program[first.programs.channel == channel]
         if channel != DRUM_CHANNEL and channel not in stated and len(mine) and mine[-1]:

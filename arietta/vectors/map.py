@@ -21,6 +21,7 @@ import numpy as np
 
 from arietta.arrays import BoolArray, FloatArray
 from arietta.errors import MissingExtraError
+from arietta.midi.pedal import pedal_offsets
 from arietta.midi.piece import Piece
 from arietta.paths import assets_dir
 from arietta.vectors.collection import Collection, Entry
@@ -35,6 +36,7 @@ _MAX_KINDS = 200
 _NO_COLOURS = frozenset(
     ["title", "path", "file", "sha256", "id", "shard", "dup_of", "work_keys", "note"]
 )
+_LONGEST_STEPS = 1_000
 _PLACE = "/*DATA*/null"
 
 
@@ -51,14 +53,15 @@ class Start:
 
     @classmethod
     def of(cls, piece: Piece, seconds: float = 30.0) -> Start:
-        """Return the notes that begin within so many seconds of the first, pedal left out."""
+        """Return the notes that begin in the seconds behind the first, as long as they sound."""
         if not len(piece):
             return cls("")
         onset = piece.onset_ms - piece.onset_ms.min()
         chosen = onset < min(seconds, 600.0) * 1000
         rows = np.zeros(int(chosen.sum()), np.dtype("<u2,<u2,u1,u1"))
         rows["f0"] = onset[chosen] / 10
-        rows["f1"] = np.clip(piece.duration_ms[chosen] / 10, 1, 65_535)
+        until_ms = piece.tempo.ms_at(pedal_offsets(piece))[chosen]
+        rows["f1"] = np.clip((until_ms - piece.onset_ms[chosen]) / 10, 1, _LONGEST_STEPS)
         rows["f2"] = piece.notes.pitch[chosen]
         rows["f3"] = piece.notes.velocity[chosen]
         return cls(base64.b64encode(rows.tobytes()).decode())
@@ -165,6 +168,7 @@ def page(
     starts: Mapping[str, Start],
     *,
     title: str,
+    piano: Mapping[str, Any],
     colour: str | None = None,
 ) -> str:
     """Return the page as HTML; it asks nothing of any server.
@@ -174,6 +178,7 @@ def page(
         places: (n, 2).
         starts: path -> its first notes; pieces without are shown, but make no sound.
         title: of the page.
+        piano: what plays them; see ``arietta.sound.keys``.
         colour: column to begin with.
     """
     entries = list(collection.entries.values())
@@ -197,6 +202,7 @@ def page(
         "starts": [starts[e.path].notes if e.path in starts else "" for e in entries],
         "columns": coded,
         "colour": preferred(table, colour),
+        "piano": dict(piano),
     }
     template = (assets_dir() / "map.html").read_text(encoding="utf-8")
     # Inside a script element, nothing may look like its end.

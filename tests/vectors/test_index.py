@@ -353,7 +353,7 @@ def test_the_map_stands_alone(embedder: Embedder, music: Path, tmp_path: Path) -
     gap = np.linalg.norm(places[:, None] - places, axis=2) + 9 * np.eye(12)
     assert order[int(gap[order.index(str(music / "p3.mid"))].argmin())].endswith("p5.mid")
     starts = {path: Start.of(read(path), 2.0) for path in list(made.entries)[:3]}
-    text = page(made, places, starts, title="mine")
+    text = page(made, places, starts, title="mine", piano={"keys": [60]})
     assert not re.search(r"(src|href)=(?!\"data:)|https?://|@import|url\(", text)
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     data = json.loads(re.search(r"^const data = (.*);$", script, re.MULTILINE)[1])
@@ -364,7 +364,7 @@ def test_the_map_stands_alone(embedder: Embedder, music: Path, tmp_path: Path) -
     rows = np.frombuffer(base64.b64decode(data["starts"][0]), np.dtype("<u2,<u2,u1,u1"))
     early = first.onset_ms - first.onset_ms.min() < 2_000
     assert rows["f2"].tolist() == first.notes.pitch[early].tolist() and 0 < len(rows) < len(first)
-    assert data["starts"][3] == ""
+    assert data["starts"][3] == "" and data["piano"] == {"keys": [60]}
     picture(tmp_path / "m.png", made, places, title="mine")
     picture(tmp_path / "n.png", made, places, title="mine", colour="minutes")
     assert (

@@ -84,7 +84,7 @@ def train(
         return
     given: dict[str, Any] = {"changes": changes or (), "variant": variant}
     if plan_only:
-        _show_plan(recipe, data, given, as_json)
+        _show_plan(recipe, data, out, {**given, "labels": labels, "steps": steps}, as_json)
         return
     recipes(recipe, **given)
     if data is None or out is None:
@@ -137,10 +137,12 @@ def _list(as_json: bool) -> None:
         print_table(("recipe", "what it is"), list(found.items()))
 
 
-def _show_plan(recipe: str, data: Path | None, given: dict[str, Any], as_json: bool) -> None:
+def _show_plan(
+    recipe: str, data: Path | None, out: Path | None, given: dict[str, Any], as_json: bool
+) -> None:
     from arietta.api.training import plan
 
-    plans = plan(recipe, data, **given)
+    plans = plan(recipe, data, out, **given)
     if as_json:
         emit(plans if len(plans) > 1 else plans[0])
         return

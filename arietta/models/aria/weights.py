@@ -78,6 +78,9 @@ class Weights:
         precision: of the matrices.
         arrays: what ``make`` yields.
         mapped: the file that the arrays lie in, if they were not read into memory.
+
+    Attributes:
+        head_rows: rows of the head.
     """
 
     def __init__(
@@ -93,11 +96,7 @@ class Weights:
         self.arrays = arrays
         self._table = arrays["embedding"]
         self._table_scale = arrays.get("embedding.scale")
-
-    @property
-    def head_rows(self) -> int:
-        """Rows of the head."""
-        return int(self._config.tensor_shapes()[f"{self._config.head}.weight"][0])
+        self.head_rows = int(config.tensor_shapes()[f"{config.head}.weight"][0])
 
     @property
     def adapter(self) -> Float32Array:
