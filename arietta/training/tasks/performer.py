@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.arrays import Float32Array, IntArray
-from arietta.data.pairs import read_pairs
 from arietta.data.shards import open_dataset, read_grid
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.recordings import is_dataset
@@ -22,7 +21,7 @@ from arietta.models.performer.torch_module import Performer, initialise
 from arietta.notation.features import FEATURES, HAND_COLUMNS, TEMPO_COLUMNS, VELOCITY_COLUMNS
 from arietta.training.config import Perform, Recipe
 from arietta.training.distributed import Processes
-from arietta.training.rows.pair_split import split_pairs
+from arietta.training.rows.pair_split import chosen_pairs
 from arietta.training.rows.stream import chosen
 from arietta.training.tasks.decoder import Task
 from arietta.training.tasks.performer_targets import (
@@ -213,7 +212,7 @@ class PerformerTask(Task):
                 recordings_of(data, split, recipe) for split in ("train", "valid")
             )
         else:
-            learned, held = split_pairs(read_pairs(data), options.where, options.valid)
+            learned, held = chosen_pairs(data, options)
             self._train, self._valid = score_targets(learned), score_targets(held)
         if not self._train:
             raise InputError(f"{data}: no pair to learn from")
