@@ -14,6 +14,7 @@ from arietta.data.pairs import Pair, Played, write_pairs
 from arietta.evaluation.rendering import (
     FEATURES,
     agreement,
+    consensus,
     distance,
     distribution_table,
     evaluate,
@@ -196,6 +197,21 @@ def test_a_take_of_another_piece_is_named() -> None:
     assert len(piece.takes) == 1
     ((name, reason),) = refused
     assert name == "pairs/a/wrong.csv" and "another piece" in reason and "13%" in reason
+
+
+def test_consensus_is_what_takes_have_in_common() -> None:
+    pieces = of_pairs([*pairs_of(tune(), "a", range(6)), *pairs_of(tune(3), "b", range(4))])
+    people = consensus(pieces)
+    assert people["pieces"] == 1  # the other piece has too few takes
+    score = pieces[0].score
+    one = RuleRenderer(seed=9).perform(score)
+    mirrored = replace(one, velocity=(127 - one.velocity).astype(np.uint8))
+    found = [
+        consensus(pieces, {"a": [rendering_of(score, played)]})["velocity"]
+        for played in (one, mirrored)
+    ]
+    assert found[0] > 0.5 > found[1] == 0 and people["velocity"] > 0.5
+    assert consensus(pieces, {"a": [pieces[0].as_written()]})["inter_onset"] == 0
 
 
 def test_copies_count_once() -> None:
