@@ -257,7 +257,7 @@ def test_models_answer_together(player: PerformerPlayer, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="of one size"):
         join([*folders, tmp_path / "odd"], tmp_path / "no", name="no")
     with pytest.raises(UsageError, match="one by one"):
-        PerformerTask(recipe(init=str(both.path.parent), model=None), tmp_path / "pairs")
+        PerformerTask(recipe(model={**SMALL.to_dict(), "members": 2}), tmp_path / "pairs")
 
 
 def test_steady_scores_are_told_from_free_ones() -> None:
@@ -277,6 +277,25 @@ def test_steady_scores_are_told_from_free_ones() -> None:
     for target, wanted in ((free, 0.4), (even, 0.05)):
         told = levels(target.score, target.features, spreads)
         assert told[3] == pytest.approx(wanted, rel=0.4)
+
+
+def test_models_that_answer_together_learn_on(
+    player: PerformerPlayer, pairs: Path, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    one = player.model.checkpoint
+    both = join([one.path.parent] * 2, tmp_path / "both", name="both")
+    short = {"seq_len": 64, "rows": 4, "until_epochs": 4}
+    more = recipe(init=str(both), model=None, stages=[short], valid_every_steps=3, patience=99)
+    done = train(more, pairs, tmp_path / "run", cpu=True)
+    assert sum(done.kept[1:]) > sum(done.before[1:])
+    tuned = load_folder(done.model)
+    assert tuned.config.members == 2
+    np.testing.assert_array_equal(tuned.levels, one.levels)  # six scores do not tell
+    score = a_score(3, 60)
+    features = score_features(score)
+    a, b = (PerformerModel(m, 1).outputs(score, features) for m in (load_folder(both), tuned))
+    assert np.abs(a - b).max() > 0.01
 
 
 @settings(max_examples=40, deadline=None)
