@@ -9,6 +9,8 @@ import pytest
 
 import arietta
 from arietta.errors import AriettaError, CheckpointError, UsageError
+from arietta.generation.settings import DEFAULT_TAKES
+from arietta.generation.takes import CHEAP_WEIGHTS, default_takes
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.performer import checkpoint as performer
@@ -60,9 +62,35 @@ def test_paths_pieces_and_nothing_as_prompt(model, prompts_dir: Path) -> None:
 def test_variations_are_the_same_alone(model, prompt) -> None:
     many = model.generate_many(prompt, variations=3, prompt_seconds=4, notes=12, seed=5)
     assert len({tuple(out.ids.tolist()) for out in many}) == 3
-    for i, out in enumerate(many):
-        alone = model.generate(prompt, variation=i, prompt_seconds=4, notes=12, seed=5)
+    for out in many:
+        take = out.provenance["variation"]
+        alone = model.generate(prompt, variation=take, prompt_seconds=4, notes=12, seed=5)
         assert np.array_equal(alone.ids, out.ids)
+
+
+def test_the_best_takes_are_kept(model, prompt) -> None:
+    options = {"prompt_seconds": 6, "notes": 40, "seed": 5}
+    every = model.generate_many(prompt, variations=12, of=12, **options)
+    assert [one.provenance["variation"] for one in every] == list(range(12))
+    scores = {one.provenance["variation"]: one.verdict.score for one in every}
+    best = sorted(scores, key=lambda take: -scores[take])
+    kept = model.generate_many(prompt, variations=3, of=12, **options)
+    assert [one.provenance["variation"] for one in kept] == best[:3]
+    assert model.generate(prompt, of=12, **options).provenance["variation"] == best[0]
+    assert kept[0].provenance["request"]["of"] == 12
+    assert model.generate(prompt, of=1, **options).provenance["variation"] == 0
+
+
+def test_how_many_takes_follows_the_size_of_the_model(model) -> None:
+    assert model.default_takes == DEFAULT_TAKES == default_takes(CHEAP_WEIGHTS)
+    assert default_takes(CHEAP_WEIGHTS + 1) == 1
+
+
+def test_contradictory_numbers_of_takes_are_refused(model, prompt) -> None:
+    with pytest.raises(UsageError, match=r"`of` is at least `variations`, 3"):
+        model.generate_many(prompt, variations=3, of=2)
+    with pytest.raises(UsageError, match="names one take"):
+        model.generate(prompt, variation=1, of=4)
 
 
 def test_streaming(model, prompt) -> None:
@@ -76,7 +104,7 @@ def test_streaming(model, prompt) -> None:
 
 def test_progress_is_reported(model, prompt) -> None:
     seen = []
-    model.generate(prompt, prompt_seconds=4, notes=3, report=seen.append)
+    model.generate(prompt, prompt_seconds=4, notes=3, of=1, report=seen.append)
     assert seen[-1].notes == 3 and len(seen) >= 9
 
 

@@ -12,7 +12,7 @@ import pytest
 import arietta
 from arietta import api
 from arietta.errors import OutputError, UsageError
-from arietta.generation.settings import PRESETS, SamplingSettings
+from arietta.generation.settings import DEFAULT_TAKES, PRESETS, SamplingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,9 @@ def test_generate_writes_and_tells(waltz: Path, tmp_path: Path) -> None:
     done = api.generate(waltz, output=out, prompt_seconds=4, notes=6, variations=2, seed=3)
     assert [t.midi.name for t in done.targets] == ["a-1.mid", "a-2.mid"]
     assert all(t.midi.is_file() for t in done.targets) and not done.interrupted
-    assert json.loads(json.dumps(done.to_dict()))["notes"] == done.progress.notes
+    told = json.loads(json.dumps(done.to_dict()))
+    assert told["notes"] == 12 and told["takes"] == DEFAULT_TAKES
+    assert told["outputs"][0]["judged"]["score"] >= told["outputs"][1]["judged"]["score"]
     with pytest.raises(OutputError, match="`force=True`"):
         api.generate(waltz, output=out, notes=6, variations=2)
     # A loaded model, whole settings, nothing written.

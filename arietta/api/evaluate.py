@@ -411,7 +411,8 @@ def _continued(
     name: str, model: Model, excerpts: Sequence[Excerpt], options: Mapping[str, Any], show: Show
 ) -> list[Notes]:
     """Return the notes of one continuation of every prompt."""
-    from arietta.evaluation.excerpts import FOLLOW_MS, notes_of
+    from arietta.evaluation.excerpts import FOLLOW_MS
+    from arietta.generation.measures import notes_of
 
     left = _Remaining()
     found = []
@@ -510,8 +511,8 @@ def _rendered(
 ) -> dict[str, list[Rendering]]:
     """Return the renderings of every score by a model."""
     from arietta.evaluation.testsets import rendering_of
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.render import open_player, render
+    from arietta.rendering.settings import BlockSettings
 
     player = open_player(model, BlockSettings(seed=seed))
     rendered: dict[str, list[Rendering]] = {}

@@ -25,7 +25,7 @@ from arietta.settings import split_options, with_keywords
 
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
-    from arietta.generation.engine import GenerationProgress
+    from arietta.generation.engine import GenerationProgress, StreamedNote
     from arietta.midi.piece import Piece
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
@@ -60,8 +60,13 @@ class GenerateResult:
         return list(dict.fromkeys(one.place for one in self.continuations if one.place))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values: a row for each file, and the figures of all."""
+        """Return JSON values: a row for each file, and the figures of all.
+
+        Speed counts the music that is kept; ``tokens`` are those of all takes.
+        """
         done = self.progress
+        music_seconds = sum(made.music_seconds for made in self.continuations)
+        wall = max(done.wall_seconds - done.prefill_seconds, 1e-9)
         first = done.first_note_seconds
         return {
             "outputs": [
@@ -75,9 +80,10 @@ class GenerateResult:
             "wall_seconds": round(done.wall_seconds, 3),
             "notes": sum(len(made.new) for made in self.continuations),
             "tokens": done.tokens,
-            "music_seconds": round(sum(made.music_seconds for made in self.continuations), 3),
-            "notes_per_second": round(done.notes_per_second, 1),
-            "realtime_factor": round(done.realtime_factor, 1),
+            "music_seconds": round(music_seconds, 3),
+            "takes": len(done.rows),
+            "notes_per_second": round(sum(len(made.new) for made in self.continuations) / wall, 1),
+            "realtime_factor": round(music_seconds / wall, 1),
             "draft_acceptance": done.acceptance,
             "interrupted": self.interrupted,
             "notices": self.notices,
@@ -98,6 +104,7 @@ def _row(target: Target, made: Continuation) -> dict[str, Any]:
         "place_ms": round(made.place_ms, 3),
         "ringing": made.ringing,
         "stopped": made.stats.reason,
+        "judged": None if made.verdict is None else made.verdict.to_dict(),
     }
 
 
@@ -118,6 +125,7 @@ def generate(
     precision: Precision = "int8",
     threads: int | None = None,
     report: Callable[[GenerationProgress], None] | None = None,
+    listen: Callable[[StreamedNote], None] | None = None,
     sound_report: SoundReport = lambda *_: None,
     watch: Callable[[ContinuationStream], AbstractContextManager[object]] = nullcontext,
     **options: Unpack[GenerateOptions],
@@ -134,10 +142,11 @@ def generate(
         wav: write the sound beside each file.
         only_new: write the continuation without the prompt.
         force: replace files that exist.
-        variations: how many continuations.
+        variations: how many continuations; the best of ``of`` takes, the best first.
         settings, preset, options: as for ``Model.generate``.
         draft, device, precision, threads: as for ``load``; not for a loaded model.
         report: called after every step.
+        listen: called with every note as soon as it is decided; see ``ContinuationStream``.
         sound_report: called while sound is written.
         watch: gives the context that the stream runs in, such as one that cancels it.
 
@@ -167,9 +176,10 @@ def generate(
             draft=draft,
         )
     load_seconds = time.perf_counter() - began
+    request = request.choosing_from(model.default_takes)
     stream = model.start(piece, request, drawn, steering, settings=settings, preset=preset)
     with watch(stream):
-        made = stream.run(report)
+        made = stream.run(report, listen)
     written: list[Target | None] = [None] * len(made)
     interrupted = any(one.stats.reason == "cancelled" for one in made)
     for number, target in enumerate(targets):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from arietta.arrays import Float32Array
 from arietta.errors import CheckpointError, UsageError
+from arietta.generation.fill_settings import FillOptions, FillRequest
 from arietta.generation.settings import (
     DEFAULT_PRESET,
     GenerateOptions,
@@ -30,6 +31,7 @@ from arietta.settings import split_options, with_keywords
 if TYPE_CHECKING:
     from arietta.generation.continuation import Continuation, ContinuationStream
     from arietta.generation.engine import Engine, GenerationProgress
+    from arietta.generation.filling import FilledPiece, PieceFillStream
     from arietta.generation.speculative import Draft
     from arietta.midi.piece import Piece
     from arietta.models.aria.checkpoint import LoadedCheckpoint
@@ -45,8 +47,6 @@ _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
 
 class Model:
     """A model ready to play; made by ``load``.
-
-    One generation runs at a time: starting another ends the one before.
 
     Attributes:
         name: of the checkpoint.
@@ -163,6 +163,13 @@ class Model:
         return self.classifier.classify(as_piece(piece))
 
     @property
+    def default_takes(self) -> int:
+        """How many takes ``generate`` chooses from where nothing is asked for."""
+        from arietta.generation.takes import default_takes
+
+        return default_takes(self.checkpoint.config.parameter_count())
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Model and its hash, how it runs; JSON values. Hashing a big file takes seconds once."""
         return {
@@ -178,7 +185,7 @@ class Model:
         *,
         settings: SamplingSettings | None = None,
         preset: str | None = None,
-        variation: int = 0,
+        variation: int | None = None,
         report: Callable[[GenerationProgress], None] | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Continuation:
@@ -188,7 +195,8 @@ class Model:
             prompt: a piece or the path of a MIDI file; None starts from scratch.
             settings: how tokens are drawn; the default preset's way by default.
             preset: or a name for it: ``faithful``, ``balanced`` or ``adventurous``.
-            variation: which of the seed's variations; ``generate_many`` gives the same ones.
+            variation: number of one of the seed's takes, to make it alone; the best of several
+                by default.
             report: called after every step.
             options: fields of ``Request``, ``SamplingSettings`` (each changes one number of
                 ``settings`` or ``preset``) and ``Steering``; see ``generation.settings``.
@@ -197,7 +205,11 @@ class Model:
             InputError: the prompt cannot be read or has no notes.
             UsageError: an option is out of range.
         """
-        return self._start(prompt, 1, variation, settings, preset, options).run(report)[0]
+        if variation is not None and (options.get("of") or 1) > 1:
+            raise UsageError("`variation` names one take; `of` chooses among several")
+        many = self.default_takes if variation is None else 1
+        stream = self._start(prompt, 1, variation or 0, settings, preset, options, many)
+        return stream.run(report)[0]
 
     @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def generate_many(
@@ -212,9 +224,10 @@ class Model:
     ) -> list[Continuation]:
         """Make several continuations at once, much faster than one after the other.
 
-        See ``generate``.
+        The best of ``of`` takes, the best of them first. See ``generate``.
         """
-        return self._start(prompt, variations, 0, settings, preset, options).run(report)
+        many = self.default_takes
+        return self._start(prompt, variations, 0, settings, preset, options, many).run(report)
 
     @with_keywords(Request, SamplingSettings, Steering, leave_out=("first_variation",))
     def stream(
@@ -228,9 +241,101 @@ class Model:
     ) -> ContinuationStream:
         """Give notes while later ones are still being decided: iterate over what is returned.
 
-        See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
+        The notes are those of all takes; only as many as there are variations, unless ``of`` asks
+        for more. See ``generate``; ``cancel`` and ``results`` of the stream serve to stop early.
         """
-        return self._start(prompt, variations, 0, settings, preset, options)
+        return self._start(prompt, variations, 0, settings, preset, options, takes=1)
+
+    @with_keywords(FillRequest, SamplingSettings, Steering, leave_out=("grammar",))
+    def fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+        report: Callable[[GenerationProgress], None] | None = None,
+        **options: Unpack[FillOptions],
+    ) -> list[FilledPiece]:
+        """Fill a gap in a piece in several ways, the smoothest first.
+
+        Args:
+            piece: a piece or the path of a MIDI file.
+            settings, preset: how tokens are drawn, as for ``generate``.
+            report: called after every step.
+            options: fields of ``FillRequest`` (the gap, what of it stays), ``SamplingSettings``
+                and ``Steering``.
+
+        Raises:
+            InputError: the piece cannot be read, or has nothing there.
+            UsageError: an option is out of range, or the model does not know it.
+        """
+        return self.stream_fill(piece, settings=settings, preset=preset, **options).run(report)
+
+    @with_keywords(FillRequest, SamplingSettings, Steering, leave_out=("grammar",))
+    def stream_fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+        **options: Unpack[FillOptions],
+    ) -> PieceFillStream:
+        """Give the new notes of a gap while later ones are still being decided.
+
+        Iterate over what is returned: these are the notes of all takes, each with its number as
+        ``variation``. ``cancel`` and ``results`` serve to stop early. See ``fill``.
+        """
+        wanted, drawn, steered = split_options(options, FillRequest, SamplingSettings, Steering)
+        return self.start_fill(
+            piece,
+            FillRequest(**wanted),
+            drawn,
+            Steering(**steered),
+            settings=settings,
+            preset=preset,
+        )
+
+    def start_fill(
+        self,
+        piece: Piece | str | PathLike[str],
+        request: FillRequest,
+        changes: Mapping[str, Any],
+        steering: Steering,
+        *,
+        settings: SamplingSettings | None = None,
+        preset: str | None = None,
+    ) -> PieceFillStream:
+        """Start to fill a gap from whole groups of parameters; ``stream_fill`` takes single ones.
+
+        A conditioned model is guided by what it should resemble; a model that has learned to fill
+        gaps is told its density, register and loudness.
+
+        Raises:
+            CheckpointError: the model can resemble nothing.
+            InputError: a piece cannot be read, or has nothing there.
+            UsageError: an option is out of range.
+        """
+        from arietta.generation.engine import Guidance
+        from arietta.generation.filling import PieceFillStream
+
+        settings, origin = _settings_of(settings, preset, changes)
+        if not settings.grammar:
+            raise UsageError("a gap is filled by the grammar; do not switch `grammar` off")
+        like, vector = None, steering.guidance_vector
+        if steering.like is not None:
+            like = as_piece(steering.like)
+            origin["like"] = Path(like.source).name if like.source else None
+            if not self.engine.tokenizer.vocabulary.filling:
+                vector = self.likeness.embed(like).vector
+        return PieceFillStream(
+            self.engine,
+            as_piece(piece),
+            request,
+            settings,
+            guidance=None if vector is None else Guidance(vector, steering.guidance),
+            like=like,
+            provenance=lambda: {**self.provenance, **origin},
+        )
 
     def _start(
         self,
@@ -240,13 +345,15 @@ class Model:
         settings: SamplingSettings | None,
         preset: str | None,
         options: GenerateOptions,
+        takes: int,
     ) -> ContinuationStream:
         wanted, drawn, steered = split_options(options, Request, SamplingSettings, Steering)
         if wanted.keys() & {"variations", "first_variation"}:
             raise UsageError("`variation` chooses one; `generate_many` makes several `variations`")
+        request = Request(**wanted, variations=variations, first_variation=first_variation)
         return self.start(
             prompt,
-            Request(**wanted, variations=variations, first_variation=first_variation),
+            request.choosing_from(takes),
             drawn,
             Steering(**steered),
             settings=settings,
@@ -262,6 +369,7 @@ class Model:
         *,
         settings: SamplingSettings | None = None,
         preset: str | None = None,
+        waits: bool = False,
     ) -> ContinuationStream:
         """Start a stream from whole groups of parameters; ``stream`` takes single ones.
 
@@ -271,6 +379,7 @@ class Model:
             changes: numbers of ``settings`` or ``preset`` to change.
             steering: music to resemble.
             settings, preset: as for ``generate``.
+            waits: run nothing yet: a ``GenerationLoop`` will run the stream beside others.
 
         Raises:
             InputError: the prompt cannot be read or has no notes.
@@ -279,14 +388,7 @@ class Model:
         from arietta.generation.continuation import ContinuationStream
         from arietta.generation.engine import Guidance
 
-        origin: dict[str, Any] = {}
-        if settings is None:
-            origin["preset"] = preset or DEFAULT_PRESET
-            settings = settings_from(origin["preset"], **changes)
-        elif preset is not None:
-            raise UsageError("give one of `settings` and `preset`, not both")
-        else:
-            settings = changed(settings, **changes)
+        settings, origin = _settings_of(settings, preset, changes)
         vector = steering.guidance_vector
         if steering.like is not None:
             reference = as_piece(steering.like)
@@ -299,7 +401,20 @@ class Model:
             settings,
             guidance=None if vector is None else Guidance(vector, steering.guidance),
             provenance=lambda: {**self.provenance, **origin},
+            waits=waits,
         )
+
+
+def _settings_of(
+    settings: SamplingSettings | None, preset: str | None, changes: Mapping[str, Any]
+) -> tuple[SamplingSettings, dict[str, Any]]:
+    """Return how tokens are drawn, and what to tell of it."""
+    if settings is None:
+        name = preset or DEFAULT_PRESET
+        return settings_from(name, **changes), {"preset": name}
+    if preset is not None:
+        raise UsageError("give one of `settings` and `preset`, not both")
+    return changed(settings, **changes), {}
 
 
 def as_piece(given: Piece | str | PathLike[str]) -> Piece:

@@ -38,6 +38,7 @@ from arietta.cli.options import (
     choices_of,
     with_groups,
 )
+from arietta.errors import UsageError
 from arietta.generation.settings import (
     DEFAULT_PRESET,
     PRESETS,
@@ -49,7 +50,8 @@ from arietta.generation.settings import (
 if TYPE_CHECKING:
     from arietta.api.generation import GenerateResult
     from arietta.generation.continuation import Continuation
-    from arietta.generation.engine import GenerationProgress
+    from arietta.generation.engine import GenerationProgress, StreamedNote
+    from arietta.midi.piece import Piece
 
 app = new_app()
 
@@ -89,7 +91,7 @@ def generate(
         dict[str, Any],
         Group(
             Request,
-            first=("prompt_seconds", "seconds", "bars", "variations", "seed", "end"),
+            first=("prompt_seconds", "seconds", "bars", "variations", "of", "seed", "end"),
             unset=("seed",),
         ),
     ],
@@ -101,6 +103,13 @@ def generate(
         ),
     ] = False,
     wav: WavFlag = False,
+    play: Annotated[
+        bool,
+        typer.Option(
+            "--play",
+            help="Sound the first variation while it is decided, from the end of the prompt on.",
+        ),
+    ] = False,
     preset: Annotated[Preset, typer.Option(metavar="NAME", help=_PRESET_HELP)] = _DEFAULT,
     sampling: Annotated[dict[str, Any], Group(SamplingSettings, unset=None)],
     like: Annotated[
@@ -140,6 +149,7 @@ def generate(
       arietta generate prompt.mid -o out.mid --seconds 30 --variations 4 --seed 7 --wav
       arietta generate prompt.mid -o out.mid --prompt-seconds 15 --bars 8 --only-new
       arietta generate prompt.mid -o out.mid --like reference.mid --guidance 2.5
+      arietta generate prompt.mid --play
       arietta generate --style chopin --style nocturne --seconds 60 --end
     """
     from secrets import randbits
@@ -152,11 +162,15 @@ def generate(
     steered = {**steering, "like": like} if like is not None else steering
     # Everything that can be refused is refused before the work.
     check_request(prompt, **request, **sampling, **steered, preset=preset.value)
+    if play:
+        if (request.get("of") or 1) > request["variations"]:
+            raise UsageError("`play` sounds what is not yet chosen among several; leave out `of`")
+        request["of"] = request["variations"]
     output = output or default_output(prompt, request["variations"], wav=wav, force=force)
     piece = None if prompt is None else with_notices(read(prompt))
     if like is not None:
         steered["like"] = with_notices(read(like))
-    with ProgressLine(quiet=as_json) as progress:
+    with ProgressLine(quiet=as_json) as progress, sounding(piece, wanted=play) as listen:
         done = run(
             piece,
             output=output,
@@ -170,6 +184,7 @@ def generate(
             precision=precision.value,
             threads=threads,
             report=lambda now: show(now, progress),
+            listen=listen,
             sound_report=lambda at, end: progress.show(f"sound: {clock(at)} of {clock(end)}"),
             watch=lambda stream: stopped_by_ctrl_c(stream.cancel),
             **request,
@@ -223,13 +238,50 @@ def stopped_by_ctrl_c(cancel: Callable[[], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def sounding(
+    prompt: Piece | None, *, wanted: bool
+) -> Iterator[Callable[[StreamedNote], None] | None]:
+    """Play the notes of the first variation as they are decided, behind the end of the prompt.
+
+    Yields:
+        What takes the notes; None where nothing is played.
+    """
+    if not wanted:
+        yield None
+        return
+    from arietta.sound.live import LivePlayer, LiveSound
+    from arietta.sound.player import find_stream_player
+
+    command = find_stream_player()
+    if command is None:
+        note(
+            "nothing here plays sound while it is made (aplay, play or ffplay, and an audio"
+            " device): hear the file with `arietta play`"
+        )
+        yield None
+        return
+    player = LivePlayer(command, LiveSound.behind(prompt))
+    try:
+        yield lambda new: player.sound.take(new)
+    except BaseException:
+        player.stop()
+        raise
+    if not player.close():
+        note(f"{command[0]} could not play it; hear the file with `arietta play`")
+
+
 def show(now: GenerationProgress, progress: ProgressLine) -> None:
     """Show on the progress line how a stream stands."""
     if progress.due():
         progress.show(
-            f"{now.notes} notes, {clock(now.music_seconds)} of music,"
+            f"{_takes(len(now.rows))}{clock(now.music_seconds)} of music,"
             f" {now.realtime_factor:.1f}x real time"
         )
+
+
+def _takes(count: int) -> str:
+    return f"{count} takes, " if count > 1 else ""
 
 
 def summary(done: GenerateResult, prompt: Path | None) -> None:
@@ -252,6 +304,7 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
             ("prompt", came_from),
             ("new", f"{total['notes']} notes, {clock(total['music_seconds'])} of music"),
             ("seam", _seam_line(first)),
+            ("chosen", _chosen_line(done)),
             (
                 "speed",
                 f"{total['notes_per_second']:g} notes/s, {total['realtime_factor']:g}x real time,"
@@ -262,6 +315,17 @@ def summary(done: GenerateResult, prompt: Path | None) -> None:
             ("model", f"{used['model']}, {used['precision']}, hash {used['model_sha256'][:12]}"),
             ("settings", f"{used['preset']}: {dials}; seed {used['seed']}"),
         ]
+    )
+
+
+def _chosen_line(done: GenerateResult) -> str:
+    """Return what the best take was chosen from, and how it was judged."""
+    takes, verdict = len(done.progress.rows), done.continuations[0].verdict
+    if takes <= len(done.continuations) or verdict is None:
+        return ""
+    return (
+        f"best of {takes} takes: in time {verdict.in_time:.2f}, in key {verdict.in_key:.2f},"
+        f" like the prompt {verdict.like_prompt:.2f}"
     )
 
 

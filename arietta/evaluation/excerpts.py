@@ -89,16 +89,6 @@ def draw_excerpts(dataset: Path, split: str, count: int, seed: int) -> list[Exce
     raise InputError(f"{dataset}: only {len(excerpts)} of {count} excerpts found in split {split}")
 
 
-def notes_of(piece: Piece) -> Notes:
-    """Return the notes of a piece as columns."""
-    return Notes(
-        np.asarray(piece.onset_ms, np.float64),
-        np.asarray(piece.duration_ms, np.float64),
-        piece.notes.pitch.astype(np.int64),
-        piece.notes.velocity.astype(np.int64),
-    )
-
-
 def shuffled(notes: Notes, seed: int) -> Notes:
     """Return notes with their times between onsets in random order."""
     if not len(notes):

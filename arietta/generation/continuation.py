@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from os import PathLike
 from typing import Any
 
@@ -42,7 +42,11 @@ from arietta.generation.joining import (
     seam_place,
     shift_ms,
 )
-from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.measures import Notes, notes_of
+from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
+from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
+from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
+from arietta.midi.ending import notices_of_the_end
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -58,6 +62,11 @@ from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
 USUAL_NOTES_PER_SECOND = 8.0
+GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
+"""How far onsets lie from the grid of a file."""
+GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
+"""The same for the beat of a performance, as a share of its period; loose is about as people play
+(pulse clarity, ``benchmarks/continuations.py``)."""
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -82,6 +91,7 @@ class Continuation:
         place: where ``new`` belongs: ``bar 9``, or minutes and seconds.
         place_ms: the same in ms from tick 0 of ``piece``.
         ringing: notes that ended with the last of the bars that were asked for.
+        verdict: what the critic thinks of it; see ``takes``.
     """
 
     prompt: Piece
@@ -95,6 +105,7 @@ class Continuation:
     place: str = ""
     place_ms: float = 0.0
     ringing: int = 0
+    verdict: Verdict | None = None
 
     @property
     def music_seconds(self) -> float:
@@ -175,7 +186,7 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
     place = seam_place(kept, request.seam)
     if place.mode != "now":
-        # What the file loses behind the seam is not heard either.
+        # What the file loses behind the seam, the model does not get either.
         cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
@@ -264,6 +275,12 @@ class ContinuationStream:
         request, settings: what is asked for, how tokens are drawn.
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
+        waits: run nothing yet; see ``Engine.stream``.
+
+    Attributes:
+        request: what was asked for.
+        seed: of all takes; drawn where none was given.
+        seconds: length of a take, where it is known beforehand.
 
     Raises:
         InputError: the prompt has no notes that the model could go on from.
@@ -279,6 +296,7 @@ class ContinuationStream:
         *,
         guidance: Guidance | None = None,
         provenance: Callable[[], Mapping[str, Any]] = dict,
+        waits: bool = False,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer = engine.tokenizer
@@ -299,7 +317,9 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
+        self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
+        self._density = settings.density
         ids, drawn = prepared.ids, settings
         if tokenizer.vocabulary.filling and settings.density != 1.0:
             # The model has learned what the number means; the odds need no tilting.
@@ -310,17 +330,20 @@ class ContinuationStream:
             settings=drawn,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
-            variations=request.variations,
+            variations=request.takes,
             first_variation=request.first_variation,
             seed=seed,
             guidance=guidance,
             start=start,
+            waits=waits,
         )
-        self.notices: tuple[str, ...] = ()
+        # Of a prompt that was cut on purpose there is nothing to say.
+        whole = request.prompt_seconds is None
+        self.notices = tuple(notices_of_the_end(prepared.piece)) if whole else ()
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
-            self.notices = (
-                f"the prompt is longer than the model's context: its first {lost} s are not heard",
+            self.notices += (
+                f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
         self._origin = provenance
@@ -362,18 +385,51 @@ class ContinuationStream:
                 place.mode == "bar",
                 held,
                 None if bars is None else end_of,
+                self._pulse(zero),
             ),
             shift,
         )
 
+    def _pulse(self, zero_ms: float) -> Pulse | None:
+        """Return what onsets keep to: the grid of the file, else how the player keeps time."""
+        spread_ms = GROOVE_SPREAD_MS[self.request.groove]
+        piece = self._prepared.piece
+        if spread_ms is None or not len(piece):
+            return None
+        found = metrical_pulse(piece, zero_ms, STEP, spread_ms / STEP)
+        if found is not None:
+            return found
+        onset_ms = np.unique(self._tokenizer.decode(self._prepared.ids).onset_ms)
+        return tracked_pulse(onset_ms, STEP, GROOVE_LOOSENESS[self.request.groove])
+
     def __iter__(self) -> Iterator[StreamedNote]:
         """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
-        These are the notes of the results, but for the groove, which may shift their onsets there.
+        These are the notes of the results, but for a tight groove, which puts onsets that are near
+        the grid right on it there.
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
-        for note in self._stream:
+        while not self._stream.done:
+            yield from self.step()
+
+    @property
+    def stream(self) -> Stream:
+        """The engine's stream, for who runs many."""
+        return self._stream
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take; the notes completed, as iterating has them."""
+        return self.placed(self._stream.step())
+
+    def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:
+        """Return notes of the engine as iterating gives them: playable ones, on the piece's time.
+
+        Args:
+            notes: of any takes, in the order they were decided.
+        """
+        found = []
+        for note in notes:
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -383,19 +439,36 @@ class ContinuationStream:
                 if shift is None:
                     shift = shift_ms(self._prepared.piece, self._place, first)
                 shift = self._shifts[note.variation] = self._zero_ms + shift
-            yield note._replace(onset_ms=round(note.onset_ms + shift))
+            found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
+        return found
 
-    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[Continuation]:
-        """Go on until every variation is done; ``report`` is told after every step."""
+    @property
+    def seam_ms(self) -> float:
+        """Where new music may begin, in ms from tick 0; the first new note may come later."""
+        return float(self._prepared.piece.tempo.ms_at(self._place.tick))
+
+    def run(
+        self,
+        report: Callable[[GenerationProgress], None] | None = None,
+        listen: Callable[[StreamedNote], None] | None = None,
+    ) -> list[Continuation]:
+        """Go on until every take is done.
+
+        Args:
+            report: called after every step with how it stands.
+            listen: called with every note as soon as it is decided.
+        """
         while not self._stream.done:
-            self._stream.step()
+            for note in self.step():
+                if listen is not None:
+                    listen(note)
             if report is not None:
                 report(self._stream.progress())
         return self.results()
 
     @property
     def done(self) -> bool:
-        """Whether every variation is done."""
+        """Whether every take is done."""
         return self._stream.done
 
     def cancel(self) -> None:
@@ -407,15 +480,49 @@ class ContinuationStream:
         return self._stream.progress()
 
     def results(self) -> list[Continuation]:
-        """Return what has been decided so far, one continuation for each variation."""
-        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
-        reports = self._stream.progress().rows
-        return [
-            self._result(row, report)
-            for row, report in zip(self._stream.rows, reports, strict=True)
-        ]
+        """Return what has been decided so far: the best takes, the best of them first.
 
-    def _result(self, row: Row, report: RowReport) -> Continuation:
+        Where as many takes were asked for as variations, they stay in the order of their numbers.
+        """
+        verdicts = self.verdicts()
+        chosen = list(range(len(verdicts)))
+        if self.request.takes > self.request.variations:
+            chosen = ranked(verdicts)[: self.request.variations]
+        return [self.result(i, verdicts[i]) for i in chosen]
+
+    def result(self, take: int, verdict: Verdict) -> Continuation:
+        """Return one take, by its place among all of them, with what the critic thinks of it."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        report = self._stream.progress().rows[take]
+        return self._result(self._stream.rows[take], report, verdict)
+
+    def verdicts(self) -> list[Verdict]:
+        """Return what the critic thinks of each take, as far as it is decided."""
+        return [self._judge(row) for row in self._stream.rows]
+
+    def _judge(self, row: Row) -> Verdict:
+        new = take_of(row.notes)
+        length_ms = 0.0
+        if len(new):
+            # To the onset that would have come next, unless the length was asked for.
+            length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
+            if row.reason == "seconds" and self.seconds is not None:
+                length_ms = self.seconds * 1000
+        return judge(
+            new,
+            self._prompt_notes,
+            length_ms,
+            nats_per_note=row.nats / max(len(new), 1),
+            density=self._density,
+            ending=self.request.end,
+        )
+
+    @cached_property
+    def _prompt_notes(self) -> Notes:
+        """The end of the prompt as the model reads it."""
+        return ending_of(notes_of(self._tokenizer.decode(self._stream.prompt_ids)))
+
+    def _result(self, row: Row, report: RowReport, verdict: Verdict) -> Continuation:
         prompt = self._prepared.piece
         provenance = {
             **self._provenance,
@@ -455,4 +562,5 @@ class ContinuationStream:
             joined.place,
             joined.place_ms,
             joined.ringing,
+            verdict,
         )

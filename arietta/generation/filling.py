@@ -1,140 +1,81 @@
 """A gap in a piece -> the piece with the gap filled, in several ways.
 
 Everything that is kept stays as it stands in the file, event for event: the notes that are replaced
-are taken out of their tracks, the new ones go into a track of their own. The pedal is kept too;
-inside the gap the lengths of the new notes carry it.
+are taken out of their tracks, the new ones go into a track of their own. Where something of the gap
+is kept its pedal is kept too; else the pedal inside goes with the notes it held, but for the
+movements that the music around needs, and the lengths of the new notes carry it.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from arietta._version import __version__
-from arietta.arrays import BoolArray
-from arietta.errors import InputError, UsageError
-from arietta.generation.engine import Engine
-from arietta.generation.infill import CONTEXT_MS, Busy, Columns, Fill, fill
+from arietta.arrays import BoolArray, FloatArray, IntArray
+from arietta.display import mimebundle
+from arietta.errors import InputError
+from arietta.generation.engine import Engine, GenerationProgress, Guidance, StreamedNote
+from arietta.generation.fill_settings import FillRequest, bars_of, is_file, kept_keys, key_of
+from arietta.generation.infill import (
+    CONTEXT_MS,
+    Busy,
+    Columns,
+    Fill,
+    FillStream,
+    by_seam,
+)
 from arietta.generation.settings import SamplingSettings
 from arietta.midi.events import END_OF_TRACK, Event, meta
 from arietta.midi.hands import split_hands
 from arietta.midi.instruments import channel_classes, sounding_programs
+from arietta.midi.interpret import unended_notes
 from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY
 from arietta.midi.parse import encode_text
 from arietta.midi.pedal import pedal_offsets
 from arietta.midi.piece import Piece
-from arietta.midi.reader import read_bytes
-from arietta.midi.seam import (
-    Track,
-    division_factor,
-    join_bytes,
-    lines_on,
-    multiplied,
-    scaled,
-    tracks_of,
-)
+from arietta.midi.reader import read, read_bytes
+from arietta.midi.removal import without_notes, without_pedal
+from arietta.midi.repedal import RESTRIKE_MS, next_strokes
+from arietta.midi.seam import Track, division_factor, join_bytes, lines_on, multiplied, scaled
+from arietta.midi.sequence import delayed, one_after_the_other
 from arietta.midi.tempo import TempoMap
-from arietta.tokenizers.controls import control_id, density_level
+from arietta.midi.writer import write_midi
+from arietta.tokenizers.controls import (
+    control_id,
+    density_level,
+    loudness_level,
+    register_level,
+)
 from arietta.tokenizers.gaps import GapPlace
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
+from arietta.tokenizers.vocabulary import Vocabulary
+
+__all__ = [
+    "FillRequest",
+    "FilledPiece",
+    "PieceFillStream",
+    "bars_of",
+    "fill_piece",
+    "kept_keys",
+    "key_of",
+    "without_notes",
+]
 
 TRACK_NAME = "Arietta fill"
 META_NAME = 0x03
-DEFAULT_TAKES = 16
-HANDS = ("right-hand", "left-hand")
-_NAMES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_KEY = re.compile(r"([A-Ga-g])([#b]?)(-?\d)$")
-
-
-def key_of(name: str) -> int:
-    """Return the MIDI pitch of a key such as ``C4`` (60), ``F#3`` or ``60``.
-
-    Raises:
-        UsageError: there is no such key.
-    """
-    if name.isdigit():
-        pitch = int(name)
-    else:
-        found = _KEY.match(name)
-        if found is None:
-            raise UsageError(f"{name!r} is no key; write C4 for middle C, F#3, Bb2, or a number")
-        letter, sign, octave = found.groups()
-        pitch = _NAMES[letter.upper()] + {"#": 1, "b": -1, "": 0}[sign] + 12 * (int(octave) + 1)
-    if not LOWEST_KEY <= pitch < LOWEST_KEY + KEYS:
-        raise UsageError(f"the key {name!r} is not on a piano, which has A0 to C8 (21..108)")
-    return pitch
-
-
-@dataclass(frozen=True)
-class FillRequest:
-    """What is to be filled; checked on construction.
-
-    Attributes:
-        from_seconds, to_seconds: the span that new notes begin in, from the start of the piece.
-        bars: first and last bar instead, counted from 1.
-        keep: what of the span stays: ``right-hand``, ``left-hand``, or a range of keys such as
-            ``C4-C8``; None keeps nothing.
-        density: notes a second, as a multiple of what stood there (of the music around it where
-            nothing did); for models that know it.
-        variations: how many to return.
-        takes: how many to choose from.
-        seed: 0..2^64-1.
-    """
-
-    from_seconds: float | None = None
-    to_seconds: float | None = None
-    bars: tuple[int, int] | None = None
-    keep: str | None = None
-    density: float | None = None
-    variations: int = 4
-    takes: int = DEFAULT_TAKES
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        seconds = (self.from_seconds, self.to_seconds)
-        if (self.bars is None) == (seconds == (None, None)):
-            raise UsageError("give the span either as `from_seconds` and `to_seconds` or as `bars`")
-        if self.bars is None:
-            if None in seconds:
-                raise UsageError("give both `from_seconds` and `to_seconds`")
-            a, b = float(seconds[0] or 0), float(seconds[1] or 0)
-            if not 0 <= a < b < float("inf"):
-                raise UsageError(f"a span from {a:g} to {b:g} s holds nothing")
-        elif not 1 <= self.bars[0] <= self.bars[1]:
-            raise UsageError(f"bars {self.bars[0]} to {self.bars[1]}: count from 1, ascending")
-        if min(self.variations, self.takes) < 1:
-            raise UsageError("`variations` and `takes` must be at least 1")
-        if self.density is not None and not 0.1 <= self.density <= 10:
-            raise UsageError(f"`density` must lie between 0.1 and 10, not {self.density:g}")
-        kept_keys(self.keep)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values that were set, for provenance."""
-        names = ("from_seconds", "to_seconds", "bars", "keep", "density")
-        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-
-
-def kept_keys(keep: str | None) -> tuple[int, int] | None:
-    """Return the range of keys that ``keep`` names; None for a hand or nothing.
-
-    Raises:
-        UsageError: it names neither.
-    """
-    if keep is None or keep in HANDS:
-        return None
-    low, dash, high = keep.partition("-")
-    if not dash or not high:
-        raise UsageError(f"`keep` is {', '.join(HANDS)} or a range such as C4-C8, not {keep!r}")
-    found = key_of(low), key_of(high)
-    if found[0] > found[1]:
-        raise UsageError(f"the range {keep!r} goes down; write the lower key first")
-    return found
+_BEHIND_MS = 5_000
+_SAME_MS = 20.0
+"""How far a note of a file of kept notes may stand from the piece's."""
+_FREE_MS = -(-(RESTRIKE_MS + 4.0) // STEP) * STEP
+"""From a key's release to its next stroke; onsets are rounded to steps and ticks."""
+_WHOLE = (LOWEST_KEY, LOWEST_KEY + KEYS - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,17 +86,37 @@ class FilledPiece:
         piece: with the gap filled.
         new: how many notes are new.
         replaced: how many were taken out.
-        seam_bits: bits a note of the music behind the gap under the same model; lower is smoother.
+        start_ms, end_ms: of the gap, from tick 0 of the piece.
+        seam_bits: bits a note of the music behind the gap under the same model; None where
+            nothing follows. Lower is smoother.
+        replaced_bits: the same with what stood in the gap; None where nothing did.
         variation: number of the take.
         provenance: model, settings, seed; JSON values.
+        notices: what the user should be told, a sentence each.
     """
 
     piece: Piece
     new: int
     replaced: int
+    start_ms: float
+    end_ms: float
     seam_bits: float | None
+    replaced_bits: float | None
     variation: int
     provenance: Mapping[str, Any]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def extra_bits(self) -> float | None:
+        """How many more bits a note the music behind costs than with what stood in the gap."""
+        if self.seam_bits is None or self.replaced_bits is None:
+            return None
+        return self.seam_bits - self.replaced_bits
+
+    @property
+    def notes_per_second(self) -> float:
+        """New notes a second of the gap."""
+        return self.new / ((self.end_ms - self.start_ms) / 1000)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write a standard MIDI file with the provenance in the text of the new track.
@@ -168,6 +129,10 @@ class FilledPiece:
         text = "arietta " + json.dumps(dict(self.provenance), separators=(",", ":"))
         save_midi(self.piece, path, force=force, extra_text=[text])
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the piano roll and the sound in a notebook."""
+        return mimebundle(self.piece, "FilledPiece")
+
 
 def fill_piece(
     engine: Engine,
@@ -175,67 +140,258 @@ def fill_piece(
     request: FillRequest,
     settings: SamplingSettings,
     *,
+    guidance: Guidance | None = None,
+    like: Piece | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> list[FilledPiece]:
     """Fill a gap of a piece, the ways that lead best to what follows first.
+
+    Arguments and errors as for ``PieceFillStream``.
+    """
+    stream = PieceFillStream(
+        engine,
+        piece,
+        request,
+        settings,
+        guidance=guidance,
+        like=like,
+        provenance=lambda: provenance or {},
+    )
+    return stream.run()
+
+
+class PieceFillStream:
+    """Ways to fill a gap in the making: iterate for notes, then ask for ``results``.
+
+    ``cancel`` may be called from another thread; ``results`` then holds what was decided so far.
 
     Args:
         engine: of a model.
         piece: what to fill.
         request: the gap and what is wanted.
         settings: how tokens are drawn.
-        provenance: what else the results should name of their origin.
+        guidance: music to resemble, for conditioned models.
+        like: music to resemble, for models that know its density, register and loudness.
+        provenance: gives what else the results should say of their origin, as JSON values.
 
     Raises:
-        InputError: the piece has no piano notes, or no bar of that number.
-        UsageError: the request does not fit the piece.
+        InputError: the piece has no piano notes, no bar of that number, or ends before the gap;
+            or the notes to keep are not in it.
+        UsageError: the request does not fit the model, or leaves no key to fill.
     """
-    notes = piece.notes
-    piano = notes.channel != DRUM_CHANNEL
-    if not piano.any():
-        raise InputError(f"{piece.source or 'piece'}: no notes to fill a gap between")
-    start_ms, end_ms = _span(piece, request)
-    onset_ms, offset_ms = piece.onset_ms, piece.onset_ms + piece.duration_ms
-    inside = piano & (onset_ms >= start_ms) & (onset_ms < end_ms)
-    keys, kept_inside = _part(piece, request, inside)
-    gone = inside & ~kept_inside
-    zero_ms = max(0.0, start_ms - CONTEXT_MS) // SEGMENT_MS * SEGMENT_MS
-    seen = piano & ~gone & (onset_ms >= zero_ms) & (onset_ms < end_ms + CONTEXT_MS)
-    place = GapPlace(_steps(start_ms - zero_ms), _steps(end_ms - zero_ms), keys)
-    kept = _columns(piece, seen, zero_ms)
-    held = piano & ~gone & (offset_ms > start_ms) & (onset_ms < end_ms + 5_000)
-    busy = Busy(
-        notes.pitch[held].astype(np.int64),
-        np.rint((onset_ms[held] - zero_ms) / STEP).astype(np.int64) * STEP,
-        np.rint((offset_ms[held] - zero_ms) / STEP).astype(np.int64) * STEP,
-    )
-    vocab = engine.tokenizer.vocabulary
-    controls = []
-    if request.density is not None:
-        if not vocab.filling:
-            raise UsageError("`density` is for models that know it; this one has no such control")
-        rate = _rate(piece, inside, piano, start_ms, end_ms)
-        controls = [control_id(vocab, "density", density_level(rate * request.density))]
-    found = fill(
-        engine,
-        kept,
-        place,
-        busy,
-        prefix=[vocab.instrument_start],
-        settings=settings,
-        variations=request.variations,
-        takes=request.takes,
-        seed=request.seed,
-        controls=controls,
-    )
-    origin = {
-        "arietta": __version__,
-        **(provenance or {}),
-        "settings": settings.to_dict(),
-        "fill": request.to_dict(),
-        "seed": request.seed,
-    }
-    return [_filled(piece, gone, one, zero_ms, origin) for one in found]
+
+    def __init__(
+        self,
+        engine: Engine,
+        piece: Piece,
+        request: FillRequest,
+        settings: SamplingSettings,
+        *,
+        guidance: Guidance | None = None,
+        like: Piece | None = None,
+        provenance: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self.request = request
+        self._origin, self._settings = provenance, settings
+        self.piece, start_ms, end_ms = _with_gap(piece, request)
+        self.start_ms, self.end_ms = start_ms, end_ms
+        piece = self.piece
+        piano = _piano(piece)
+        if not piano.any():
+            raise InputError(f"{piece.source or 'piece'}: no notes to fill a gap between")
+        onset_ms, offset_ms = piece.onset_ms, piece.onset_ms + piece.duration_ms
+        inside = piano & (onset_ms >= start_ms) & (onset_ms < end_ms)
+        keys, stays, self.notices = _part(piece, request, inside)
+        self._gone = gone = inside & ~stays
+        # What a pedal held for notes that are gone is not heard as held by what stays.
+        self._zero_ms = zero_ms = max(0.0, start_ms - CONTEXT_MS) // SEGMENT_MS * SEGMENT_MS
+        near = piano & (onset_ms >= zero_ms) & (onset_ms < end_ms + CONTEXT_MS)
+        low, high = keys
+        place = GapPlace(
+            _steps(start_ms - zero_ms),
+            _steps(end_ms - zero_ms),
+            None if keys == _WHOLE else (low, high),
+        )
+        kept = _columns(piece, near & ~gone, zero_ms)
+        self._was = _columns(piece, gone, zero_ms)
+        held = piano & ~gone & (offset_ms + _FREE_MS > start_ms)
+        held &= onset_ms < end_ms + _BEHIND_MS
+        self._strokes = (onset_ms[held], piece.notes.pitch[held].astype(np.int64))
+        busy = Busy(
+            piece.notes.pitch[held].astype(np.int64),
+            _step_times(onset_ms[held] - zero_ms),
+            _step_times(offset_ms[held] - zero_ms + _FREE_MS),
+        )
+        hanging = _hanging(piece) & held
+        if hanging.any():
+            busy = _closed(busy, np.unique(piece.notes.pitch[hanging]), place)
+        banned = kept_keys(request.keep)
+        if banned is not None:
+            busy = _closed(busy, np.arange(banned[0], banned[1] + 1), place)
+        vocab = engine.tokenizer.vocabulary
+        self._rate = None
+        if request.density is not None:
+            self._rate = request.density * _rate(piece, inside, piano, start_ms, end_ms)
+            if not vocab.filling:
+                settings = replace(settings, density=request.density)
+        self._stream = FillStream(
+            engine,
+            kept,
+            place,
+            busy,
+            prefix=[vocab.instrument_start],
+            settings=settings,
+            takes=max(request.takes, request.variations),
+            seed=request.seed,
+            controls=_controls(vocab, like, self._rate),
+            guidance=guidance,
+        )
+
+    def __iter__(self) -> Iterator[StreamedNote]:
+        """Return the notes of all takes as they are decided; onsets in ms from tick 0.
+
+        These are the notes of the results, but that keys are let go earlier there where they are
+        struck again.
+        """
+        while not self.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take that goes on; return the notes it completes."""
+        return [
+            note._replace(onset_ms=note.onset_ms + round(self._zero_ms))
+            for note in self._stream.step()
+        ]
+
+    def run(self, report: Callable[[GenerationProgress], None] | None = None) -> list[FilledPiece]:
+        """Go on until every take is done; ``report`` is told after every step."""
+        while not self.done:
+            self.step()
+            if report is not None:
+                report(self.progress())
+        return self.results()
+
+    @property
+    def done(self) -> bool:
+        """Whether every take is done."""
+        return self._stream.done
+
+    def cancel(self) -> None:
+        """Stop as soon as possible."""
+        self._stream.cancel()
+
+    def progress(self) -> GenerationProgress:
+        """How it stands."""
+        return self._stream.progress()
+
+    def results(self) -> list[FilledPiece]:
+        """Return what was decided so far, as many ways as were asked for, the smoothest first.
+
+        With a density, of twice as many takes as variations that come closest to it.
+        """
+        more = [self._was] if len(self._was) else []
+        fills, before = self._stream.results(more)
+        if self._rate is not None:
+            seconds = (self.end_ms - self.start_ms) / 1000
+            wanted = np.log(self._rate * seconds + 1)
+            fills.sort(key=lambda one: abs(np.log(len(one.notes) + 1) - wanted))
+            fills = fills[: 2 * self.request.variations]
+        chosen = by_seam(fills)[: self.request.variations]
+        origin = {
+            "arietta": __version__,
+            **self._origin(),
+            "settings": self._settings.to_dict(),
+            "fill": self.request.to_dict(),
+            "seed": self.request.seed,
+        }
+        return [self._filled(one, before[0] if before else None, origin) for one in chosen]
+
+    @cached_property
+    def _rest(self) -> tuple[TempoMap, list[Track]]:
+        """The tempo map and the tracks of what is kept, on ticks fine enough for a performance."""
+        piece = self.piece
+        tracks = without_notes(piece, self._gone)
+        if self.request.keep is None and self._gone.any():
+            start, end = (int(piece.tempo.tick_at(ms)) for ms in (self.start_ms, self.end_ms))
+            channels = np.unique(piece.notes.channel[self._gone]).tolist()
+            tracks = without_pedal(tracks, start, end, channels)
+        factor = division_factor(piece, 0)
+        division = multiplied(piece.tempo.division, factor)
+        tempo = TempoMap(division, piece.tempo.tick * factor, piece.tempo.us_per_quarter)
+        return tempo, scaled(tracks, factor)
+
+    def _filled(
+        self, one: Fill, replaced_bits: float | None, origin: Mapping[str, Any]
+    ) -> FilledPiece:
+        piece = self.piece
+        tempo, tracks = self._rest
+        if len(one.notes):
+            tracks = [*tracks, self._new_track(one.notes, tempo)]
+        whole = read_bytes(join_bytes(tempo.division, tracks), source=piece.source)
+        notices = self.notices
+        if not one.whole:
+            last_ms = self._zero_ms + float(one.notes.onset_ms.max(initial=0))
+            notices += (
+                f"take {one.variation + 1} ends at {max(last_ms, self.start_ms) / 1000:.1f} s,"
+                " before the gap does: the model's context was full",
+            )
+        return FilledPiece(
+            replace(whole, metadata=piece.metadata),
+            len(one.notes),
+            int(self._gone.sum()),
+            self.start_ms,
+            self.end_ms,
+            one.seam_bits,
+            replaced_bits,
+            one.variation,
+            {**origin, "variation": one.variation, "seam_bits": one.seam_bits},
+            notices,
+        )
+
+    def _new_track(self, new: Columns, tempo: TempoMap) -> Track:
+        """Return the new notes on the channel of the piece's piano, with its program."""
+        piece = self.piece
+        counts = np.bincount(piece.notes.channel[_piano(piece)], minlength=16)
+        channel = int(np.argmax(counts))
+        stated = sounding_programs(piece)
+        mine = stated.program[(stated.channel == channel) & (stated.track >= 0)]
+        head: Track = [Event(0, meta(META_NAME, encode_text(TRACK_NAME)))]
+        if len(mine):
+            head.append(Event(0, bytes((0xC0 | channel, int(mine[-1])))))
+        onset_ms = (new.onset_ms + self._zero_ms).astype(np.float64)
+        onset = tempo.tick_at(onset_ms)
+        offset = np.maximum(tempo.tick_at(self._released(new, onset_ms)), onset + 1)
+        events: list[tuple[int, int, bytes]] = []
+        for a, b, pitch, velocity in zip(
+            onset.tolist(), offset.tolist(), new.pitch.tolist(), new.velocity.tolist(), strict=True
+        ):
+            events.append((a, 1, bytes((0x90 | channel, pitch, velocity))))
+            events.append((b, 0, bytes((0x80 | channel, pitch, 64))))
+        events.sort(key=lambda event: event[:2])
+        track = [*head, *(Event(tick, message) for tick, _, message in events)]
+        return [*track, Event(track[-1].tick, END_OF_TRACK)]
+
+    def _released(self, new: Columns, onset_ms: FloatArray) -> FloatArray:
+        """Return (n,) when the new keys come up: in time for the next stroke, new or kept."""
+        kept_ms, kept_pitch = self._strokes
+        again = next_strokes(
+            np.concatenate((onset_ms, kept_ms)), np.concatenate((new.pitch, kept_pitch))
+        )[: len(new)]
+        free = np.maximum(again - RESTRIKE_MS, onset_ms + (again - onset_ms) * 0.5)
+        return np.asarray(np.minimum(onset_ms + new.duration_ms, free), np.float64)
+
+
+def _with_gap(piece: Piece, request: FillRequest) -> tuple[Piece, float, float]:
+    """Return the piece that has the gap, and its span in ms from tick 0, in whole steps."""
+    if request.opening is not None:
+        made = delayed(piece, request.opening)
+    elif request.then is not None:
+        following = request.then if isinstance(request.then, Piece) else read(request.then)
+        made = one_after_the_other(piece, following, request.between)
+    else:
+        return piece, *_span(piece, request)
+    start, end = np.ceil(made.start_ms / STEP) * STEP, np.floor(made.end_ms / STEP) * STEP
+    return made.piece, float(start), float(max(end, start + STEP))
 
 
 def _span(piece: Piece, request: FillRequest) -> tuple[float, float]:
@@ -245,7 +401,7 @@ def _span(piece: Piece, request: FillRequest) -> tuple[float, float]:
         start, end = request.from_seconds * 1000, request.to_seconds * 1000
     else:
         first, last = (lines_on(piece, 0, n) for n in (request.bars[0] - 1, request.bars[1]))
-        if first >= int(piece.notes.offset_tick.max()):
+        if first >= int(piece.notes.offset_tick.max(initial=0)):
             raise InputError(f"{piece.source or 'piece'}: ends before bar {request.bars[0]} begins")
         start, end = (float(piece.tempo.ms_at(tick)) for tick in (first, last))
     start, end = float(np.floor(start / STEP) * STEP), float(np.ceil(end / STEP) * STEP)
@@ -260,31 +416,99 @@ def _steps(ms: float) -> int:
     return round(ms / STEP) * STEP
 
 
+def _step_times(ms: FloatArray) -> Any:
+    """Return times (n,) in whole steps."""
+    return np.rint(ms / STEP).astype(np.int64) * STEP
+
+
+def _piano(piece: Piece) -> BoolArray:
+    """Return (n,) which notes a piano plays; without a piano, all that are no drums."""
+    channel = piece.notes.channel
+    classes = channel_classes(piece)
+    pianos = [c for c, kind in classes.items() if kind == 0 and c != DRUM_CHANNEL]
+    found = np.isin(channel, pianos)
+    return np.asarray(found if found.any() else channel != DRUM_CHANNEL, np.bool_)
+
+
 def _part(
     piece: Piece, request: FillRequest, inside: BoolArray
-) -> tuple[tuple[int, int] | None, BoolArray]:
-    """Return the keys to be filled, None for all; and which notes of the span stay."""
+) -> tuple[tuple[int, int], BoolArray, tuple[str, ...]]:
+    """Return the keys to be filled, which notes of the span stay, and what is to be told."""
     pitch = piece.notes.pitch.astype(np.int64)
-    if request.keep is None:
-        return None, np.zeros(len(pitch), bool)
-    whole = (LOWEST_KEY, LOWEST_KEY + KEYS - 1)
-    kept = kept_keys(request.keep)
+    keep = request.keep
+    if keep is None:
+        return _WHOLE, np.zeros(len(pitch), bool), ()
+    if not isinstance(keep, str) or is_file(keep):
+        stays, notices = _found_again(piece, keep if isinstance(keep, Piece) else read(keep))
+        return _WHOLE, inside & stays, notices
+    kept = kept_keys(keep)
     if kept is not None:
         stays = inside & (pitch >= kept[0]) & (pitch <= kept[1])
-        if kept[1] >= whole[1] or kept[1] - 1 >= int(pitch.max()):
-            return (whole[0], max(whole[0], kept[0] - 1)), stays
-        if kept[0] <= whole[0]:
-            return (min(whole[1], kept[1] + 1), whole[1]), stays
-        return None, stays
+        if kept[1] == _WHOLE[1]:
+            return (_WHOLE[0], kept[0] - 1), stays, ()
+        if kept[0] == _WHOLE[0]:
+            return (kept[1] + 1, _WHOLE[1]), stays, ()
+        return _WHOLE, stays, ()
     right = split_hands(piece.onset_ms, piece.onset_ms + piece.duration_ms, piece.notes.pitch)
-    stays = inside & (right if request.keep == "right-hand" else ~right)
+    stays = inside & (right if keep == "right-hand" else ~right)
     other = inside & ~stays
     if other.any():
-        return (int(pitch[other].min()), int(pitch[other].max())), stays
+        low, high = int(pitch[other].min()), int(pitch[other].max())
+        return (max(low, _WHOLE[0]), min(high, _WHOLE[1])), stays, ()
     middle = int(np.median(pitch[stays])) if stays.any() else 60
+    if keep == "right-hand":
+        return (_WHOLE[0], max(middle - 1, _WHOLE[0])), stays, ()
+    return (min(middle + 1, _WHOLE[1]), _WHOLE[1]), stays, ()
+
+
+def _found_again(piece: Piece, wanted: Piece) -> tuple[BoolArray, tuple[str, ...]]:
+    """Return which notes of a piece another has at their times, and a word on the others of it.
+
+    Raises:
+        InputError: none are.
+    """
+    stays = np.zeros(len(piece), bool)
+    rows: dict[int, list[int]] = {}
+    for row, pitch in enumerate(piece.notes.pitch.tolist()):
+        rows.setdefault(pitch, []).append(row)
+    onset_ms = piece.onset_ms
+    missing = 0
+    for at, pitch in zip(wanted.onset_ms.tolist(), wanted.notes.pitch.tolist(), strict=True):
+        free = [r for r in rows.get(pitch, ()) if not stays[r]]
+        nearest = min(free, key=lambda r: abs(onset_ms[r] - at), default=None)
+        if nearest is None or abs(onset_ms[nearest] - at) > _SAME_MS:
+            missing += 1
+        else:
+            stays[nearest] = True
+    name = wanted.source or "the piece of kept notes"
+    if not stays.any():
+        raise InputError(f"{name}: none of its {len(wanted)} notes is in the piece at its time")
+    if missing:
+        return stays, (f"{missing} of {len(wanted)} notes of {name} are not in the piece",)
+    return stays, ()
+
+
+def _hanging(piece: Piece) -> BoolArray:
+    """Return (n,) which notes nothing ends: the release of a new note would be taken for theirs."""
+    found = {
+        (onset, pitch, channel)
+        for onset, _, pitch, _, channel, _ in unended_notes(write_midi(piece))
+    }
+    notes = piece.notes
+    rows = zip(notes.onset_tick.tolist(), notes.pitch.tolist(), notes.channel.tolist(), strict=True)
     return (
-        (whole[0], middle - 1) if request.keep == "right-hand" else (middle + 1, whole[1])
-    ), stays
+        np.array([row in found for row in rows], np.bool_) if found else np.zeros(len(piece), bool)
+    )
+
+
+def _closed(busy: Busy, keys: IntArray, place: GapPlace) -> Busy:
+    """Return keys that are held, and some that are closed for the whole gap."""
+    more = keys.astype(np.int64)
+    return Busy(
+        np.concatenate((busy.pitch, more)),
+        np.concatenate((busy.down_ms, np.full(len(more), place.start_ms))),
+        np.concatenate((busy.up_ms, np.full(len(more), place.end_ms + SEGMENT_MS))),
+    )
 
 
 def _columns(piece: Piece, chosen: BoolArray, zero_ms: float) -> Columns:
@@ -309,98 +533,22 @@ def _rate(
     return float(piano.sum()) / max(seconds, 1.0)
 
 
-def _filled(
-    piece: Piece, gone: BoolArray, one: Fill, zero_ms: float, origin: Mapping[str, Any]
-) -> FilledPiece:
-    tracks = without_notes(piece, gone)
-    factor = division_factor(piece, 0)
-    division = multiplied(piece.tempo.division, factor)
-    tempo = TempoMap(division, piece.tempo.tick * factor, piece.tempo.us_per_quarter)
-    tracks = scaled(tracks, factor)
-    if len(one.notes):
-        tracks = [*tracks, _new_track(piece, one.notes, zero_ms, tempo)]
-    whole = read_bytes(join_bytes(division, tracks), source=piece.source)
-    provenance = {**origin, "variation": one.variation, "seam_bits": one.seam_bits}
-    return FilledPiece(
-        replace(whole, metadata=piece.metadata),
-        len(one.notes),
-        int(gone.sum()),
-        one.seam_bits,
-        one.variation,
-        provenance,
-    )
-
-
-def without_notes(piece: Piece, gone: BoolArray) -> list[Track]:
-    """Return the events of a piece's file without those of some notes.
-
-    A stroke that is taken out takes the next release of its key on its track with it.
-    """
-    notes = piece.notes
-    leaving: dict[tuple[int, int, int], int] = {}
-    for tick, channel, pitch in zip(
-        notes.onset_tick[gone].tolist(),
-        notes.channel[gone].tolist(),
-        notes.pitch[gone].tolist(),
-        strict=True,
-    ):
-        leaving[tick, channel, pitch] = leaving.get((tick, channel, pitch), 0) + 1
-    found: list[Track] = []
-    for track in tracks_of(piece):
-        stays: Track = []
-        open_keys: dict[tuple[int, int], list[bool]] = {}  # strokes that are down: taken out?
-        for event in track:
-            status = event.message[0]
-            if status & 0xE0 != 0x80:
-                stays.append(event)
-                continue
-            channel, pitch = status & 0x0F, event.message[1]
-            down = open_keys.setdefault((channel, pitch), [])
-            if status & 0xF0 == 0x90 and event.message[2] > 0:
-                left = leaving.get((event.tick, channel, pitch), 0)
-                if left:
-                    leaving[event.tick, channel, pitch] = left - 1
-                down.append(left > 0)
-                if left:
-                    continue
-            elif down and down.pop(0):
-                continue
-            stays.append(event)
-        found.append(stays)
+def _controls(vocab: Vocabulary, like: Piece | None, rate: float | None) -> list[int]:
+    """Return the ids that tell a model how dense, high and loud the new music is to be."""
+    if not vocab.filling:
+        return []
+    found: list[int] = []
+    if like is not None:
+        piano = _piano(like)
+        if not piano.any():
+            raise InputError(f"{like.source or 'the example'}: no notes to resemble")
+        if rate is None:
+            rate = _rate(like, np.zeros(len(like), bool), piano, 0.0, 1.0)
+        pitch, velocity = like.notes.pitch[piano], like.notes.velocity[piano]
+        found = [
+            control_id(vocab, "register", register_level(float(pitch.mean()))),
+            control_id(vocab, "loudness", loudness_level(float(velocity.mean()))),
+        ]
+    if rate is not None:
+        found.insert(0, control_id(vocab, "density", density_level(max(rate, 0.1))))
     return found
-
-
-def _new_track(piece: Piece, new: Columns, zero_ms: float, tempo: TempoMap) -> Track:
-    """Return the new notes on the channel of the piece's piano, with its program."""
-    counts = np.bincount(piece.notes.channel, minlength=16)
-    classes = channel_classes(piece)
-    pianos = [c for c, k in classes.items() if k == 0 and c != DRUM_CHANNEL] or [0]
-    channel = max(pianos, key=lambda c: (counts[c], -c))
-    stated = sounding_programs(piece)
-    mine = stated.program[(stated.channel == channel) & (stated.track >= 0)]
-    head: Track = [Event(0, meta(META_NAME, encode_text(TRACK_NAME)))]
-    if len(mine):
-        head.append(Event(0, bytes((0xC0 | channel, int(mine[-1])))))
-    onset = tempo.tick_at(new.onset_ms + zero_ms)
-    offset = np.maximum(tempo.tick_at(new.onset_ms + new.duration_ms + zero_ms), onset + 1)
-    events: list[tuple[int, int, bytes]] = []
-    for a, b, pitch, velocity in zip(
-        onset.tolist(), offset.tolist(), new.pitch.tolist(), new.velocity.tolist(), strict=True
-    ):
-        events.append((a, 1, bytes((0x90 | channel, pitch, velocity))))
-        events.append((b, 0, bytes((0x80 | channel, pitch, 64))))
-    events.sort(key=lambda event: event[:2])
-    track = [*head, *(Event(tick, message) for tick, _, message in events)]
-    return [*track, Event(track[-1].tick, END_OF_TRACK)]
-
-
-def bars_of(text: str) -> tuple[int, int]:
-    """Return first and last bar of ``5-8`` or ``5``.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    first, _, last = text.partition("-")
-    if not first.strip().isdigit() or (last and not last.strip().isdigit()):
-        raise UsageError(f"bars are written as 5-8 or 5, not {text!r}")
-    return int(first), int(last or first)

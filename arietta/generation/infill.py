@@ -15,7 +15,7 @@ Times are in ms from the start of the window, in whole steps of 10 ms.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,8 @@ import numpy as np
 from arietta.arrays import BoolArray, Float32Array, FloatArray, Int32Array, IntArray
 from arietta.errors import UsageError
 from arietta.generation.constraints import Rules
-from arietta.generation.engine import Engine, Row
-from arietta.generation.forward_pass import forward
+from arietta.generation.engine import Engine, GenerationProgress, Guidance, Row, StreamedNote
+from arietta.generation.forward_pass import CHUNK, cut_left, forward
 from arietta.generation.sampling import Choices, Ranges
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.midi.notes import KEYS, LOWEST_KEY
@@ -39,6 +39,8 @@ CONTEXT_MS = 30_000
 """Music before the gap and behind it that is looked at, where the context has room for it."""
 _SEGMENT_STEPS = SEGMENT_MS // STEP
 _FEWEST_TOKENS = 16
+_MOST_TOKENS_PER_SECOND = 120
+"""Three for each note; nobody plays forty notes a second for long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +178,11 @@ class FillRules(Rules):
     def ask(self) -> None:
         """Do nothing: a gap ends where it ends."""
 
+    @property
+    def shapes(self) -> bool:
+        """Whether ``shape`` changes the odds of the next token."""
+        return self.forcing
+
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
         """Return the probabilities as they are."""
         del choices
@@ -251,6 +258,137 @@ def _runs(chosen: BoolArray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
+class FillStream:
+    """Ways to fill a gap in the making: iterate for notes, then ask for ``results``.
+
+    ``cancel`` may be called from another thread; ``results`` then holds what was decided so far.
+
+    Args:
+        engine: of a model with the grammar of piano.
+        kept: every note that stays, before, inside and after the gap.
+        place: where new notes begin, and on which keys.
+        busy: when the keys of kept notes are down.
+        prefix: ids that name the instrument and whatever is known of the music.
+        settings: how tokens are drawn.
+        takes: how many ways.
+        seed: 0..2^64-1.
+        controls: ids that describe what is wanted, for models that know them.
+        guidance: music to resemble, for conditioned models.
+
+    Raises:
+        UsageError: the span is empty or not in whole steps, or the context has no room for it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        kept: Columns,
+        place: GapPlace,
+        busy: Busy,
+        *,
+        prefix: Sequence[int],
+        settings: SamplingSettings | None = None,
+        takes: int = 4,
+        seed: int = 0,
+        controls: Sequence[int] = (),
+        guidance: Guidance | None = None,
+    ) -> None:
+        if not 0 <= place.start_ms < place.end_ms or place.start_ms % STEP or place.end_ms % STEP:
+            raise UsageError(
+                f"a gap from {place.start_ms} to {place.end_ms} ms: give whole steps of {STEP} ms,"
+                " from before to"
+            )
+        self._engine, self._kept, self._place, self._prefix = engine, kept, place, prefix
+        tokenizer = engine.tokenizer
+        vocab = tokenizer.vocabulary
+        context = engine.backend.max_seq_len - (guidance is not None)
+        if vocab.filling:
+            head = _whole_prompt(kept, place, prefix, vocab, context)
+            prompt = np.concatenate((head, np.array(controls, np.int32)))
+            rules = FillRules(tokenizer, place, busy, segment=place.segment, open_end=False)
+            base_ms = place.segment * SEGMENT_MS
+        else:
+            before = kept.where(kept.onset_ms < place.start_ms)
+            prompt = event_ids(before.as_tuple(), vocab, [*prefix, tokenizer.bos])
+            prompt = _last_tokens(prompt, vocab, context * 3 // 4)
+            base_ms = int(before.onset_ms[-1]) // SEGMENT_MS * SEGMENT_MS if len(before) else 0
+            rules = FillRules(tokenizer, place, busy, segment=base_ms // SEGMENT_MS, open_end=True)
+        room = context - len(prompt) - 1
+        if room < _FEWEST_TOKENS:
+            raise UsageError(f"the notes around the gap leave {room} tokens of {context} for it")
+        if not vocab.filling:
+            # Without a header in front the oldest music can make room for more.
+            gap_s = (place.end_ms - place.start_ms) / 1000
+            room = max(room, int(_MOST_TOKENS_PER_SECOND * gap_s))
+        self._stream = engine.stream(
+            prompt,
+            settings=settings,
+            stop=Stop(tokens=room),
+            ending="free",
+            variations=takes,
+            seed=seed,
+            rules=rules,
+            guidance=guidance,
+        )
+        clock = tokenizer.decoder()
+        clock.extend(prompt)
+        self._shift_ms = base_ms - clock.clock_ms
+
+    def __iter__(self) -> Iterator[StreamedNote]:
+        """Return the notes of all takes as they are decided; onsets from the window's start."""
+        while not self.done:
+            yield from self.step()
+
+    def step(self) -> list[StreamedNote]:
+        """Decide the next token of every take that goes on; return the notes it completes."""
+        found = (
+            note._replace(onset_ms=note.onset_ms + self._shift_ms) for note in self._stream.step()
+        )
+        return [note for note in found if note.onset_ms < self._place.end_ms]
+
+    @property
+    def done(self) -> bool:
+        """Whether every take is done."""
+        return self._stream.done
+
+    def cancel(self) -> None:
+        """Stop as soon as possible."""
+        self._stream.cancel()
+
+    def progress(self) -> GenerationProgress:
+        """How it stands."""
+        return self._stream.progress()
+
+    def results(self, more: Sequence[Columns] = ()) -> tuple[list[Fill], list[float | None]]:
+        """Return what was decided so far, in the order of the takes.
+
+        Args:
+            more: other ways to fill the gap, to be judged beside.
+
+        Returns:
+            A fill for each take, and the bits a note of what follows for each of ``more``.
+        """
+        rows = self._stream.rows
+        new = [self._new(row) for row in rows]
+        bits = seam_bits(self._engine, self._kept, [*new, *more], self._place, self._prefix)
+        fills = [
+            Fill(notes, one, row.variation, row.reason == "end")
+            for row, notes, one in zip(rows, new, bits, strict=False)
+        ]
+        return fills, bits[len(rows) :]
+
+    def _new(self, row: Row) -> Columns:
+        """Return the new notes of a take in token order."""
+        shift = self._shift_ms
+        notes = sorted(
+            (n.onset_ms + shift, n.pitch, n.duration_ms, n.velocity)
+            for n in row.notes
+            if n.onset_ms + shift < self._place.end_ms
+        )
+        onset, pitch, duration, velocity = np.array(notes, np.int64).reshape(-1, 4).T
+        return Columns(onset, duration, pitch, velocity)
+
+
 def fill(
     engine: Engine,
     kept: Columns,
@@ -263,120 +401,113 @@ def fill(
     takes: int | None = None,
     seed: int = 0,
     controls: Sequence[int] = (),
+    guidance: Guidance | None = None,
 ) -> list[Fill]:
-    """Fill a gap in several ways, the best first.
+    """Fill a gap in several ways, the best first; arguments and errors as for ``FillStream``.
 
     Args:
-        engine: of a model with the grammar of piano.
-        kept: every note that stays, before, inside and after the gap.
-        place: where new notes begin, and on which keys.
-        busy: when the keys of kept notes are down.
-        prefix: ids that name the instrument and whatever is known of the music.
-        settings: how tokens are drawn.
         variations: how many to return.
         takes: how many to choose from; ``variations`` by default.
-        seed: 0..2^64-1.
-        controls: ids that describe what is wanted, for models that know them.
-
-    Raises:
-        UsageError: the span is empty or not in whole steps, or the context has no room for it.
     """
-    if not 0 <= place.start_ms < place.end_ms or place.start_ms % STEP or place.end_ms % STEP:
-        raise UsageError(
-            f"a gap from {place.start_ms} to {place.end_ms} ms: give whole steps of {STEP} ms,"
-            " from before to"
-        )
-    tokenizer = engine.tokenizer
-    vocab = tokenizer.vocabulary
-    context = engine.backend.max_seq_len
-    if vocab.filling:
-        head = _whole_prompt(kept, place, prefix, vocab, context)
-        prompt = np.concatenate((head, np.array(controls, np.int32)))
-        rules = FillRules(tokenizer, place, busy, segment=place.segment, open_end=False)
-        base_ms = place.segment * SEGMENT_MS
-    else:
-        before = kept.where(kept.onset_ms < place.start_ms)
-        prompt = event_ids(before.as_tuple(), vocab, [*prefix, tokenizer.bos])
-        prompt = _last_tokens(prompt, vocab, context * 3 // 4)
-        base_ms = int(before.onset_ms[-1]) // SEGMENT_MS * SEGMENT_MS if len(before) else 0
-        rules = FillRules(tokenizer, place, busy, segment=base_ms // SEGMENT_MS, open_end=True)
-    room = context - len(prompt) - 1
-    if room < _FEWEST_TOKENS:
-        raise UsageError(f"the notes around the gap leave {room} tokens of {context} to fill it")
-    stream = engine.stream(
-        prompt,
+    stream = FillStream(
+        engine,
+        kept,
+        place,
+        busy,
+        prefix=prefix,
         settings=settings,
-        stop=Stop(tokens=room),
-        ending="free",
-        variations=max(variations, takes or 0),
+        takes=max(variations, takes or 0),
         seed=seed,
-        rules=rules,
+        controls=controls,
+        guidance=guidance,
     )
-    clock = tokenizer.decoder()
-    clock.extend(prompt)
-    shift_ms = base_ms - clock.clock_ms
-    stream.run()
-    filled = [_fill(engine, kept, place, prefix, row, shift_ms) for row in stream.rows]
-    return sorted(filled, key=lambda f: (f.seam_bits or 0.0, f.variation))[:variations]
+    for _ in stream:
+        pass
+    return by_seam(stream.results()[0])[:variations]
 
 
-def _fill(
-    engine: Engine,
-    kept: Columns,
-    place: GapPlace,
-    prefix: Sequence[int],
-    row: Row,
-    shift_ms: int,
-) -> Fill:
-    notes = [n for n in row.notes if n.onset_ms + shift_ms < place.end_ms]
-    new = Columns(
-        np.array([n.onset_ms + shift_ms for n in notes], np.int64),
-        np.array([n.duration_ms for n in notes], np.int64),
-        np.array([n.pitch for n in notes], np.int64),
-        np.array([n.velocity for n in notes], np.int64),
-    )
-    bits = seam_bits(engine, kept, new, place, prefix)
-    return Fill(new, bits, row.variation, row.reason == "end")
+def by_seam(fills: Sequence[Fill]) -> list[Fill]:
+    """Return fills with the smoothest first; those with nothing behind them by their numbers."""
+    return sorted(fills, key=lambda one: (one.seam_bits or 0.0, one.variation))
 
 
 def seam_bits(
-    engine: Engine, kept: Columns, new: Columns, place: GapPlace, prefix: Sequence[int]
-) -> float | None:
-    """Return the bits a note of what follows a gap, given all before it; None: nothing follows.
+    engine: Engine,
+    kept: Columns,
+    ways: Sequence[Columns],
+    place: GapPlace,
+    prefix: Sequence[int],
+) -> list[float | None]:
+    """Return the bits a note of what follows a gap for each way to fill it; None: nothing follows.
 
     Args:
         engine: whose model judges.
-        kept, new: notes around the gap and in it.
+        kept: notes around the gap.
+        ways: (n) notes in it.
         place: of the gap.
         prefix: ids that name the instrument.
     """
     tokenizer = engine.tokenizer
     vocab = tokenizer.vocabulary
-    whole = _joined(kept, new)
-    whole = whole.where(
-        (whole.onset_ms >= place.start_ms - CONTEXT_MS)
-        & (whole.onset_ms < place.end_ms + FOLLOWING_MS)
+    kept = kept.where(
+        (kept.onset_ms >= place.start_ms - CONTEXT_MS)
+        & (kept.onset_ms < place.end_ms + FOLLOWING_MS)
     )
-    follows = whole.onset_ms >= place.end_ms
-    count = int(follows.sum())
-    if not count:
-        return None
-    zero = int(whole.onset_ms[0]) // SEGMENT_MS * SEGMENT_MS
-    moved = Columns(whole.onset_ms - zero, whole.duration_ms, whole.pitch, whole.velocity)
-    before = event_ids(moved.where(~follows).as_tuple(), vocab, [*prefix, tokenizer.bos])
-    ids = event_ids(moved.as_tuple(), vocab, [*prefix, tokenizer.bos])
-    judged = len(ids) - len(before)
-    ids = ids[-min(len(ids), engine.backend.max_seq_len - 1) :]
+    count = int((kept.onset_ms >= place.end_ms).sum())
+    if not count or not ways:
+        return [None] * len(ways)
+    rows: list[list[int]] = []
+    judged: list[int] = []
+    for new in ways:
+        whole = _joined(kept, new)
+        zero = int(whole.onset_ms[0]) // SEGMENT_MS * SEGMENT_MS
+        moved = Columns(whole.onset_ms - zero, whole.duration_ms, whole.pitch, whole.velocity)
+        follows = whole.onset_ms >= place.end_ms
+        before = event_ids(moved.where(~follows).as_tuple(), vocab, [*prefix, tokenizer.bos])
+        ids = event_ids(moved.as_tuple(), vocab, [*prefix, tokenizer.bos])
+        heard, _ = cut_left(tokenizer, ids.tolist(), engine.backend.max_seq_len)
+        rows.append(heard)
+        judged.append(min(len(ids) - len(before), len(heard) - 1))
+    nats = _tail_nats(engine, rows, judged)
+    return [one / math.log(2) / count for one in nats]
+
+
+def _tail_nats(engine: Engine, rows: list[list[int]], judged: list[int]) -> list[float]:
+    """Return the nats of the last ids of each row; what the rows begin with is run once."""
+    starts = [len(row) - n - 1 for row, n in zip(rows, judged, strict=True)]
+    common = min(starts)
+    for row in rows[1:]:
+        same = np.array(row[:common]) == np.array(rows[0][:common])
+        common = int(same.argmin()) if not same.all() else common
     session = engine.backend.new_session(1)
-    start = len(ids) - judged - 1
-    if start > 0:
-        forward(session, [ids[:start].tolist()])
-    hidden: Float32Array = session.append(ids[None, start:-1])[0]
-    logits = session.head(hidden).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    nats = -log_p[np.arange(judged), ids[start + 1 :]].sum()
-    return float(nats / math.log(2) / count)
+    if common:
+        forward(session, [rows[0][:common]])
+    session.fork(np.zeros(len(rows), np.int64))
+    rests = [row[common:-1] for row in rows]
+    longest = max(map(len, rests))
+    ids = np.zeros((len(rows), longest), np.int32)
+    for place, rest in zip(ids, rests, strict=True):
+        place[: len(rest)] = rest
+    nats = [0.0] * len(rows)
+    counts = np.array([len(rest) for rest in rests])
+    for at in range(0, longest, CHUNK):
+        part = ids[:, at : at + CHUNK]
+        hidden = session.append(part, counts=np.clip(counts - at, 0, part.shape[1]))
+        for b, (row, start) in enumerate(zip(rows, starts, strict=True)):
+            first = max(start - common - at, 0)
+            last = min(len(rests[b]) - at, part.shape[1])
+            if first < last:
+                wanted = np.array(row[common + at + 1 + first : common + at + 1 + last])
+                nats[b] += _nats(session.head(hidden[b, first:last]), wanted)
+    return nats
+
+
+def _nats(logits: Float32Array, wanted: IntArray) -> float:
+    """Return the surprise of the ids (n,) under logits (n, V)."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    chosen = wide[np.arange(len(wanted)), wanted]
+    return float((np.log(np.exp(wide).sum(axis=1)) - chosen).sum())
 
 
 def _joined(kept: Columns, new: Columns) -> Columns:

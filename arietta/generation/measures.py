@@ -9,6 +9,7 @@ the highest key of each chord. Times are in ms from the start of the stretch.
     clashes           share of chords of two notes or more that hold two keys a semitone apart
     returning shapes  share of the top line's six-interval shapes that occurred before
     same key          share of notes that strike the key of a note that began less than 150 ms ago
+    closing           the last sound is a triad, or part of one, of the key, held for a second
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from arietta.arrays import AnyFloatArray, AnyIntArray, BoolArray, FloatArray, IntArray
+from arietta.midi.key import best_key
+from arietta.midi.piece import Piece
 
 CHORD_MS = 30.0
 BIN_MS, SMOOTH_MS = 10.0, 20.0
@@ -25,6 +28,7 @@ WINDOW_S = 8.0
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.25, 1.5
 SHAPE_INTERVALS = 6
 SAME_KEY_MS = 150.0
+LAST_SOUND_MS = 1000.0
 _FEWEST_ONSETS = 8
 """Onsets of a window whose pulse can be told."""
 
@@ -55,6 +59,16 @@ class Notes:
             self.pitch[chosen],
             self.velocity[chosen],
         )
+
+
+def notes_of(piece: Piece) -> Notes:
+    """Return the notes of a piece."""
+    return Notes(
+        np.asarray(piece.onset_ms, np.float64),
+        np.asarray(piece.duration_ms, np.float64),
+        piece.notes.pitch.astype(np.int64),
+        piece.notes.velocity.astype(np.int64),
+    )
 
 
 def pulse_clarity(onset_ms: AnyFloatArray | AnyIntArray) -> float | None:
@@ -96,20 +110,25 @@ def _windows(onset: FloatArray) -> list[FloatArray]:
 
 
 def _autocorrelation(onset_ms: FloatArray) -> FloatArray:
-    """Autocorrelation of a window of onsets from the shortest to the longest period."""
+    """Return the autocorrelation of a window of onsets from the shortest to the longest period."""
+    return autocorrelation(onset_ms, SHORTEST_PERIOD_S * 1000, LONGEST_PERIOD_S * 1000)[1]
+
+
+def autocorrelation(
+    onset_ms: FloatArray, shortest_ms: float, longest_ms: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return lags (k,) in ms and the autocorrelation of onsets, from 0 to ``WINDOW_S``, at them."""
     bins = int(WINDOW_S * 1000 / BIN_MS)
     train = np.bincount((onset_ms / BIN_MS).astype(np.int64), minlength=bins)[:bins] > 0
     at = np.arange(-4, 5) * BIN_MS
     kernel = np.exp(-0.5 * (at / SMOOTH_MS) ** 2)
     smooth = np.convolve(train.astype(np.float64), kernel, mode="same")
     smooth -= smooth.mean()
-    low, high = int(SHORTEST_PERIOD_S * 1000 / BIN_MS), int(LONGEST_PERIOD_S * 1000 / BIN_MS)
+    lags = np.arange(int(shortest_ms / BIN_MS), int(longest_ms / BIN_MS) + 1)
     power = float(smooth @ smooth)
     # Every lag is judged by as many bins as overlap there.
-    lags = range(low, high + 1)
-    return np.array(
-        [float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag) for lag in lags]
-    )
+    found = [float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag) for lag in lags]
+    return (lags * BIN_MS).astype(np.float64), np.array(found)
 
 
 def key_correlation(pitch: AnyIntArray, prompt_pitch: AnyIntArray) -> float | None:
@@ -181,3 +200,35 @@ def same_key(onset_ms: AnyFloatArray | AnyIntArray, pitch: AnyIntArray) -> float
     onset, keys = np.asarray(onset_ms, np.float64)[order], np.asarray(pitch)[order]
     again = (np.diff(keys) == 0) & (np.diff(onset) < SAME_KEY_MS)
     return float(again.sum() / max(1, len(keys)))
+
+
+def closes(new: Notes, prompt: Notes) -> bool:
+    """Return whether a take comes to rest: its last sound is held, consonant and in the key.
+
+    Held for ``LAST_SOUND_MS`` or longer; all its keys belong to one major or minor triad on a note
+    of the scale of the prompt, or of the take where the prompt has no notes.
+    """
+    if not len(new):
+        return False
+    last = new.onset_ms >= new.onset_ms.max() - CHORD_MS
+    release = new.onset_ms + new.duration_ms
+    if float(release[last].max() - new.onset_ms.max()) < LAST_SOUND_MS:
+        return False
+    sounding = release > new.onset_ms.max() + CHORD_MS
+    classes = set((new.pitch[last | sounding] % 12).tolist())
+    scale = _scale(prompt if len(prompt) else new)
+    return any(
+        classes <= {root, (root + third) % 12, (root + 7) % 12}
+        for root in scale
+        for third in (3, 4)
+        if {(root + third) % 12, (root + 7) % 12} <= scale
+    )
+
+
+def _scale(notes: Notes) -> set[int]:
+    """Return the pitch classes of the key; of minor, with the leading note as well."""
+    weight = np.minimum(notes.duration_ms, 2000.0) + 1.0
+    profile = np.bincount(notes.pitch % 12, weight, 12)
+    tonic, is_minor = best_key(profile.astype(np.float64))
+    steps = (0, 2, 3, 5, 7, 8, 10, 11) if is_minor else (0, 2, 4, 5, 7, 9, 11)
+    return {(tonic + step) % 12 for step in steps}

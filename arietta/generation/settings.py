@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Groove = Literal["tight", "loose", "off"]
 DEFAULT_SECONDS = 30.0
+DEFAULT_TAKES = 16
+"""Takes that the best are chosen from, where a take costs little."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class JoinOptions:
         seam: where they begin: ``now`` where the model put them, ``release`` behind the prompt's
             last release, ``bar`` on a bar line behind it; None chooses by what the file is.
         pedal: make keys and pedal of the lengths; else the lengths are the keys'.
-        groove: how far onsets move to the sixteenths of a prompt that stands on them.
+        groove: how near onsets keep to the prompt's beat; see ``pulse``.
         into: name or number of the prompt's track that takes the new notes.
         bars: end on the bar line that many whole bars behind the seam's.
 
@@ -179,8 +181,8 @@ class JoinOptions:
     )
     groove: Groove = parameter(
         "loose",
-        "tight, loose or off: how far new onsets move to the sixteenths of the prompt's"
-        " own tempo, where its notes stand on them.",
+        "tight, loose or off: how near new onsets keep to the beat, which is the grid of the file"
+        " where the prompt's notes stand on it, else the pulse of the playing where it is clear.",
         metavar="HOW",
         choices=("tight", "loose", "off"),
     )
@@ -213,6 +215,7 @@ class Request(JoinOptions, Stop):
             it by default.
         end: ask the model for an ending at about that length.
         variations: how many continuations.
+        of: how many takes to decide, of which the best ``variations`` are kept; see ``takes``.
         first_variation: number of the first one, to make a later one alone.
         seed: 0..2^64-1; None draws one, which the provenance then names.
         style: names for the prefix such as ``chopin`` or ``nocturne``, where the vocabulary has
@@ -231,6 +234,13 @@ class Request(JoinOptions, Stop):
     )
     end: bool = parameter(False, "Bring the music to an ending at about that length.")
     variations: int = parameter(1, "How many different continuations.", metavar="N", low=1)
+    of: int | None = parameter(
+        None,
+        "Decide this many takes and keep the best: in time, in key, as dense as the prompt."
+        f" [default: {DEFAULT_TAKES} with a small model, else as many as are kept]",
+        metavar="N",
+        low=1,
+    )
     first_variation: int = parameter(0)
     seed: int | None = parameter(
         0, "The same seed gives the same music. [default: a new one, which is printed]", metavar="N"
@@ -246,6 +256,19 @@ class Request(JoinOptions, Stop):
         if self.seconds is not None and self.bars is not None:
             raise UsageError("`seconds` and `bars` both set the length; give one of them")
         check(self)
+        if self.of is not None and self.of < self.variations:
+            raise UsageError(f"`of` is at least `variations`, {self.variations}; not {self.of}")
+
+    def choosing_from(self, takes: int) -> Request:
+        """Return a request that decides so many takes where it did not say how many."""
+        if self.of is not None or takes <= self.variations:
+            return self
+        return replace(self, of=takes)
+
+    @property
+    def takes(self) -> int:
+        """Number of takes to decide."""
+        return max(self.of or 1, self.variations)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that were set, for provenance."""
@@ -289,7 +312,16 @@ class Steering:
 DEFAULT_GUIDANCE: float = Steering.guidance
 
 
-class GenerateOptions(TypedDict, total=False):
+class SamplingOptions(TypedDict, total=False):
+    """Types of the keywords of ``SamplingSettings``, for checkers; None keeps the preset's."""
+
+    temperature: float | None
+    min_p: float | None
+    top_p: float | None
+    grammar: bool | None
+
+
+class GenerateOptions(SamplingOptions, total=False):
     """Types of the keywords of ``Model.generate``, ``generate_many`` and ``stream``, for checkers.
 
     The declarations are ``Request``, ``SamplingSettings`` and ``Steering``; None keeps the number
@@ -298,6 +330,7 @@ class GenerateOptions(TypedDict, total=False):
 
     seconds: float | None
     bars: float | None
+    of: int | None
     notes: int | None
     tokens: int | None
     prompt_seconds: float | None
@@ -308,11 +341,7 @@ class GenerateOptions(TypedDict, total=False):
     groove: Groove
     into: str | None
     style: tuple[str, ...]
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
     density: float | None
-    grammar: bool | None
     like: Piece | str | PathLike[str] | None
     guidance_vector: Float32Array | None
     guidance: float

@@ -11,6 +11,7 @@ comes out above what the model plays (``benchmarks/critic.py``, on the valid spl
     shapes      share of the top line's shapes that came before
     short       share of notes shorter than 80 ms, beyond the prompt's
     surprise    nats a note that the model gave its own take, beyond what it usually gives
+    closing     1 where an ending was asked for and the take comes to rest (``measures.closes``)
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ import numpy as np
 from arietta.generation.measures import (
     Notes,
     clashes,
+    closes,
     key_correlation,
     pulse_agreement,
     returning_shapes,
 )
+from arietta.generation.settings import DEFAULT_TAKES
+from arietta.tokenizers.decoding import NoteEvent
 
-DEFAULT_TAKES = 16
-"""Takes of the shipped model that the best are chosen from."""
-
+CHEAP_WEIGHTS = 50_000_000
+"""A model of at most so many weights decides 16 takes while a big one decides one."""
+PROMPT_MS = 30_000.0
+"""The end of the prompt that takes are compared with."""
 WEIGHTS: Mapping[str, float] = {
     "pulse": 1.5,
     "key": 2.0,
@@ -40,6 +45,7 @@ WEIGHTS: Mapping[str, float] = {
     "shapes": 1.0,
     "short": -3.0,
     "surprise": -0.3,
+    "closing": 8.0,
 }
 SHORT_MS = 80.0
 USUAL_NATS = 9.0
@@ -60,6 +66,33 @@ class Verdict:
     score: float
     terms: Mapping[str, float]
 
+    @property
+    def in_time(self) -> float:
+        """How clearly it keeps the prompt's pulse, 0..1."""
+        return min(1.0, max(0.0, self.terms["pulse"]))
+
+    @property
+    def in_key(self) -> float:
+        """How well its keys agree with the prompt's, 0..1."""
+        return min(1.0, max(0.0, self.terms["key"]))
+
+    @property
+    def like_prompt(self) -> float:
+        """How near it is to the prompt in density, short notes and clashes, 0..1."""
+        away = self.terms["density"] + 2 * self.terms["short"] + 2 * self.terms["clashes"]
+        return math.exp(-away)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return score and terms, rounded."""
+        named = {
+            "score": self.score,
+            "in_time": self.in_time,
+            "in_key": self.in_key,
+            "like_prompt": self.like_prompt,
+            **self.terms,
+        }
+        return {name: round(value, 3) for name, value in named.items()}
+
 
 def judge(
     new: Notes,
@@ -68,19 +101,23 @@ def judge(
     *,
     nats_per_note: float | None = None,
     density: float = 1.0,
+    ending: bool = False,
 ) -> Verdict:
     """Judge a take.
 
     Args:
         new: its notes; their time counts from the start of the take.
         prompt: the notes that it goes on from.
-        length_ms: of the take.
+        length_ms: of the take; less than a second counts as one.
         nats_per_note: what the model gave it; None is not judged.
         density: notes a second that were asked for, as a multiple of the prompt's.
+        ending: whether the take was to come to an end.
     """
-    if not len(new) or length_ms <= 0:
+    if not len(new):
         return Verdict(_SILENT, dict.fromkeys(WEIGHTS, 0.0))
     terms = dict.fromkeys(WEIGHTS, 0.0)
+    if ending:
+        terms["closing"] = float(closes(new, prompt))
     if nats_per_note is not None:
         terms["surprise"] = max(0.0, nats_per_note - USUAL_NATS)
     terms["short"] = _short(new)
@@ -96,8 +133,31 @@ def judge(
         rate = _rate(prompt)
         if rate is not None:
             wanted = rate * density
-            terms["density"] = abs(math.log2(len(new) / (length_ms / 1000) / wanted))
+            terms["density"] = abs(math.log2(len(new) / (max(length_ms, 1000) / 1000) / wanted))
     return Verdict(sum(WEIGHTS[name] * value for name, value in terms.items()), terms)
+
+
+def default_takes(weights: int) -> int:
+    """Return how many takes a model of so many weights decides where nothing is asked for."""
+    return DEFAULT_TAKES if weights <= CHEAP_WEIGHTS else 1
+
+
+def ending_of(prompt: Notes) -> Notes:
+    """Return the last ``PROMPT_MS`` of a prompt."""
+    if not len(prompt):
+        return prompt
+    return prompt.where(prompt.onset_ms >= prompt.onset_ms.max() - PROMPT_MS)
+
+
+def take_of(events: Sequence[NoteEvent]) -> Notes:
+    """Return the notes of a take, from its own start."""
+    columns = np.array(
+        [(one.onset_ms, one.duration_ms, one.pitch, one.velocity) for one in events], np.int64
+    ).reshape(-1, 4)
+    onset_ms = columns[:, 0].astype(np.float64)
+    if len(onset_ms):
+        onset_ms -= onset_ms.min()
+    return Notes(onset_ms, columns[:, 1].astype(np.float64), columns[:, 2], columns[:, 3])
 
 
 def ranked(verdicts: Sequence[Verdict]) -> list[int]:

@@ -19,6 +19,14 @@ _PLAYERS = (
 )
 
 
+# These take a WAV file from their standard input and play it while it comes.
+_STREAM_PLAYERS = (
+    ("aplay", "-q", "-"),
+    ("play", "-q", "-t", "wav", "-"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"),
+)
+
+
 # Windows plays WAV files itself; winsound is part of its Python.
 _WINDOWS = "import sys, winsound; winsound.PlaySound(sys.argv[1], winsound.SND_FILENAME)"
 
@@ -42,9 +50,26 @@ def find_player() -> list[str] | None:
     return None
 
 
+def find_stream_player() -> list[str] | None:
+    """Return the command that plays a WAV file from its standard input while it is written.
+
+    None where no sound can come out, or only finished files can be played. ``ARIETTA_PLAYER`` names
+    another command; it reads its standard input if it ends in ``-``.
+    """
+    own = os.environ.get("ARIETTA_PLAYER")
+    if own:
+        return own.split() if own.split()[-1] == "-" else None
+    if sys.platform.startswith("linux") and not _linux_has_sound():
+        return None
+    return next((list(c) for c in _STREAM_PLAYERS if shutil.which(c[0])), None)
+
+
 def play_file(player: list[str], path: Path) -> bool:
     """Play a WAV file to its end; False if the player says it could not."""
     try:
+        if player[-1] == "-":
+            with path.open("rb") as sound:
+                return subprocess.run(player, stdin=sound).returncode == 0
         return subprocess.run([*player, str(path)], stdin=subprocess.DEVNULL).returncode == 0
     except OSError:
         return False

@@ -285,19 +285,62 @@ def blocks(
     strikes, total = schedule(piece, sample_rate)
     strings = strings or _shared_strings(sample_rate)
     size = int(BLOCK_S * sample_rate)
-    longest = np.zeros(128, np.int64)  # per key, so that each timbre is made once
-    np.maximum.at(longest, strikes.key, strikes.end - strikes.start)
+    longest = _longest(strikes)
     for begin in range(0, total, size):
-        mix = np.zeros((2, min(size, total - begin)), np.float32)
-        stop = begin + mix.shape[1]
-        active = np.flatnonzero((strikes.start < stop) & (strikes.end > begin))
-        active = active[np.argsort(strikes.key[active], kind="stable")]
-        edges = np.flatnonzero(np.diff(strikes.key[active], prepend=-1, append=-1))
-        for low, high in pairwise(edges):
-            rows = active[low:high]
-            frames = int(longest[strikes.key[rows[0]]])
-            _add_key(mix, begin, strikes, rows, frames, strings, sample_rate)
+        frames = min(size, total - begin)
+        mix = _mix(strikes, begin, frames, longest, strings, sample_rate)
         yield np.ascontiguousarray(mix.T)
+
+
+def passage(
+    piece: Piece,
+    begin: int,
+    frames: int,
+    sample_rate: int = SAMPLE_RATE,
+    *,
+    strings: Strings | None = None,
+) -> Float32Array:
+    """Return some frames of a piece at the bank's own, low level: (frames, 2) float32.
+
+    Args:
+        piece: its notes may be those known so far, if none that comes later begins in the passage.
+        begin: first frame, from tick 0.
+        frames: how many.
+        sample_rate: one of ``SAMPLE_RATES``.
+        strings: where timbres are kept.
+    """
+    strikes, _ = schedule(piece, sample_rate)
+    strings = strings or _shared_strings(sample_rate)
+    return np.ascontiguousarray(
+        _mix(strikes, begin, frames, _longest(strikes), strings, sample_rate).T
+    )
+
+
+def _longest(strikes: Strikes) -> IntArray:
+    """Return (128,) frames that the longest strike of each key sounds: a timbre is made once."""
+    longest = np.zeros(128, np.int64)
+    np.maximum.at(longest, strikes.key, strikes.end - strikes.start)
+    return longest
+
+
+def _mix(
+    strikes: Strikes,
+    begin: int,
+    frames: int,
+    longest: IntArray,
+    strings: Strings,
+    sample_rate: int,
+) -> Float32Array:
+    """Return (2, frames) of what sounds from a frame on; ``longest`` (128,) frames of each key."""
+    mix = np.zeros((2, frames), np.float32)
+    active = np.flatnonzero((strikes.start < begin + frames) & (strikes.end > begin))
+    active = active[np.argsort(strikes.key[active], kind="stable")]
+    edges = np.flatnonzero(np.diff(strikes.key[active], prepend=-1, append=-1))
+    for low, high in pairwise(edges):
+        rows = active[low:high]
+        most = int(longest[strikes.key[rows[0]]])
+        _add_key(mix, begin, strikes, rows, most, strings, sample_rate)
+    return mix
 
 
 def render(piece: Piece, sample_rate: int = SAMPLE_RATE) -> Float32Array:

@@ -49,7 +49,10 @@ def test_the_screen_names_files_and_figures(
         ("--bars 1-2 --from 1 --to 2", "--bars"),
         ("--bars x", "5-8"),
         ("--bars 2 --keep tenor", "--keep"),
-        ("--bars 2 --density 2 --of 1", "--density"),
+        ("--bars 2 --density 20", "--density"),
+        ("--bars 2 --keep A0-C8", "no key"),
+        ("--opening 3 --bars 2", "--opening"),
+        ("--bars 2 --keep nothing-here.mid", "nothing-here.mid"),
     ],
 )
 def test_requests_that_make_no_sense_cost_one_line(

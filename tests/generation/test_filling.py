@@ -12,6 +12,7 @@ import arietta
 from arietta.errors import InputError, UsageError
 from arietta.generation.filling import (
     FillRequest,
+    PieceFillStream,
     bars_of,
     fill_piece,
     kept_keys,
@@ -80,14 +81,22 @@ def test_the_best_comes_first_and_a_seed_repeats(engine: Any) -> None:
     assert [write_midi(f.piece) for f in once] == [write_midi(f.piece) for f in again]
 
 
-def test_density_needs_a_model_that_knows_it(engine: Any) -> None:
+def test_density_chooses_takes_and_reaches_the_model(tiny: Any) -> None:
     piece = read(PROMPTS / "nocturne.mid")
-    request = FillRequest(3.0, 6.0, density=2.0, variations=1, takes=1)
-    if engine.tokenizer.vocabulary.filling:
-        assert fill_piece(engine, piece, request, SamplingSettings())
-    else:
-        with pytest.raises(UsageError, match="density"):
-            fill_piece(engine, piece, request, SamplingSettings())
+    counts = []
+    for density in (0.1, 10.0):
+        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=4, seed=4)
+        stream = PieceFillStream(tiny.engine("piano"), piece, request, SamplingSettings())
+        counts.append(stream.run()[0].new)
+    assert counts[0] < counts[1]
+    engine = tiny.engine("piano-fill")
+    vocab = engine.tokenizer.vocabulary
+    heard = []
+    for density in (0.5, 2.0):
+        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=1)
+        stream = PieceFillStream(engine, piece, request, SamplingSettings())
+        heard.append(int(stream._stream._stream.prompt_ids[-1]) - vocab.control_start)
+    assert heard[1] - heard[0] == 6  # two octaves of three levels
 
 
 def test_a_gap_before_the_first_note_and_one_behind_the_last(engine: Any) -> None:
@@ -114,7 +123,7 @@ def test_taking_every_note_out_leaves_everything_else() -> None:
         ({}, "span"),
         ({"from_seconds": 1.0}, "both"),
         ({"from_seconds": 2.0, "to_seconds": 2.0}, "nothing"),
-        ({"from_seconds": 1.0, "to_seconds": 2.0, "bars": (1, 2)}, "either"),
+        ({"from_seconds": 1.0, "to_seconds": 2.0, "bars": (1, 2)}, "or else one of"),
         ({"bars": (0, 2)}, "count from 1"),
         ({"bars": (3, 2)}, "ascending"),
         ({"bars": (1, 2), "keep": "soprano"}, "keep"),

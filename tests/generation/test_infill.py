@@ -123,7 +123,7 @@ def test_seam_bits_are_those_of_the_whole_sequence(tiny: Any) -> None:
     place = GapPlace(8_000, 12_000)
     outside = kept.where((kept.onset_ms < place.start_ms) | (kept.onset_ms >= place.end_ms))
     inside = kept.where((kept.onset_ms >= place.start_ms) & (kept.onset_ms < place.end_ms))
-    found = seam_bits(engine, outside, inside, place, prefix("piano"))
+    (found,) = seam_bits(engine, outside, [inside], place, prefix("piano"))
     judged = kept.where(kept.onset_ms < place.end_ms + 5_000)
     tokenizer = engine.tokenizer
     ids = tokenizer.encode_columns(*judged.as_tuple(), eos=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arietta.generation.measures import Notes, pulse_agreement
+from arietta.generation.measures import Notes, closes, pulse_agreement
 from arietta.generation.takes import WEIGHTS, Verdict, judge, ranked
 
 SCALE = np.array([60, 62, 64, 65, 67, 69, 71, 72])
@@ -68,3 +68,45 @@ def test_hardly_any_notes_are_judged_too(notes: int) -> None:
 
 def test_the_best_come_first_and_equal_ones_in_order() -> None:
     assert ranked([Verdict(s, {}) for s in (0.5, 2.0, 0.5, -1.0)]) == [1, 0, 2, 3]
+
+
+CADENCE = np.array([48, 64, 67, 72, 53, 65, 69, 72, 55, 62, 65, 71, 48, 64, 67, 72])
+IN_C = Notes(np.arange(16) // 4 * 500.0, np.full(16, 450.0), CADENCE, np.full(16, 70))
+
+
+@pytest.mark.parametrize(
+    ("keys", "held_ms", "rests"),
+    [
+        ((48, 55, 64, 72), 1500, True),  # C major in C
+        ((57, 60, 64), 1000, True),  # A minor, of the scale
+        ((60,), 2000, True),
+        ((48, 55, 64, 72), 900, False),  # let go too soon
+        ((48, 55, 63, 72), 1500, False),  # C minor is not of the scale
+        ((55, 62, 65, 71), 1500, False),  # a seventh
+        ((60, 62), 1500, False),
+    ],
+)
+def test_a_take_comes_to_rest_on_a_held_triad_of_the_key(keys, held_ms: int, rests: bool) -> None:
+    run = tune(32, 250.0, length=200)
+    n = len(keys)
+    end = Notes(
+        np.concatenate((run.onset_ms, np.full(n, 8000.0) + np.arange(n) * 5)),
+        np.concatenate((run.duration_ms, np.full(n, float(held_ms)))),
+        np.concatenate((run.pitch, np.array(keys))),
+        np.concatenate((run.velocity, np.full(n, 70))),
+    )
+    assert closes(end, IN_C) is rests
+    closing = judge(end, IN_C, 10_000, ending=True).terms["closing"]
+    assert closing == float(rests) and judge(end, IN_C, 10_000).terms["closing"] == 0.0
+
+
+def test_a_tone_that_still_sounds_belongs_to_the_last_chord() -> None:
+    chord = Notes(
+        np.array([0.0, 4000.0, 4000.0]),
+        np.array([6000.0, 1500.0, 1500.0]),
+        np.array([50, 60, 64]),
+        np.full(3, 70),
+    )
+    assert not closes(chord, IN_C)  # D below C and E
+    assert closes(chord.where(np.array([False, True, True])), IN_C)
+    assert not closes(chord.where(np.zeros(3, bool)), IN_C)
