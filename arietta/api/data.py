@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -109,6 +109,8 @@ class PairsResult:
         matched: of these, those that the take plays.
         segments: stretches without long gaps, for training.
         refused: pairs that were left out, each with its reason.
+        twins: scores that hold the music of a test piece under another name: ``score`` and
+            ``test_piece``. Training leaves them out by their content.
         file: the Parquet file.
         seconds: how long it took.
     """
@@ -118,12 +120,14 @@ class PairsResult:
     matched: int
     segments: int
     refused: tuple[Mapping[str, str], ...]
+    twins: tuple[Mapping[str, str], ...]
     file: Path
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         values = {**asdict(self), "refused": list(self.refused), "file": str(self.file)}
+        values["twins"] = list(self.twins)
         del values["seconds"]
         return values
 
@@ -163,6 +167,7 @@ def pairs(
     refused: list[dict[str, str]] = []
     segments = notes = matched = 0
     began = time.monotonic()
+    scores: dict[str, tuple[Pair, bool]] = {}
 
     def refuse(name: str, reason: str) -> None:
         refused.append({"pair": name, "reason": reason})
@@ -186,6 +191,8 @@ def pairs(
             segments += len(label_of(pair).segments)
             notes += len(pair.score)
             matched += int((pair.stroke >= 0).sum())
+            tested = pair.about.get("pt_test") == "1"
+            scores.setdefault(pair.about.get("score_sha256", pair.id), (pair, tested))
             yield pair
 
     try:
@@ -196,6 +203,16 @@ def pairs(
                 f"{source}: no pair to write; {refused[0]['pair']}: {refused[0]['reason']}"
             ) from None
         raise
-    return PairsResult(
-        count, notes, matched, segments, tuple(refused), out, time.monotonic() - began
-    )
+    twins = _twins(scores.values())
+    seconds = time.monotonic() - began
+    return PairsResult(count, notes, matched, segments, tuple(refused), twins, out, seconds)
+
+
+def _twins(scores: Iterable[tuple[Pair, bool]]) -> tuple[dict[str, str], ...]:
+    """Return the scores that hold the music of one of the test set; see ``PairsResult``."""
+    from arietta.data.twins import KeptApart
+
+    known = list(scores)
+    apart = KeptApart((pair.id, pair.score.piece) for pair, tested in known if tested)
+    found = (apart.twin(pair.id, pair.score.piece) for pair, tested in known if not tested)
+    return tuple({"score": t.name, "test_piece": t.of} for t in found if t is not None)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
     from arietta.rendering.controls import Controls
+    from arietta.rendering.manner import Manner
     from arietta.rendering.players import RenderProgress
     from arietta.rendering.render import Rendering
 
@@ -82,6 +83,7 @@ def render(
     variations: int = 1,
     seed: int = 0,
     controls: Controls | None = None,
+    like: Piece | str | PathLike[str] | None = None,
     device: Device = "cpu",
     precision: Precision = "int8",
     threads: int | None = None,
@@ -106,6 +108,8 @@ def render(
         variations: how many performances.
         seed: of what is drawn at random; not for a loaded renderer.
         controls: how much of dynamics, rubato and pedal to take; bars to keep steady.
+        like: a performance of any piece, or its MIDI file, whose loudness, voicing, touch and
+            pedal the rendering takes over.
         device, precision, threads: as for ``load``; not for a loaded renderer.
         force: replace files that exist.
         report: called as it goes on.
@@ -145,6 +149,7 @@ def render(
         raise UsageError("`wav` needs an `output` to stand beside")
     piece = read_score(Path(score), movement) if isinstance(score, str | PathLike) else score
     rows = ScoreNotes.from_piece(piece)
+    manner = None if like is None else _manner(like)
     if not isinstance(model, Renderer):
         name = model
         model = load_renderer(
@@ -166,6 +171,7 @@ def render(
         variations=range(variations),
         controls=controls,
         tempo=tempo,
+        manner=manner,
         report=report,
         stop=should_stop,
     )
@@ -178,6 +184,14 @@ def render(
             written[number] = target
     remarks = (*piece.notices, *_doubts(piece), *rows.remarks)
     return RenderResult(tuple(made), tuple(written), remarks, seconds, stopped)
+
+
+def _manner(like: Piece | str | PathLike[str]) -> Manner:
+    """Return the manner of a performance."""
+    from arietta.midi.reader import read
+    from arietta.rendering.manner import manner_of
+
+    return manner_of(read(like) if isinstance(like, str | PathLike) else like)
 
 
 def _doubts(piece: Piece) -> list[str]:

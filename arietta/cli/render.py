@@ -112,6 +112,14 @@ def render(
         str | None,
         typer.Option(metavar="BARS", help="Bars that keep the score's tempo, as 1-4,9."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TAKE.mid",
+            help="Play in the manner of a performance, of any piece: its loudness, the weight of"
+            " its tune, its touch, how much it pedals. The tempo stays the player's.",
+        ),
+    ] = None,
     wav: WavFlag = False,
     *,
     model: Annotated[
@@ -141,6 +149,7 @@ def render(
       arietta render sonata.mid -o played.mid
       arietta render sonata.mid -o played.mid --tempo 72 --rubato 1.3 --dynamics left=0.8,right=1.2
       arietta render sonata.mid -o played.mid --variations 3 --seed 7 --steady 1-4 --pedal 0 --wav
+      arietta render sonata.mid -o played.mid --like my.mid
     """
     from secrets import randbits
 
@@ -170,6 +179,7 @@ def render(
             variations=variations,
             seed=randbits(31) if seed is None else seed,
             controls=controls,
+            like=like,
             device=device.value,
             precision=precision.value,
             threads=threads,

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from arietta.arrays import IntArray
-from arietta.data.pairs import Pair
+from arietta.data.pairs import OTHER_PIECE, Pair, other_piece
 from arietta.data.sources import MIDI_SUFFIXES, read_members
 from arietta.errors import InputError, MissingExtraError
 from arietta.midi.note_ons import read_note_ons
@@ -206,7 +206,12 @@ def own_pairs(
             about = {"piece_id": where, "split": "train", "pt_test": "0"}
             about["performance_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
             about["score_sha256"] = hashlib.sha256(scores[0].read_bytes()).hexdigest()
-            yield Pair(name, score, take, stroke, about)
+            pair = Pair(name, score, take, stroke, about)
+            share = min(pair.match_score, pair.match_take)
+            if share < OTHER_PIECE:
+                refuse(name, other_piece(share))
+                continue
+            yield pair
 
 
 def align(score: ScoreNotes, take: Piece) -> IntArray:

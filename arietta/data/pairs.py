@@ -27,6 +27,9 @@ from arietta.output import whole_file
 MIN_MATCH = 0.85
 """Shares of matched notes, of the score and of the take, under which a pair is not to be used."""
 
+OTHER_PIECE = 0.4
+"""Shares under which a take seems to be of another piece."""
+
 GAP = 5  # missing notes in a row that end a segment
 MIN_SEGMENT = 64  # notes
 _PEDAL_TAIL_MS = 4999  # pedal is kept as long behind the last note as the notes' own tokens reach
@@ -64,6 +67,11 @@ class Pair:
         given = self.about.get("match_perf")
         return float(given) if given else float(np.sum(self.stroke >= 0) / max(len(self.take), 1))
 
+    @property
+    def good(self) -> bool:
+        """Whether enough of both sides is matched to learn from the pair or to judge by it."""
+        return min(self.match_score, self.match_take) >= MIN_MATCH
+
     def played(self) -> Played:
         """Return the rows of the score as this take plays them, NaN where it does not."""
         row = self.stroke
@@ -77,6 +85,11 @@ class Pair:
             nothing = np.full(len(row), np.nan)
             return Played(nothing, nothing, nothing)
         return Played(column(take.onset_ms), column(take.duration_ms), column(take.notes.velocity))
+
+
+def other_piece(share: float) -> str:
+    """Return why a take of which so little matches is left out."""
+    return f"only {share:.0%} of the notes match its score: it seems to be of another piece"
 
 
 class Played(NamedTuple):

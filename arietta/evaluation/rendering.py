@@ -38,6 +38,7 @@ MIN_GAP_MS = 5.0
 _SWING_QUARTERS = 4.0
 _CONSTANT = 1e-6
 _MIN_NOTES = 10  # a correlation of fewer means nothing
+_CONSENSUS_TAKES = 5
 _MAX_HUMAN_PAIRS = 25  # of one piece, so that the piece with sixteen takes is not half the sum
 
 
@@ -376,7 +377,8 @@ def evaluate(
     Returns:
         ``files`` and ``distinct``: feature -> distance, divergence, intersection, over all takes
         and without copies; ``aligned``: measure -> mean over takes, then pieces, with ``pieces``
-        and ``takes`` counted; ``by_piece`` of the aligned ones.
+        and ``takes`` counted; ``by_piece`` of the aligned ones; ``sizes``, ``between_takes`` and
+        ``consensus``: see these functions.
     """
     here = [piece for piece in pieces if rendered.get(piece.name)]
     figures: dict[str, Any] = {"pieces": len(here)}
@@ -402,6 +404,7 @@ def evaluate(
     figures["aligned"], figures["by_piece"] = _mean_by_piece(by_piece)
     figures["sizes"] = sizes(here, rendered)
     figures["between_takes"] = between_takes(here, rendered)
+    figures["consensus"] = consensus(here, rendered)
     return figures
 
 
@@ -455,6 +458,64 @@ def between_takes(
         for piece in pieces
     }
     return _mean_by_piece(by_piece)[0]
+
+
+def consensus(
+    pieces: Sequence[TestPiece], rendered: Mapping[str, Sequence[Rendering]] | None = None
+) -> dict[str, float | int | None]:
+    """How much of a performance is what pianists have in common.
+
+    The squared correlation (that of the best line; 0 where it falls) with the mean of the human
+    takes, where a piece has ``_CONSENSUS_TAKES`` or more: mean over performances, then pieces.
+
+    Args:
+        pieces: the test set.
+        rendered: performances by name of piece; None for the people, each against the others.
+
+    Returns:
+        ``velocity``, of the notes; ``inter_onset``, of the logarithm of time per written span
+        between chords; ``pieces``.
+    """
+    rows: list[FloatArray] = []
+    for piece in pieces:
+        people = [take.played for take in piece.distinct() if take.played is not None]
+        if len(people) < _CONSENSUS_TAKES:
+            continue
+        theirs = [_expression(piece.score, take) for take in people]
+        if rendered is None:
+            others = [theirs[:i] + theirs[i + 1 :] for i in range(len(theirs))]
+            pairs = list(zip(theirs, others, strict=True))
+        else:
+            played = [one.played for one in rendered.get(piece.name, ()) if one.played is not None]
+            pairs = [(_expression(piece.score, one), theirs) for one in played]
+        shares = [
+            [
+                max(correlation(mine, _mean_take([take[i] for take in rest])), 0.0) ** 2
+                for i, mine in enumerate(one)
+            ]
+            for one, rest in pairs
+        ]
+        if shares:
+            rows.append(np.nanmean(shares, axis=0))
+    means = np.mean(rows, axis=0) if rows else np.full(2, np.nan)
+    velocity, inter_onset = (_or_none(float(value)) for value in means)
+    return {"velocity": velocity, "inter_onset": inter_onset, "pieces": len(rows)}
+
+
+def _expression(score: ScoreNotes, played: Played) -> tuple[FloatArray, FloatArray]:
+    """Return velocities (n,) and log tempo (k - 1,), each around its mean."""
+    columns = (played.velocity, local_tempo(score.onset_tick, played))
+    velocity, tempo = (column - np.nanmean(column) for column in columns)
+    return velocity, tempo
+
+
+def _mean_take(columns: Sequence[FloatArray]) -> FloatArray:
+    """Return the mean over those who play a place; NaN where nobody does."""
+    stacked = np.stack(columns)
+    known = np.isfinite(stacked)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    count = known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 _WEIGHTS: dict[str, Callable[[TestPiece], Sequence[HumanTake]]] = {
@@ -514,6 +575,7 @@ def evaluate_humans(
         "other_piece": _mean_tables(shifted),
         "aligned": aligned,
         "leave_one_out": _mean_by_piece(left_out)[0],
+        "consensus": consensus(pieces),
         "by_piece": rows,
     }
 

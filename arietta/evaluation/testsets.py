@@ -7,10 +7,13 @@ come from a file of pairs, by the content of the takes. Pairs: output of ``ariet
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from arietta.data.pairs import MIN_MATCH, Pair, Played, read_pairs
+import numpy as np
+
+from arietta.data.pairs import OTHER_PIECE, Pair, Played, other_piece, read_pairs
 from arietta.errors import InputError
 from arietta.evaluation.rendering import (
     HumanTake,
@@ -24,13 +27,19 @@ from arietta.midi.merged import merge_tracks, read_merged
 from arietta.midi.note_ons import read_note_ons
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 
+Refuse = Callable[[str, str], None]
+"""Called with the name and the reason of what is left out."""
 
-def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
+
+def load_test_set(
+    path: Path, pairs: Path | None = None, refuse: Refuse = lambda *_: None
+) -> list[TestPiece]:
     """Load the pieces of a test set, sorted by name.
 
     Args:
         path: a folder of files, or a file of pairs.
         pairs: file of pairs with alignments of the takes of a folder.
+        refuse: see ``of_pairs``.
 
     Raises:
         InputError: there is nothing to evaluate, or a file cannot be read.
@@ -38,29 +47,51 @@ def load_test_set(path: Path, pairs: Path | None = None) -> list[TestPiece]:
     """
     if path.is_dir():
         return _folder(path, {} if pairs is None else _by_content(read_pairs(pairs)))
-    return of_pairs(read_pairs(path, min_match=0.0))
+    return of_pairs(read_pairs(path, min_match=0.0), refuse)
 
 
-def of_pairs(pairs: Iterable[Pair]) -> list[TestPiece]:
-    """Build a test set from pairs: group them by score; poor alignments are dropped."""
+def of_pairs(pairs: Iterable[Pair], refuse: Refuse = lambda *_: None) -> list[TestPiece]:
+    """Build a test set from pairs: group them by score; poor alignments are dropped.
+
+    Scores are told apart by their content, and each has a name of its own, also where several lie
+    in one folder.
+
+    Args:
+        pairs: scores with takes.
+        refuse: told the name and the reason of every take that seems to be of another piece.
+    """
     scores: dict[str, tuple[str, ScoreNotes, list[HumanTake]]] = {}
+    names: Counter[str] = Counter()
     for pair in pairs:
-        name = PurePosixPath(pair.id.removeprefix("pairs/")).parent.as_posix().replace("/", "_")
-        key = pair.about.get("score_sha256", name)
-        takes = scores.setdefault(key, (name, pair.score, []))[2]
-        good = min(pair.match_score, pair.match_take) >= MIN_MATCH
-        takes.append(
+        share = min(pair.match_score, pair.match_take)
+        if share < OTHER_PIECE:
+            refuse(pair.id, other_piece(share))
+            continue
+        key = pair.about.get("score_sha256") or _content(pair.score)
+        if key not in scores:
+            name = PurePosixPath(pair.id.removeprefix("pairs/")).parent.as_posix()
+            name = name.replace("/", "_")
+            names[name] += 1
+            number = names[name]
+            scores[key] = (name if number == 1 else f"{name} {number}", pair.score, [])
+        scores[key][2].append(
             HumanTake(
                 pair.id,
                 pair.about.get("performance_sha256", pair.id),
                 histograms(merge_tracks(pair.take)),
-                pair.played() if good else None,
+                pair.played() if pair.good else None,
             )
         )
     return [
         TestPiece(name, score, histograms(merge_tracks(score.piece)), tuple(takes))
         for name, score, takes in scores.values()
     ]
+
+
+def _content(score: ScoreNotes) -> str:
+    """Return what tells a score from every other."""
+    rows = (score.onset_tick, score.offset_tick, score.pitch)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(row).tobytes() for row in rows)).hexdigest()
 
 
 def rendering_of(score: ScoreNotes, performed: PerformedNotes) -> Rendering:

@@ -183,3 +183,61 @@ def summary(features: Float32Array) -> FloatArray:
     """Return (len(SUMMARY) + 1,) means over a score, and a 1."""
     columns = [FEATURES.index(name) for name in SUMMARY]
     return np.append(features[:, columns].mean(axis=0, dtype=np.float64), 1.0)
+
+
+VARIETY = (
+    "spread of gap behind",
+    "spread of density",
+    "spread of gap behind in time",
+    "spread of length to gap",
+    "spread of tempo",
+    "spread of chord size",
+    "spread of velocity",
+    "entropy of gaps",
+    "share of the commonest gap",
+    "share of gaps that are short",
+    "tempo changes",
+    "notes",
+    "quarters",
+)
+"""What tells how far pianists go in a score: a fugue in even eighths hardly changes its tempo."""
+
+_SHORT_GAP = 0.06  # quarters; ornaments, mostly
+_MANY_CHANGES = 0.05  # share of the notes that change the written tempo
+
+
+def variety(score: ScoreNotes, features: Float32Array) -> FloatArray:
+    """Return (len(VARIETY),) how various a score is: spreads, mixture of note values, size."""
+    names = [name.removeprefix("spread of ") for name in VARIETY if name.startswith("spread of ")]
+    spread = features[:, [FEATURES.index(name) for name in names]].std(axis=0, dtype=np.float64)
+    gap = np.diff(score.chord_tick) / score.division
+    count = np.unique(np.rint(gap * 48), return_counts=True)[1]
+    share = count / max(int(count.sum()), 1)
+    changes = np.abs(np.diff(features[:, FEATURES.index("tempo")])) > 0.02
+    rest = (
+        -float(np.sum(share * np.log(share))),
+        float(share.max(initial=0.0)),
+        float(np.mean(gap < _SHORT_GAP)) if len(gap) else 0.0,
+        min(float(np.mean(changes)) if len(changes) else 0.0, _MANY_CHANGES) / _MANY_CHANGES,
+        float(np.log(len(score))),
+        float(np.log(max(float(gap.sum()), 1.0))),
+    )
+    return np.concatenate((spread, rest))
+
+
+def levels(score: ScoreNotes, features: Float32Array, table: FloatArray) -> FloatArray:
+    """Return (6,) mean and standard deviation of velocity, log ms a quarter and log articulation.
+
+    Args:
+        score: a score.
+        features: its ``score_features``.
+        table: (summary + variety, 6), the columns of the standard deviations in logarithms; or
+            (summary, 6) of an older model, all columns linear.
+    """
+    known = summary(features)
+    if len(table) == len(known):
+        old: FloatArray = known @ table
+        return old
+    found: FloatArray = np.concatenate((known, variety(score, features))) @ table
+    found[1::2] = np.exp(found[1::2])
+    return found

@@ -6,7 +6,7 @@ as much as pianists do it where velocities and tempi of scores vary (ASAP): pp i
 51 and ff at about 76, and what the player does beside that is kept.
 
 ================  ================================================================================
-tempo             the mean over a stretch of one written tempo lies within ``FREEDOM`` of it
+tempo             the mean is the written one, that of each stretch of one tempo within ``FREEDOM``
 rit., accel.      the way is the written one; what the player adds has no slope of its own
 fermata           held at least as much longer as written
 dynamics          the level is the written one's; hairpins have their direction
@@ -39,7 +39,8 @@ from arietta.notation.sheet import (
 )
 
 FREEDOM = 0.06
-"""Share by which the mean tempo of a stretch may differ from the written one."""
+"""Share by which the mean tempo of a stretch may differ from the written one. That of all stretches
+together does not differ."""
 
 LEVELS = (33.0, 51.0, 112.0, 76.0)
 """Written pp and what pianists play for it, written ff and the same."""
@@ -175,6 +176,11 @@ def _tempo(score: ScoreNotes, played: FloatArray, keep: bool) -> FloatArray:
             apart[inside] = np.maximum(apart[inside], usual)
             changed = True
     if keep:
+        # A player who is slow on the whole is brought to the mark, not to the edge of what it may.
+        whole = float(np.sum(safe_written * np.exp(apart))) / float(np.sum(safe_written))
+        if abs(np.log(whole)) > 1e-6:
+            apart -= np.log(whole)
+            changed = True
         for first, last in _stretches(score):
             total = float(np.sum(safe_written[first:last] * np.exp(apart[first:last])))
             off = np.log(total / float(np.sum(safe_written[first:last])))

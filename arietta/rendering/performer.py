@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,25 +21,43 @@ from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom
 from arietta.models.performer.config import PEDAL_PLACES, SPREAD_MS
 from arietta.models.performer.openvino import PerformerModel
-from arietta.notation.features import score_features, summary
+from arietta.notation.features import levels, score_features
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
 from arietta.rendering.players import RenderProgress, Report, Stop, Take
 
-_OWN = 0.10
-"""What is drawn in the first take, beside what is read from the score, in standard deviations at
-temperature 1: it is close to what pianists agree on."""
 
-_OWN_OTHERS = 0.6
-"""The same of every further take: two of them agree about as two pianists do."""
+@dataclass(frozen=True)
+class Liberty:
+    """How far a take follows what pianists agree on, and how much of its own it adds.
 
-_SURE = 1.5
-"""Share of the model's answer about tempo that is played. The answer is a mean over pianists: the
-less they agree, or the less the model knows, the flatter it is, and so it is left. Chosen on
-validation scores: at 1.5 the error is still below a metronome's, and the swing is near people's."""
+    Attributes:
+        slow, fast: share of the model's answer about tempo that is played, over a phrase and from
+            note to note. The answer is a mean over pianists: the less they agree, or the less the
+            model knows, the flatter it is, and so it is left.
+        swing: slow swells of tempo on top, as a share of the spread of what is played of the
+            answer: where pianists keep time, nobody swings.
+        own: what is drawn beside the answer about dynamics and touch, in their standard deviations.
+    """
 
-_SWING, _SWING_OTHERS = 0.0, 0.35
-"""Slow swells of tempo on top, in standard deviations of a pianist's tempo, in the first take and
-in the others."""
+    slow: float
+    fast: float
+    swing: float
+    own: float
+
+
+_FIRST = Liberty(slow=1.8, fast=1.4, swing=0.0, own=0.10)
+"""The first take is close to what pianists agree on. Chosen on validation scores, with the next."""
+
+_OTHERS = Liberty(slow=1.3, fast=1.0, swing=0.7, own=0.55)
+"""Two further takes agree about as two pianists do, and each is nearer to people than a
+metronome is."""
+
+_WIDER = 1.1
+"""Velocity and touch before the tune is weighed and keys are let go, over what is left of them
+then. Chosen on validation scores."""
+
+_PHRASE_QUARTERS = 4.0
+"""Tempo changes over less than this are from note to note."""
 
 _VOICING = 15.0
 """Velocity steps of the top key over the others of its chord, at most, on average: people's."""
@@ -124,8 +142,8 @@ class PerformerPlayer:
     ) -> PerformedNotes:
         rng = np.random.default_rng([self.seed, variation])
         heat = self.temperature
-        levels = summary(features) @ self.model.checkpoint.levels
-        loud, loud_spread, slow, slow_spread, touch, touch_spread = levels
+        found = levels(score, features, self.model.checkpoint.levels)
+        loud, loud_spread, slow, slow_spread, touch, touch_spread = found
         chord, k = score.chord, len(score.chord_tick)
         size = np.bincount(chord, minlength=k)
 
@@ -135,11 +153,13 @@ class PerformerPlayer:
 
         quarters = np.append(np.diff(score.chord_tick) / score.division, 0.0)
         quarters[-1] = float(score.duration_quarter[chord == k - 1].max())
-        own = (_OWN_OTHERS if variation else _OWN) * heat
-        quarter = score.chord_tick / score.division
+        liberty = _liberty(variation, heat)
+        own = liberty.own * heat
         tempo = of_chords(outputs[:, 1])
-        tempo = _SURE * (tempo - tempo.mean())
-        tempo += (_SWING_OTHERS if variation else _SWING) * heat * _spread_out(_swell(quarter, rng))
+        phrase = _smooth(tempo, quarters)
+        tempo = liberty.slow * (phrase - phrase.mean()) + liberty.fast * (tempo - phrase)
+        swell = _spread_out(_swell(score.chord_tick / score.division, rng))
+        tempo += liberty.swing * heat * float(tempo.std()) * swell
         tempo -= tempo.mean()
         gap = np.exp(slow + slow_spread * tempo) * quarters
         gap = np.clip(gap, _MIN_GAP_MS, _MAX_GAP_MS)
@@ -154,13 +174,13 @@ class PerformerPlayer:
 
         velocity = _spread_out(outputs[:, 0])
         wave = _swell(score.onset_quarter, rng) + 0.5 * rng.normal(size=len(score))
-        velocity = loud + loud_spread * _mixed(velocity, wave, own)
+        velocity = loud + _WIDER * loud_spread * _mixed(velocity, wave, own)
         weight = _VOICING * float(np.exp(_TUNE * own * rng.normal()))
         velocity = np.clip(np.rint(_voiced(score, velocity, weight)), 1, 127)
 
         length = _spread_out(outputs[:, 2])
         length = _mixed(length, _touch(score, rng), own)
-        duration = np.exp(touch + touch_spread * length) * gap[chord]
+        duration = np.exp(touch + _WIDER * touch_spread * length) * gap[chord]
         pedal_ms, pedal_value = _pedal(chord_ms, gap, outputs[:, 4:], of_chords, rng, heat)
         return PerformedNotes(
             onset,
@@ -169,6 +189,33 @@ class PerformerPlayer:
             pedal_ms,
             pedal_value,
         )
+
+
+def _liberty(variation: int, heat: float) -> Liberty:
+    """Return how free a take is; at temperature 0 all follow the answer alike."""
+    if not variation:
+        return _FIRST
+    share = min(heat, 1.0)
+    slow = _FIRST.slow + share * (_OTHERS.slow - _FIRST.slow)
+    return replace(_OTHERS, slow=slow, fast=_FIRST.fast + share * (_OTHERS.fast - _FIRST.fast))
+
+
+def _smooth(values: FloatArray, quarters: FloatArray) -> FloatArray:
+    """Return values over written time without what is quicker than a phrase.
+
+    Args:
+        values: (k,) of the spans after every chord.
+        quarters: (k,) written length of the spans.
+    """
+    end = np.cumsum(quarters)
+    edge = np.concatenate(([0.0], end))
+    middle = end - quarters / 2
+    low = np.maximum(middle - _PHRASE_QUARTERS / 2, 0.0)
+    high = np.minimum(middle + _PHRASE_QUARTERS / 2, end[-1])
+    for _ in range(2):  # a mean of means: no step at the edges of a window
+        total = np.concatenate(([0.0], np.cumsum(values * quarters)))
+        values = (np.interp(high, edge, total) - np.interp(low, edge, total)) / (high - low)
+    return values
 
 
 def _voiced(score: ScoreNotes, velocity: FloatArray, limit: float) -> FloatArray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -18,6 +18,7 @@ from arietta.midi.piece import Piece
 from arietta.models.kernel.packing import Precision
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
 from arietta.rendering.controls import Controls, apply_controls
+from arietta.rendering.manner import Manner, in_manner
 from arietta.rendering.obey import at_tempo, obey, says_tempo
 from arietta.rendering.pianist import PianistPlayer
 from arietta.rendering.players import Player, Report, Stop, Take
@@ -137,6 +138,7 @@ def render(
     variations: Sequence[int] = (0,),
     controls: Controls | None = None,
     tempo: str | float = "written",
+    manner: Manner | None = None,
     report: Report | None = None,
     stop: Stop | None = None,
 ) -> list[Rendering]:
@@ -149,6 +151,7 @@ def render(
         controls: how much of the performance to take; all of it by default.
         tempo: ``written`` keeps the tempo that the score gives, ``free`` leaves it to the player,
             a number is in quarters a minute, for the beginning.
+        manner: loudness, voicing, touch and pedal to play with; the player's own by default.
         report, stop: see ``Player.takes``.
 
     Raises:
@@ -171,10 +174,12 @@ def render(
     asked: dict[str, Any] = {} if controls == Controls() else {"controls": _plain(controls)}
     if tempo != "written":
         asked["tempo"] = tempo
+    if manner is not None:
+        asked["manner"] = {name: round(value, 4) for name, value in asdict(manner).items()}
     return [
         Rendering(
             rows,
-            apply_controls(rows, _obeyed(rows, take, keep), controls),
+            apply_controls(rows, _obeyed(rows, take, keep, manner), controls),
             take.rows,
             {"arietta": __version__, **player.provenance, "variation": number, **asked},
         )
@@ -182,10 +187,14 @@ def render(
     ]
 
 
-def _obeyed(rows: ScoreNotes, take: Take, keep_tempo: bool) -> PerformedNotes:
+def _obeyed(
+    rows: ScoreNotes, take: Take, keep_tempo: bool, manner: Manner | None
+) -> PerformedNotes:
     """Return a take under the marks; the end of one that was stopped is as written already."""
-    whole = take.rows == len(rows)
-    return obey(rows, take.performed, keep_tempo=keep_tempo) if whole else take.performed
+    if take.rows < len(rows):
+        return take.performed
+    performed = take.performed if manner is None else in_manner(rows, take.performed, manner)
+    return obey(rows, performed, keep_tempo=keep_tempo)
 
 
 def open_player(

@@ -232,7 +232,9 @@ class Perform:
     """Describe the training of a renderer on aligned pairs (``arietta data pairs``).
 
     Attributes:
-        where: metadata that every pair must have, such as ``{pt_test: "0"}``.
+        where: metadata that every pair must have, such as ``{robust: "1"}``.
+        apart: metadata of pairs whose music is kept out, also where other pairs hold it under
+            another name; the published test set by default.
         valid: metadata of the validation pairs, which are not trained on. If no pair matches, a
             tenth of the pieces, chosen by a hash of their names.
         dropout: dropout of the model.
@@ -242,6 +244,7 @@ class Perform:
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=lambda: {"pt_test": "1"})
     valid: Mapping[str, str] = field(default_factory=lambda: {"split": "valid"})
     dropout: float = 0.1
     transpose: int = 6
@@ -269,10 +272,11 @@ class Play:
     """Describe the training from score ids to performance ids on aligned pairs.
 
     Attributes:
-        where, valid: see ``Perform``.
+        where, apart, valid: see ``Perform``.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=lambda: {"pt_test": "1"})
     valid: Mapping[str, str] = field(default_factory=lambda: {"split": "valid"})
 
 

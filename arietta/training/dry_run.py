@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from arietta.checkpoints.registry import locate
 from arietta.data.shards import (
     Dataset,
     GridRow,
@@ -18,6 +19,7 @@ from arietta.data.shards import (
 from arietta.errors import InputError, UsageError
 from arietta.models.aria.checkpoint import load as load_checkpoint
 from arietta.models.aria.config import AriaConfig
+from arietta.models.performer import checkpoint as performer
 from arietta.models.performer.config import PerformerConfig
 from arietta.models.pianist import checkpoint as pianist
 from arietta.models.pianist.config import PianistConfig
@@ -104,6 +106,8 @@ def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
     assert recipe.init is not None
     if recipe.task in ("denoise", "play"):
         return pianist.load(recipe.init).config
+    if recipe.task == "perform":
+        return performer.load_folder(locate(recipe.init)[0]).config
     return load_checkpoint(recipe.init).config
 
 

@@ -71,6 +71,8 @@ class Result:
         train_loss: last smoothed training loss, in the unit of the task (nats per token).
         measures: names of the validation metrics; the first is the loss.
         valid: last value of each metric.
+        before: value of each metric before the first step, and
+        kept: of the model that was kept; empty for a recipe without ``patience``.
     """
 
     model: Path
@@ -79,6 +81,8 @@ class Result:
     train_loss: float
     measures: tuple[str, ...]
     valid: tuple[float, ...]
+    before: tuple[float, ...] = ()
+    kept: tuple[float, ...] = ()
 
 
 def train(
@@ -296,7 +300,22 @@ class _Run:
             float(np.mean(recent)) if recent else math.nan,
             self.task.measures,
             tuple(self.measured) or (math.nan,) * len(self.task.measures),
+            *self._before_and_kept(),
         )
+
+    def _before_and_kept(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the metrics before the first step and those of the best model; empty if none."""
+        path = self.run / "valid.csv"
+        if self.recipe.patience is None or not path.is_file():
+            return (), ()
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [
+                (int(row["step"]), tuple(float(row[name]) for name in self.task.measures))
+                for row in csv.DictReader(file)
+            ]
+        first = next((measured for step, measured in rows if step == 0), ())
+        best = max((m for _, m in rows), key=lambda m: self.task.merit(list(m)), default=())
+        return first, best
 
     def _stage(self) -> PlannedStage:
         return next(part for part in self.planned if self.step < part.end_step)

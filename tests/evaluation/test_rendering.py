@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from arietta.data.pairs import Pair, Played, write_pairs
 from arietta.evaluation.rendering import (
     FEATURES,
     agreement,
+    consensus,
     distance,
     distribution_table,
     evaluate,
@@ -168,6 +170,48 @@ def test_a_test_set_of_pairs() -> None:
     assert humans["leave_one_out"]["takes"] == 3
     assert humans["leave_one_out"]["velocity"] > humans["by_piece"]["a"]["velocity"]
     assert humans["aligned"]["pieces"] == 2 and set(humans["by_piece"]) == {"a", "b"}
+
+
+def test_scores_of_one_folder_stay_apart() -> None:
+    one, other = (pairs_of(tune(seed), "a", range(2)) for seed in (0, 3))
+    assert len(one[0].score) == len(other[0].score)  # so that mixing them would not be seen
+    unnamed = [replace(pair, about={}) for pair in (*one, *other)]
+    named = [
+        replace(pair, about={"score_sha256": str(number)})
+        for number, pairs in enumerate((one, other))
+        for pair in pairs
+    ]
+    for pairs in (named, unnamed):
+        pieces = of_pairs(pairs)
+        assert [(piece.name, len(piece.takes)) for piece in pieces] == [("a", 2), ("a 2", 2)]
+        rendered = {p.name: [p.as_written()] for p in pieces}
+        assert evaluate(pieces, rendered)["aligned"]["takes"] == 4
+
+
+def test_a_take_of_another_piece_is_named() -> None:
+    pairs = pairs_of(tune(), "a", range(2))
+    wrong = replace(pairs[1], id="pairs/a/wrong.csv", stroke=pairs[1].stroke.copy())
+    wrong.stroke[: round(0.87 * len(wrong.stroke))] = -1
+    refused: list[tuple[str, str]] = []
+    (piece,) = of_pairs([pairs[0], wrong], lambda *row: refused.append(row))
+    assert len(piece.takes) == 1
+    ((name, reason),) = refused
+    assert name == "pairs/a/wrong.csv" and "another piece" in reason and "13%" in reason
+
+
+def test_consensus_is_what_takes_have_in_common() -> None:
+    pieces = of_pairs([*pairs_of(tune(), "a", range(6)), *pairs_of(tune(3), "b", range(4))])
+    people = consensus(pieces)
+    assert people["pieces"] == 1  # the other piece has too few takes
+    score = pieces[0].score
+    one = RuleRenderer(seed=9).perform(score)
+    mirrored = replace(one, velocity=(127 - one.velocity).astype(np.uint8))
+    found = [
+        consensus(pieces, {"a": [rendering_of(score, played)]})["velocity"]
+        for played in (one, mirrored)
+    ]
+    assert found[0] > 0.5 > found[1] == 0 and people["velocity"] > 0.5
+    assert consensus(pieces, {"a": [pieces[0].as_written()]})["inter_onset"] == 0
 
 
 def test_copies_count_once() -> None:

@@ -153,7 +153,7 @@ def test_textures_at_metronome_marks(texture: str, bpm: int) -> None:
     score = score_of(sorted(TEXTURES[texture]))
     take = render(score, player_of("performer", 3), tempo=bpm)[0]
     quarters = (take.score.chord_tick[-1] - take.score.chord_tick[0]) / 480
-    assert quarters * 60_000 / gaps(take).sum() == pytest.approx(bpm, rel=0.1)
+    assert quarters * 60_000 / gaps(take).sum() == pytest.approx(bpm, rel=0.01)
 
 
 def test_a_score_without_a_tempo_leaves_it_to_the_player() -> None:

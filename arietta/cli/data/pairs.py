@@ -58,6 +58,8 @@ def pairs(
         return
     for one in done.refused:
         note(f"left out: {one['pair']}: {one['reason']}")
+    for one in done.twins:
+        note(f"{one['score']} is the music of the test piece {one['test_piece']}: not learned from")
     print_pairs(
         [
             ("pairs", f"{done.pairs:,}, {len(done.refused):,} left out"),

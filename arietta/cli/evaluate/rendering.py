@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,18 +12,14 @@ from arietta.cli.console import (
     ForceFlag,
     JsonFlag,
     ProgressLine,
-    clock,
     emit,
+    note,
     print_table,
     say,
 )
-from arietta.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from arietta.evaluation.rendering import Rendering, TestPiece
+from arietta.errors import UsageError
 
 _SIZES = ("tempo error", "metronome's", "tempo ratio", "swing ratio", "tune above", "people's")
-WRITTEN, HUMANS = "score as is", "human vs human"
 
 
 def rendering(
@@ -81,54 +75,26 @@ def rendering(
       arietta evaluate rendering pairs.parquet
       arietta evaluate rendering pairs.parquet --renderings theirs=rendered -o figures.json
     """
-    from arietta.evaluation.rendering import evaluate, evaluate_humans
-    from arietta.evaluation.testsets import load_test_set, rendering_file
-    from arietta.output import check_output, whole_file
+    from arietta.api.evaluate import rendering as run
 
-    if output is not None:
-        check_output(output, force=force)
-    folders = dict(_named(text) for text in renderings or ())
     with ProgressLine(quiet=as_json) as progress:
-        progress.show("reading the test set")
-        pieces = load_test_set(music, pairs)
-        if not any(piece.takes for piece in pieces):
-            raise InputError(f"{music}: no human takes to compare with")
-        systems: dict[str, Any] = {}
-
-        def judge(name: str, rendered: Mapping[str, Sequence[Rendering]]) -> None:
-            systems[name] = evaluate(pieces, rendered)
-
-        judge(WRITTEN, {p.name: [p.as_written()] for p in pieces})
-        for name in model or ["rules", "performer"]:
-            judge(name, _rendered(name, pieces, variations, seed, progress))
-        for name, folder in folders.items():
-            progress.show(f"reading {name}")
-            found = {p.name: folder / f"{p.name}.mid" for p in pieces}
-            here = {p.name: p for p in pieces if found[p.name].is_file()}
-            if not here:
-                raise InputError(f"{folder}: none of {len(pieces)} renderings is there")
-            judge(
-                name,
-                {key: [rendering_file(p.score, found[key])] for key, p in here.items()},
-            )
-        progress.show("comparing the humans")
-        systems[HUMANS] = evaluate_humans(pieces)
-    figures = {
-        "music": str(music),
-        "pieces": len(pieces),
-        "takes": sum(len(piece.takes) for piece in pieces),
-        "distinct_takes": sum(len(piece.distinct()) for piece in pieces),
-        "variations": variations,
-        "seed": seed,
-        "systems": systems,
-    }
-    if output is not None:
-        with whole_file(output, force=force) as part:
-            part.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        done = run(
+            music,
+            output,
+            pairs=pairs,
+            models=model or ("rules", "performer"),
+            renderings=dict(_named(text) for text in renderings or ()),
+            variations=variations,
+            seed=seed,
+            force=force,
+            show=progress.show,
+        )
+    for one in done.refused:
+        note(f"left out: {one['take']}: {one['reason']}")
     if as_json:
-        emit(figures)
+        emit(done.to_dict())
     else:
-        _print(figures)
+        _print(done.figures)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -138,25 +104,8 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _rendered(
-    name: str, pieces: Sequence[TestPiece], variations: int, seed: int, progress: ProgressLine
-) -> dict[str, list[Rendering]]:
-    from arietta.evaluation.testsets import rendering_of
-    from arietta.rendering.render import open_player, render
-    from arietta.rendering.settings import BlockSettings
-
-    player = open_player(name, BlockSettings(seed=seed))
-    began = time.monotonic()
-    rendered: dict[str, list[Rendering]] = {}
-    for done, piece in enumerate(pieces, start=1):
-        takes = render(piece.score, player, variations=range(variations))
-        rendered[piece.name] = [rendering_of(piece.score, take.performed) for take in takes]
-        left = (time.monotonic() - began) / done * (len(pieces) - done)
-        progress.show(f"{name}: {done:,} of {len(pieces):,} scores, {clock(left)} left")
-    return rendered
-
-
-def _print(figures: dict[str, Any]) -> None:
+def _print(figures: Mapping[str, Any]) -> None:
+    from arietta.api.evaluate import HUMANS
     from arietta.evaluation.rendering import ALIGNED, FEATURES
 
     say(

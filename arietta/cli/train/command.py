@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,14 +109,21 @@ def train(
 
 def _summary(run: Result) -> None:
     """Print one line on a run: where, how long, how good."""
-    measured = ", ".join(
-        f"{name.replace('_', ' ')} {value:.3f}"
-        for name, value in zip(run.measures, run.valid, strict=True)
-        if not math.isnan(value)
-    )
+    measured = _measured(run, run.valid)
     trained = f", training {run.train_loss:.3f}" * (run.steps > 0)
     valid = f", validation {measured}" if measured else ", not validated"
     say(f"{run.model}: {run.steps} steps, {run.tokens / 1e6:.2f} M tokens{trained}{valid}")
+    if run.before and run.kept:
+        say(f"held out, before: {_measured(run, run.before)}")
+        say(f"held out, the model that is kept: {_measured(run, run.kept)}")
+
+
+def _measured(run: Result, values: Sequence[float]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.3f}"
+        for name, value in zip(run.measures, values, strict=True)
+        if not math.isnan(value)
+    )
 
 
 def _line(name: str, state: Report) -> str:

@@ -29,9 +29,8 @@ class LoadedPerformer(store.OnDisk):
         path: the file that holds the tensors.
         config: architecture settings.
         tensors: name -> float32 array, lazy.
-        levels: (summary, 6) float64: a score's summary times this gives mean and standard
-            deviation of velocity, of log ms per quarter, and of log articulation; see
-            ``rendering.performer``.
+        levels: float64, the table of ``notation.features.levels``: mean and standard deviation
+            of velocity, of log ms per quarter, and of log articulation of a score.
         info: everything else its ``config.json`` says.
     """
 
@@ -113,6 +112,8 @@ def join(
             for tensor in names:
                 tensors[member_prefix(member) + tensor] = model.tensors[member_prefix(own) + tensor]
             member += 1
+    if len({model.levels.shape for model in models}) != 1:
+        raise CheckpointError(f"{name}: models that answer together describe a score alike")
     levels = np.mean([model.levels for model in models], axis=0)
     config = replace(models[0].config, members=member)
     return save(folder, config, tensors, levels, name=name, stored=stored)

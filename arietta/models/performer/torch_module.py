@@ -9,13 +9,20 @@ Shapes: B windows, T notes, D = d_model, H heads, K = D / H.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.models.aria.config import NORM_EPS
 from arietta.models.aria.torch_module import rotary_table, rotate
-from arietta.models.performer.config import OUTPUTS, TIME_SCALE, PerformerConfig
+from arietta.models.performer.config import (
+    OUTPUTS,
+    TIME_SCALE,
+    PerformerConfig,
+    member_prefix,
+)
 
 
 class PerformerLayer(nn.Module):
@@ -84,6 +91,30 @@ class Performer(nn.Module):
             x = layer(x, cos, sin, seen)
         found: Tensor = self.head(self.norm(x)).float()
         return found
+
+
+class Ensemble(nn.Module):
+    """Several performers that answer with the mean of their answers."""
+
+    def __init__(self, config: PerformerConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        one = replace(config, members=1)
+        self.members = nn.ModuleList(Performer(one, dropout) for _ in range(config.members))
+
+    def forward(
+        self, pitch: Tensor, features: Tensor, quarter: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return outputs as ``Performer.forward``."""
+        answers = [member(pitch, features, quarter, mask) for member in self.members]
+        return torch.stack(answers).mean(dim=0)
+
+
+def tensor_name(name: str) -> str:
+    """Return the name that a parameter of a ``Performer`` or an ``Ensemble`` has on disk."""
+    if not name.startswith("members."):
+        return name
+    _, member, inner = name.split(".", 2)
+    return member_prefix(int(member)) + inner
 
 
 def initialise(model: Performer, seed: int) -> None:

@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
 
-from arietta.data.pairs import Pair
+from arietta.data.pairs import Pair, read_pairs
+from arietta.data.twins import KeptApart
 from arietta.training.rows.stream import piece_hash
 
 _SHARE = 0.1
 
 
+class Choice(Protocol):
+    """Settings that choose pairs; see ``split_pairs``."""
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        """Metadata that every used pair must have."""
+
+    @property
+    def valid(self) -> Mapping[str, str]:
+        """Metadata of the validation pairs."""
+
+    @property
+    def apart(self) -> Mapping[str, str]:
+        """Metadata of pairs whose music is not used."""
+
+
+def chosen_pairs(file: Path, choice: Choice) -> tuple[list[Pair], list[Pair]]:
+    """Return the training pairs and the validation pairs of a file."""
+    pairs = read_pairs(file, min_match=0.0)
+    return split_pairs(pairs, choice.where, choice.valid, choice.apart)
+
+
 def split_pairs(
-    pairs: Iterable[Pair], where: Mapping[str, str], valid: Mapping[str, str]
+    pairs: Iterable[Pair],
+    where: Mapping[str, str],
+    valid: Mapping[str, str],
+    apart: Mapping[str, str] | None = None,
 ) -> tuple[list[Pair], list[Pair]]:
     """Return the training pairs and the validation pairs; a piece is on one side only.
 
     Args:
-        pairs: all pairs.
+        pairs: all pairs, badly matched ones included: they are left out, but a score of theirs is
+            kept apart where it has to be.
         where: metadata that every used pair must have.
         valid: metadata of the validation pairs. If no pair matches, a tenth of the pieces, chosen
             by a hash of their names.
+        apart: metadata of pairs whose music is not used, under whatever name other pairs hold it.
     """
-    used = [pair for pair in pairs if _matches(pair, where)]
+    used, hidden = [], {}
+    for pair in pairs:
+        if apart and _matches(pair, apart):
+            hidden[pair.about.get("score_sha256", pair.id)] = (pair.id, pair.score.piece)
+        elif pair.good and _matches(pair, where):
+            used.append(pair)
+    used = _without(used, KeptApart(hidden.values()))
     held = {_piece(pair) for pair in used if _matches(pair, valid)}
     if not held:
         held = {_piece(pair) for pair in used if piece_hash(_piece(pair)) < _SHARE * 2**64}
@@ -29,6 +65,19 @@ def split_pairs(
         [pair for pair in used if _piece(pair) not in held],
         [pair for pair in used if _piece(pair) in held],
     )
+
+
+def _without(pairs: list[Pair], apart: KeptApart) -> list[Pair]:
+    """Return the pairs whose scores hold nothing of what is kept apart; each score asks once."""
+    known: dict[str, bool] = {}
+    found = []
+    for pair in pairs:
+        score = pair.about.get("score_sha256", pair.id)
+        if score not in known:
+            known[score] = apart.twin(pair.id, pair.score.piece) is not None
+        if not known[score]:
+            found.append(pair)
+    return found
 
 
 def _piece(pair: Pair) -> str:

@@ -11,18 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arietta.arrays import Float32Array, IntArray
-from arietta.data.pairs import read_pairs
+from arietta.checkpoints.registry import locate
 from arietta.data.shards import open_dataset, read_grid
 from arietta.errors import InputError, UsageError
 from arietta.evaluation.recordings import is_dataset
 from arietta.evaluation.rendering import correlation
 from arietta.models.performer.checkpoint import load_folder, save
 from arietta.models.performer.config import OUTPUTS, PerformerConfig
-from arietta.models.performer.torch_module import Performer, initialise
+from arietta.models.performer.torch_module import (
+    Ensemble,
+    Performer,
+    initialise,
+    tensor_name,
+)
 from arietta.notation.features import FEATURES, HAND_COLUMNS, TEMPO_COLUMNS, VELOCITY_COLUMNS
 from arietta.training.config import Perform, Recipe
 from arietta.training.distributed import Processes
-from arietta.training.rows.pair_split import split_pairs
+from arietta.training.rows.pair_split import chosen_pairs
 from arietta.training.rows.stream import chosen
 from arietta.training.tasks.decoder import Task
 from arietta.training.tasks.performer_targets import (
@@ -34,6 +39,7 @@ from arietta.training.tasks.performer_targets import (
 
 _FIXED = 2  # columns in front of the features: pitch, quarter
 _N = len(OUTPUTS)
+_ENOUGH_SCORES = 50
 # Weights of the squared errors, in the order of OUTPUTS; the pedal has a cross entropy.
 _WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.25, 0.25, 0.25, 0.25)
 
@@ -154,7 +160,7 @@ def changed(rows: Float32Array, settings: Perform, rng: np.random.Generator) -> 
 class MeanPerformanceLoss(nn.Module):
     """Compute the weighted squared error (pedal: cross entropy) of windows."""
 
-    def __init__(self, performer: Performer, precision: str) -> None:
+    def __init__(self, performer: Performer | Ensemble, precision: str) -> None:
         super().__init__()
         self.performer = performer
         self.autocast = precision == "bf16"
@@ -199,11 +205,11 @@ class PerformerTask(Task):
         options = recipe.perform
         assert options is not None
         self._options: Perform = options
-        before = None if recipe.init is None else load_folder(Path(recipe.init))
+        before = None if recipe.init is None else load_folder(locate(recipe.init)[0])
         config = recipe.model if before is None else before.config
         if not isinstance(config, PerformerConfig) or recipe.model not in (None, config):
             raise UsageError(f"{recipe.name}: perform needs a model of its own kind")
-        if config.members > 1:
+        if config.members > 1 and before is None:
             raise UsageError(f"{recipe.name}: models learn one by one; join them afterwards")
         if config.n_features != len(FEATURES):
             raise UsageError(f"{recipe.name}: model.n_features has to be {len(FEATURES)}")
@@ -213,15 +219,19 @@ class PerformerTask(Task):
                 recordings_of(data, split, recipe) for split in ("train", "valid")
             )
         else:
-            learned, held = split_pairs(read_pairs(data), options.where, options.valid)
+            learned, held = chosen_pairs(data, options)
             self._train, self._valid = score_targets(learned), score_targets(held)
         if not self._train:
             raise InputError(f"{data}: no pair to learn from")
         self._tables = [table(score) for score in self._train]
-        performer = Performer(self.config, options.dropout)
-        initialise(performer, recipe.seed)
-        if before is not None:
-            weights = {n: torch.from_numpy(before.tensors[n].copy()) for n in before.tensors}
+        self._before = before
+        several = self.config.members > 1
+        performer = (Ensemble if several else Performer)(self.config, options.dropout)
+        if before is None:
+            initialise(performer, recipe.seed)
+        else:
+            names = performer.state_dict()
+            weights = {n: torch.from_numpy(before.tensors[tensor_name(n)].copy()) for n in names}
             performer.load_state_dict(weights)
         self.module = MeanPerformanceLoss(performer, recipe.precision)
 
@@ -288,15 +298,20 @@ class PerformerTask(Task):
         return [float(np.nansum(measured[1:]))]
 
     def export(self, folder: Path, weights: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Export the weights and the regression of mean velocity, tempo and articulation."""
+        """Export the weights and the table of mean velocity, tempo and articulation.
+
+        A few scores do not tell how scores differ: then the table of the initial model stays.
+        """
+        few = self._before is not None and len(self._train) < _ENOUGH_SCORES
+        levels = self._before.levels if self._before and few else fit_levels(self._train)
         save(
             folder,
             self.config,
             {
-                name.removeprefix("performer."): value.detach().float().cpu().numpy()
+                tensor_name(name.removeprefix("performer.")): value.detach().float().cpu().numpy()
                 for name, value in weights.items()
             },
-            fit_levels(self._train),
+            levels,
             name=self.recipe.name,
             info=info,
             overwrite=True,

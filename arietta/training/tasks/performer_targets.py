@@ -21,11 +21,12 @@ from arietta.evaluation.rendering import MIN_GAP_MS
 from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
 from arietta.models.performer.config import OUTPUTS, PEDAL_PLACES, SPREAD_MS
-from arietta.notation.features import FEATURES, score_features, summary
+from arietta.notation.features import FEATURES, score_features, summary, variety
 from arietta.notation.score_notes import ScoreNotes
 
 _FARTHEST = 4.0  # standard deviations; larger values are slips or misalignments and are clipped
 _MIN_ROWS = 32
+_LEAST_SPREAD = 0.02
 _QUARTER_MS = 500.0  # of a performance that serves as its own score
 _CHORD_MS = 30  # keys pressed within this time are one chord
 _FROM_PERFORMANCE = (
@@ -183,23 +184,41 @@ def recording_targets(name: str, notes: GridNotes) -> ScoreTargets | None:
 
 
 def fit_levels(scores: Sequence[ScoreTargets], ridge: float = 10.0) -> FloatArray:
-    """Fit ridge regression of velocity, tempo and articulation of scores on their summaries.
+    """Fit ridge regression of how scores are played as a whole on what they are like.
 
     Args:
         scores: training scores; each counts once, by the mean of its takes.
         ridge: strength of the regularisation towards the mean, in scores.
 
     Returns:
-        (summary, 6): a summary times this gives a ``Reading.level``.
+        (summary + variety, 6): the table of ``notation.features.levels``.
     """
-    x = np.stack([summary(score.features) for score in scores])
-    y = np.stack([score.levels.mean(axis=0) for score in scores])
-    mean, spread = x[:, :-1].mean(axis=0), np.maximum(x[:, :-1].std(axis=0), 1e-3)
-    scaled = (x[:, :-1] - mean) / spread
+    means = np.stack([summary(score.features)[:-1] for score in scores])
+    various = np.stack([variety(score.score, score.features) for score in scores])
+    levels = [score.levels.copy() for score in scores]
+    for takes in levels:
+        takes[:, 1::2] = np.log(np.maximum(takes[:, 1::2], 1e-3))
+    y = np.stack([takes.mean(axis=0) for takes in levels])
+    table = np.zeros((means.shape[1] + 1 + various.shape[1], y.shape[1]))
+    constant = means.shape[1]  # where a summary has its 1
+    # The mean levels follow from the means; how various a score is says nothing of them.
+    slope, table[constant, ::2] = _ridge(means, y[:, ::2], ridge)
+    table[:constant, ::2] = slope
+    slope, table[constant, 1::2] = _ridge(np.hstack((means, various)), y[:, 1::2], ridge)
+    table[:constant, 1::2], table[constant + 1 :, 1::2] = np.split(slope, [constant])
+    return table
+
+
+def _ridge(x: FloatArray, y: FloatArray, strength: float) -> tuple[FloatArray, FloatArray]:
+    """Return slopes (inputs, outputs) and constants (outputs,)."""
+    mean = x.mean(axis=0)
+    # An input that hardly varies among the scores of a small collection says nothing.
+    spread = np.maximum(x.std(axis=0), _LEAST_SPREAD)
+    scaled = (x - mean) / spread
     usual = y.mean(axis=0)
-    inner = scaled.T @ scaled + ridge * np.eye(scaled.shape[1])
+    inner = scaled.T @ scaled + strength * np.eye(scaled.shape[1])
     slope = np.linalg.solve(inner, scaled.T @ (y - usual)) / spread[:, None]
-    return np.vstack((slope, usual - mean @ slope))
+    return slope, usual - mean @ slope
 
 
 def _same(a: ScoreNotes, b: ScoreNotes) -> bool:

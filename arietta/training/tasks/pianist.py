@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from arietta.arrays import IntArray
-from arietta.data.pairs import Pair, label_of, read_pairs
+from arietta.data.pairs import Pair, label_of
 from arietta.data.shards import open_dataset, read_group
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
@@ -33,7 +33,7 @@ from arietta.models.pianist.torch_module import (
 from arietta.tokenizers.pianist import MASK, PAD, PEDAL, columns_of, ids_of_columns
 from arietta.training.config import Recipe
 from arietta.training.distributed import Processes
-from arietta.training.rows.pair_split import split_pairs
+from arietta.training.rows.pair_split import chosen_pairs
 from arietta.training.rows.stream import Block, Chunk, LoaderSettings, RowStream, glue
 from arietta.training.tasks.decoder import Task
 
@@ -354,7 +354,7 @@ class PlayTask(PianistTask):
         assert options is not None
         self.module = PianistLoss(self._model(), recipe.precision)
         size = recipe.stages[-1].seq_len
-        learned, held = split_pairs(read_pairs(data), options.where, options.valid)
+        learned, held = chosen_pairs(data, options)
         self._train, self._valid = (
             [
                 (pair.id, x[a:b], y[a:b])

@@ -27,13 +27,18 @@ from arietta.models.performer.checkpoint import (
 from arietta.models.performer.config import OUTPUTS, PerformerConfig
 from arietta.models.performer.openvino import PerformerModel, window_starts
 from arietta.models.performer.torch_module import Performer, initialise
-from arietta.notation.features import FEATURES, score_features, summary
+from arietta.notation.features import FEATURES, levels, score_features, summary
 from arietta.notation.score_notes import ScoreNotes
 from arietta.rendering.performer import PerformerPlayer
 from arietta.training.config import Recipe, recipe_from
 from arietta.training.loop import train
 from arietta.training.tasks.performer import PerformerTask
-from arietta.training.tasks.performer_targets import reading_of, recording_targets, score_targets
+from arietta.training.tasks.performer_targets import (
+    fit_levels,
+    reading_of,
+    recording_targets,
+    score_targets,
+)
 from tests.notation.scores import score_of, scores
 from tests.training.conftest import some_notes
 from tests.training.test_loop import column
@@ -73,7 +78,11 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         score = a_score(i)
         about = {"piece_id": f"p{i}", "split": "valid" if i > 5 else "train", "pt_test": "0"}
         found += [a_pair(f"{i}-{k}", score, 10 * i + k, **about) for k in range(2)]
-    found.append(a_pair("hidden", a_score(99), 1, piece_id="x", pt_test="1"))
+    hidden = a_score(99)
+    found.append(a_pair("hidden", hidden, 1, piece_id="x", pt_test="1"))
+    part = zip(*(c[:60].tolist() for c in (hidden.onset_tick, hidden.pitch)), strict=True)
+    same = score_of([(tick, 200, pitch) for tick, pitch in part], metre=(3, 2))
+    found.append(a_pair("hidden under another name", same, 2, piece_id="y", pt_test="0"))
     write_pairs(path, found)
     return path
 
@@ -88,7 +97,7 @@ def recipe(**changes: Any) -> Recipe:
             "task": "perform",
             "model": SMALL.to_dict(),
             "stages": [{"seq_len": 64, "rows": 4, "until_epochs": 30}],
-            "perform": {"where": {"pt_test": "0"}, "dropout": 0.1, "hide": 0.2},
+            "perform": {"dropout": 0.1, "hide": 0.2},
             "optimiser": {"kind": "muon", "lr": 5e-3, "weight_decay": 0.0, "decay_all": False},
             "precision": "f32",
             "valid_every_steps": 30,
@@ -201,9 +210,9 @@ def fresh(folder: Path) -> LoadedPerformer:
     model = Performer(SMALL)
     initialise(model, 1)
     tensors = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    levels = np.zeros((len(summary(np.zeros((1, len(FEATURES)), np.float32))), 6))
-    levels[-1] = [64, 15, 6.2, 0.3, -0.3, 0.7]
-    save(folder / "m", SMALL, tensors, levels, name="m")
+    usual = np.zeros((len(summary(np.zeros((1, len(FEATURES)), np.float32))), 6))
+    usual[-1] = [64, 15, 6.2, 0.3, -0.3, 0.7]
+    save(folder / "m", SMALL, tensors, usual, name="m")
     return load_folder(folder / "m")
 
 
@@ -248,7 +257,45 @@ def test_models_answer_together(player: PerformerPlayer, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="of one size"):
         join([*folders, tmp_path / "odd"], tmp_path / "no", name="no")
     with pytest.raises(UsageError, match="one by one"):
-        PerformerTask(recipe(init=str(both.path.parent), model=None), tmp_path / "pairs")
+        PerformerTask(recipe(model={**SMALL.to_dict(), "members": 2}), tmp_path / "pairs")
+
+
+def test_steady_scores_are_told_from_free_ones() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(12):
+        steady = i % 2 == 0
+        tick = 240 * np.arange(120) if steady else np.cumsum(rng.choice([60, 240, 720], 120))
+        rows = zip(tick.tolist(), [50] * 120, rng.integers(40, 80, 120).tolist(), strict=True)
+        score = score_of(list(rows))
+        waver = rng.normal(0, 0.05 if steady else 0.4, 120)
+        ms = np.cumsum(np.diff(score.onset_ms, prepend=0.0) * np.exp(waver))
+        take = Piece.from_ms(ms, 200, score.pitch, rng.integers(30, 90, 120))
+        found.append(Pair(str(i), score, take, np.arange(120), {}))
+    *known, free, even = score_targets(reversed(found))
+    spreads = fit_levels(known)
+    for target, wanted in ((free, 0.4), (even, 0.05)):
+        told = levels(target.score, target.features, spreads)
+        assert told[3] == pytest.approx(wanted, rel=0.4)
+
+
+def test_models_that_answer_together_learn_on(
+    player: PerformerPlayer, pairs: Path, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    one = player.model.checkpoint
+    both = join([one.path.parent] * 2, tmp_path / "both", name="both")
+    short = {"seq_len": 64, "rows": 4, "until_epochs": 4}
+    more = recipe(init=str(both), model=None, stages=[short], valid_every_steps=3, patience=99)
+    done = train(more, pairs, tmp_path / "run", cpu=True)
+    assert sum(done.kept[1:]) > sum(done.before[1:])
+    tuned = load_folder(done.model)
+    assert tuned.config.members == 2
+    np.testing.assert_array_equal(tuned.levels, one.levels)  # six scores do not tell
+    score = a_score(3, 60)
+    features = score_features(score)
+    a, b = (PerformerModel(m, 1).outputs(score, features) for m in (load_folder(both), tuned))
+    assert np.abs(a - b).max() > 0.01
 
 
 @settings(max_examples=40, deadline=None)
