@@ -12,7 +12,7 @@ middle    Bits a note of what people played in the gap: under a model that knows
 seam      How many bits a note more the 5 s behind a gap cost the same model than behind what people
           played: with nothing in the gap, a copy of the stretch before, one take, the best of 16.
           For a model that knows gaps, takes are fills, else continuations.
-detector  How well trees tell the seams of fills from places in untouched music, by the 2 s on either
+detector  How well trees tell the seams of fills from places in untouched music, by 2 s on either
           side. They learn from random splices of the train split.
 hands     What share of one hand's new chords lies within a hand's reach, beside people's.
 density   Obtained against asked density, as multiples of what people played.
@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 import arietta
+from arietta.arrays import Int32Array
 from arietta.evaluation.likelihood import Recording, backend_scorer
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
@@ -142,7 +143,9 @@ def plain_ids(case: GapCase, prefix: list[int], vocab: Vocabulary) -> tuple[Any,
     """Return the music before a gap and in it, and the first place of the latter."""
     before = case.kept.where(case.kept.onset_ms < case.place.start_ms)
     head = event_ids(before.as_tuple(), vocab, [*prefix, BOS])
-    both = [np.concatenate(pair) for pair in zip(before.as_tuple(), case.true.as_tuple())]
+    both = [
+        np.concatenate(pair) for pair in zip(before.as_tuple(), case.true.as_tuple(), strict=True)
+    ]
     return event_ids(both, vocab, [*prefix, BOS]), len(head)
 
 
@@ -152,7 +155,9 @@ def followed_by(case: GapCase, other: GapCase) -> Columns:
     behind = other.kept.where(other.kept.onset_ms >= other.place.end_ms)
     moved = behind.onset_ms - other.place.end_ms + case.place.end_ms
     behind = Columns(moved, behind.duration_ms, behind.pitch, behind.velocity)
-    return Columns(*(np.concatenate(p) for p in zip(before.as_tuple(), behind.as_tuple())))
+    return Columns(
+        *(np.concatenate(p) for p in zip(before.as_tuple(), behind.as_tuple(), strict=True))
+    )
 
 
 def middle(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -178,25 +183,10 @@ def middle(arguments: argparse.Namespace) -> dict[str, Any]:
         table: dict[str, Any] = {"pieces": len(cases), "notes": int(notes.sum())}
         for name, (score, vocab) in scorers.items():
             prefix = [vocab.instrument_start]
-            ways = {"as a continuation": lambda i: plain_ids(cases[i], prefix, vocab)}
-            if vocab.filling:
-                ways |= {
-                    "with what follows": lambda i: gap_ids(cases[i].kept, cases[i], prefix, vocab),
-                    "without": lambda i: gap_ids(
-                        cases[i].kept.where(cases[i].kept.onset_ms < cases[i].place.start_ms),
-                        cases[i],
-                        prefix,
-                        vocab,
-                    ),
-                    "another piece's": lambda i: gap_ids(
-                        followed_by(cases[i], cases[i - 1]), cases[i], prefix, vocab
-                    ),
-                }
+            ways = layouts(cases, prefix, vocab)
             bits: dict[str, Array] = {}
-            for way, ids_of in ways.items():
-                bits[way] = np.array(
-                    [score(*ids_of(i)).sum() / np.log(2) for i in range(len(cases))]
-                )
+            for way, ids in ways.items():
+                bits[way] = np.array([score(*made).sum() / np.log(2) for made in ids])
                 table[f"{name}, {way}"] = found = interval(bits[way], notes)
                 print(f"{gap_s:3} s  {name}, {way}: {shown(found)}", flush=True)
             if "without" in bits:
@@ -207,6 +197,25 @@ def middle(arguments: argparse.Namespace) -> dict[str, Any]:
                     print(f"{gap_s:3} s  {name}, gain of {way}: {shown(found)}", flush=True)
         figures[f"{gap_s} s"] = table
     return figures
+
+
+def layouts(
+    cases: list[GapCase], prefix: list[int], vocab: Vocabulary
+) -> dict[str, list[tuple[Int32Array, int]]]:
+    """Return the ids of each case, and how many are given, in every layout a model knows."""
+    found = {"as a continuation": [plain_ids(case, prefix, vocab) for case in cases]}
+    if vocab.filling:
+        others = [cases[-1], *cases[:-1]]
+        found["with what follows"] = [gap_ids(case.kept, case, prefix, vocab) for case in cases]
+        found["without"] = [
+            gap_ids(case.kept.where(case.kept.onset_ms < case.place.start_ms), case, prefix, vocab)
+            for case in cases
+        ]
+        found["another piece's"] = [
+            gap_ids(followed_by(case, other), case, prefix, vocab)
+            for case, other in zip(cases, others, strict=True)
+        ]
+    return found
 
 
 def label_of(model: arietta.Model) -> str:
@@ -270,12 +279,10 @@ def seam(arguments: argparse.Namespace) -> dict[str, Any]:
                 rows.append([nothing - true, copy - true, mean - true, best - true])
             extra = np.array(rows)
             names = ("nothing", "a copy of the stretch before", "one take", f"best of {TAKES}")
-            table[f"{gap_s} s"] = found = {
-                "pieces": len(cases),
-                **{way: interval(extra[:, i]) for i, way in enumerate(names)},
-            }
+            extras = {way: interval(extra[:, i]) for i, way in enumerate(names)}
+            table[f"{gap_s} s"] = {"pieces": len(cases), **extras}
             for way in names:
-                print(f"{label_of(model)} {gap_s:3} s  {way}: {shown(found[way])}", flush=True)
+                print(f"{label_of(model)} {gap_s:3} s  {way}: {shown(extras[way])}", flush=True)
     return figures
 
 
@@ -319,13 +326,15 @@ def seam_features(notes: Columns, at_ms: int) -> list[float]:
     last = notes.where((notes.onset_ms >= at_ms - 700) & (notes.onset_ms < at_ms))
     first = notes.where((notes.onset_ms >= at_ms) & (notes.onset_ms < at_ms + 700))
     shared = float(len(set(last.pitch.tolist()) & set(first.pitch.tolist())))
-    differences = [abs(a - b) for a, b in zip(before, behind)]
+    differences = [abs(a - b) for a, b in zip(before, behind, strict=True)]
     return [*before, *behind, *differences, alike, across, shared]
 
 
 def joined(first: Columns, second: Columns) -> Columns:
     """Return both in order."""
-    columns = [np.concatenate(pair) for pair in zip(first.as_tuple(), second.as_tuple())]
+    columns = [
+        np.concatenate(pair) for pair in zip(first.as_tuple(), second.as_tuple(), strict=True)
+    ]
     order = np.lexsort((columns[2], columns[0]))
     return Columns(*(column[order] for column in columns))
 

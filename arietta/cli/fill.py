@@ -197,8 +197,3 @@ def _summary(done: FillResult, request: FillRequest) -> None:
             ("takes", f"best of {best_of}, {clock(done.wall_seconds)}; seed {request.seed}"),
         ]
     )
-
-
-def _show(now: GenerationProgress, progress: ProgressLine) -> None:
-    if progress.due():
-        progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")

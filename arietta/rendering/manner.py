@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arietta.arrays import FloatArray, IntArray
+from arietta.arrays import AnyFloatArray, AnyIntArray, FloatArray, IntArray
 from arietta.errors import InputError
 from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
@@ -57,7 +57,7 @@ def manner_of(take: Piece) -> Manner:
             f"{where}: {len(notes.onset_ms)} notes; a manner needs {_LEAST_NOTES} at least"
         )
     onset = notes.onset_ms.astype(np.float64)
-    chord = np.cumsum(np.diff(onset, prepend=onset[0]) > _CHORD_MS)
+    chord = np.cumsum(np.diff(onset, prepend=onset[0]) > _CHORD_MS, dtype=np.int64)
     duration = notes.offset_ms - onset
     return _measured(
         chord, notes.pitch, onset, duration, notes.velocity, notes.pedal_ms, notes.pedal_value
@@ -86,12 +86,12 @@ def in_manner(score: ScoreNotes, performed: PerformedNotes, manner: Manner) -> P
 
 def _measured(
     chord: IntArray,
-    pitch: IntArray,
+    pitch: AnyIntArray,
     onset: FloatArray,
     duration: FloatArray,
-    velocity: IntArray,
-    pedal_ms: FloatArray,
-    pedal_value: IntArray,
+    velocity: AnyIntArray,
+    pedal_ms: AnyFloatArray | AnyIntArray,
+    pedal_value: AnyIntArray,
 ) -> Manner:
     loud = np.asarray(velocity, np.float64)
     size = np.bincount(chord)
@@ -104,13 +104,13 @@ def _measured(
     others = (np.bincount(chord, loud)[chord[top]] - loud[top]) / np.maximum(rest, 1)
     voicing = float(np.mean(loud[top] - others)) if len(top) else 0.0
     total = float(np.max(onset + duration) - onset.min())
-    presses, releases = _spans(pedal_ms, pedal_value)
+    presses, releases = _spans(np.asarray(pedal_ms, np.float64), np.asarray(pedal_value, np.int64))
     down = float(np.sum(releases - presses)) / max(total, 1.0)
     usual = float(np.nanmean(touch)) if np.isfinite(touch).any() else 0.0
     return Manner(float(loud.mean()), float(loud.std()), voicing, usual, min(down, 1.0))
 
 
-def _tops(chord: IntArray, pitch: IntArray) -> IntArray:
+def _tops(chord: IntArray, pitch: AnyIntArray) -> IntArray:
     """Return the row of the top key of every chord of several keys."""
     order = np.lexsort((pitch, chord))
     last = order[np.append(np.diff(chord[order]) > 0, True)]

@@ -225,11 +225,13 @@ class PerformerTask(Task):
             raise InputError(f"{data}: no pair to learn from")
         self._tables = [table(score) for score in self._train]
         self._before = before
-        several = self.config.members > 1
-        performer = (Ensemble if several else Performer)(self.config, options.dropout)
+        performer: Performer | Ensemble
         if before is None:
+            performer = Performer(self.config, options.dropout)
             initialise(performer, recipe.seed)
         else:
+            several = self.config.members > 1
+            performer = (Ensemble if several else Performer)(self.config, options.dropout)
             names = performer.state_dict()
             weights = {n: torch.from_numpy(before.tensors[tensor_name(n)].copy()) for n in names}
             performer.load_state_dict(weights)
