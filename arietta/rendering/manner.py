@@ -7,14 +7,18 @@ be told without its score, so the tempo stays the player's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from arietta.arrays import AnyFloatArray, AnyIntArray, FloatArray, IntArray
 from arietta.errors import InputError
 from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
+
+_Column: TypeAlias = "npt.NDArray[Any]"
 
 _CHORD_MS = 35.0
 """Keys pressed this closely one after another are a chord."""
@@ -67,8 +71,15 @@ def manner_of(take: Piece) -> Manner:
 def in_manner(score: ScoreNotes, performed: PerformedNotes, manner: Manner) -> PerformedNotes:
     """Return a performance with its loudness, voicing, touch and pedal brought to a manner."""
     chord, top = score.chord, _tops(score.chord, score.pitch)
-    columns = (performed.onset_ms, performed.duration_ms, performed.velocity)
-    own = _measured(chord, score.pitch, *columns, performed.pedal_ms, performed.pedal_value)
+    own = _measured(
+        chord,
+        score.pitch,
+        performed.onset_ms,
+        performed.duration_ms,
+        performed.velocity,
+        performed.pedal_ms,
+        performed.pedal_value,
+    )
     velocity = performed.velocity.astype(np.float64)
     wider = np.clip(manner.range / max(own.range, 1.0), 1 / _FARTHEST, _FARTHEST)
     velocity = manner.loudness + wider * (velocity - velocity.mean())
@@ -118,7 +129,7 @@ def _tops(chord: IntArray, pitch: AnyIntArray) -> IntArray:
     return found
 
 
-def _spans(times: FloatArray, values: IntArray) -> tuple[FloatArray, FloatArray]:
+def _spans(times: _Column, values: _Column) -> tuple[FloatArray, FloatArray]:
     """Return when the pedal goes down, and when it comes up after that."""
     down = np.asarray(values) >= 64
     edge = np.flatnonzero(np.diff(down, prepend=False))
