@@ -68,8 +68,8 @@ _SHORTEST_MS = 20.0
 _SAFE_RESTRIKE_MS = RESTRIKE_MS + 4.0
 """Onsets and releases are rounded to ticks of up to 2 ms afterwards."""
 _LATEST_MS = 60.0
-LAST_BEFORE_END_MS = 5.0
-"""No new note begins this close to the last bar line."""
+LAST_BEFORE_END_MS = 25.0
+"""No new note begins this close to the last bar line: it would end behind it."""
 _CHORD_MS = 35.0
 RIGHT, LEFT = "Arietta right", "Arietta left"
 
