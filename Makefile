@@ -1,7 +1,12 @@
 # make demo    set up and continue a shipped prompt with the shipped model
 # make test    set up what is missing and run the tests
-# make check   what CI runs: lint, format, types, generated pages, tests
+# make check   lint, format, types, generated pages, tests
+# make test-live     the tests on real MIDI ports: needs jackd, which it installs where apt may
 # make docs    the documentation as a static site in docs/_site
+# make studio        build the page of the studio (needs Node) into arietta/server/static
+# make test-browser  drive that page in Chromium (installed by apt where it is missing)
+# make fuzz    the server, by its own schema, for longer than the tests do
+# make test-deploy   Ray Serve in an environment of its own: two replicas, one killed under load
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -12,7 +17,8 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test check lint types docs pages bench clean
+.PHONY: demo test test-live fuzz test-deploy check lint types docs pages bench clean \
+	studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -22,6 +28,23 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Real ports of a JACK server with the dummy driver: no sound card is needed.
+test-live: $(VENV)/.live
+	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
+	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
+
+fuzz: $(VENV)/.dev
+	ARIETTA_FUZZ=300 $(BIN)/python -m pytest -q -n $(JOBS) tests/server/test_fuzz.py
+
+test-deploy: $(VENV)-deploy/.ready
+	$(VENV)-deploy/bin/python -m pytest -q -s -p no:cacheprovider -c /dev/null --rootdir . deploy
+
+$(VENV)-deploy/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-deploy
+	@PYTHONWARNINGS=ignore $(VENV)-deploy/bin/python -m pip --disable-pip-version-check install --quiet \
+		-c constraints.txt -e '.[studio]' 'ray[serve]' psutil pytest
+	@touch $@
 
 check: lint types pages test
 
@@ -41,6 +64,25 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m docs.make
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_site/.doctrees docs docs/_site
 	@echo "docs/_site/index.html"
+
+STATIC := arietta/server/static
+
+studio: studio/node_modules/.package-lock.json
+	cd studio && npm run --silent build
+
+# The page that is committed is the one its sources make.
+studio-check: studio/node_modules/.package-lock.json
+	cd studio && npm test --silent && npm run --silent build -- --outDir ../build/studio
+	diff -r build/studio $(STATIC)
+
+test-browser: $(VENV)/.dev studio/node_modules/.package-lock.json
+	@command -v chromium >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium fonts-dejavu-core; }
+	cd studio && npm run --silent test-browser
+
+studio/node_modules/.package-lock.json: studio/package-lock.json
+	cd studio && npm ci --silent
+	@touch $@
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(if $(DATASET),--dataset $(DATASET))
@@ -64,6 +106,10 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.core
 	@echo "Adding what the tests need (once) ..."
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.live: $(VENV)/.dev
+	@$(PIP) -e '.[dev,live]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

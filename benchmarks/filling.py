@@ -386,9 +386,9 @@ def detector(arguments: argparse.Namespace) -> dict[str, Any]:
                         right.setdefault(f"{way}, {side} seam", []).append(
                             0.5 * float(told[0] == 0) + 0.5 * float(told[1] == 1)
                         )
-            table[f"{gap_s} s"] = found = {k: interval(np.array(v)) for k, v in right.items()}
-            for way, one in found.items():
-                print(f"{label_of(model)} {gap_s:3} s  {way}: {shown(one)}", flush=True)
+            table[f"{gap_s} s"] = seams = {k: interval(np.array(v)) for k, v in right.items()}
+            for way, interval_of in seams.items():
+                print(f"{label_of(model)} {gap_s:3} s  {way}: {shown(interval_of)}", flush=True)
     return figures
 
 

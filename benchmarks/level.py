@@ -48,7 +48,7 @@ def level_db(frames: FloatArray) -> float:
 
 
 def alone(out: arietta.Continuation, notes: int) -> Piece:
-    """The new notes at their place, with their own pedal and with nothing of the prompt's."""
+    """Return the new notes at their place, with their own pedal and nothing of the prompt's."""
     piece = out.piece
     old = int(out.prompt.notes.track.max(initial=-1))
     seam = int(piece.tempo.tick_at(out.seam_ms))

@@ -25,8 +25,9 @@ from arietta.models.executors import pianist_cpu_backend
 from arietta.models.pianist.config import PIANIST_PRESETS, PianistConfig
 from arietta.models.pianist.openvino import PianistOpenVino
 from arietta.notation.score_notes import ScoreNotes
-from arietta.rendering.blocks import BlockRender, BlockSettings
+from arietta.rendering.blocks import BlockRender
 from arietta.rendering.render import open_player, render
+from arietta.rendering.settings import BlockSettings
 from arietta.tokenizers.pianist import SLOT_RANGES
 from benchmarks.common import file_result
 

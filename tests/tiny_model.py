@@ -120,6 +120,9 @@ class NumpySession:
     def fork(self, index) -> None:
         self._rows = [self._rows[int(i)].copy() for i in index]
 
+    def merge(self, other) -> None:
+        self._rows += other._rows
+
     def rewind(self, lengths) -> None:
         for row, n in zip(self._rows, lengths, strict=True):
             assert 0 <= n <= row.keys[0].shape[1]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from arietta.api import data, evaluate
     from arietta.api.classification import ClassifyResult, classify
     from arietta.api.data import PairsResult
+    from arietta.api.duet import DuetResult, duet, duet_ports, tap_latency
     from arietta.api.filling import FillResult, fill
     from arietta.api.generation import GenerateResult, generate
     from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
@@ -39,6 +40,7 @@ _PLACES = {
     "DEFAULT_GUIDANCE": "generation.settings",
     "DEFAULT_MODEL": "api.models",
     "DEFAULT_RENDERER": "api.renderers",
+    "DuetResult": "api.duet",
     "EmbedResult": "api.vectors",
     "FillResult": "api.filling",
     "GenerateOptions": "generation.settings",
@@ -56,6 +58,8 @@ _PLACES = {
     "TrainResult": "api.training",
     "classify": "api.classification",
     "draw_map": "api.vectors",
+    "duet": "api.duet",
+    "duet_ports": "api.duet",
     "embed": "api.vectors",
     "fill": "api.filling",
     "generate": "api.generation",
@@ -66,6 +70,7 @@ _PLACES = {
     "score": "api.scoring",
     "search": "api.vectors",
     "synth": "api.synthesis",
+    "tap_latency": "api.duet",
     "tokenize": "api.tokens",
     "train": "api.training",
 }
@@ -77,6 +82,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_RENDERER",
     "ClassifyResult",
+    "DuetResult",
     "EmbedResult",
     "FillResult",
     "GenerateOptions",
@@ -95,6 +101,8 @@ __all__ = [
     "classify",
     "data",
     "draw_map",
+    "duet",
+    "duet_ports",
     "embed",
     "evaluate",
     "fill",
@@ -106,6 +114,7 @@ __all__ = [
     "score",
     "search",
     "synth",
+    "tap_latency",
     "tokenize",
     "train",
 ]

@@ -45,8 +45,6 @@ def settings_of(
     for text in filters:
         rules = with_setting(rules, text)
     given = {name: value for name, value in changes.items() if value is not None}
-    if given.get("compat") not in (None, "aria"):
-        raise UsageError(f"`compat` {given['compat']}: there is only aria")
     if per_work is not None:
         given |= {"cap_limit": None, "cap_per_work": per_work or None}
     return preset_of(preset, **given, filters=rules)

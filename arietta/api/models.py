@@ -369,6 +369,7 @@ class Model:
         *,
         settings: SamplingSettings | None = None,
         preset: str | None = None,
+        waits: bool = False,
     ) -> ContinuationStream:
         """Start a stream from whole groups of parameters; ``stream`` takes single ones.
 
@@ -378,6 +379,7 @@ class Model:
             changes: numbers of ``settings`` or ``preset`` to change.
             steering: music to resemble.
             settings, preset: as for ``generate``.
+            waits: run nothing yet: a ``GenerationLoop`` will run the stream beside others.
 
         Raises:
             InputError: the prompt cannot be read or has no notes.
@@ -399,6 +401,7 @@ class Model:
             settings,
             guidance=None if vector is None else Guidance(vector, steering.guidance),
             provenance=lambda: {**self.provenance, **origin},
+            waits=waits,
         )
 
 

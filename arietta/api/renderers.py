@@ -15,11 +15,11 @@ from arietta.models.executors import Device
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
     from arietta.models.kernel.packing import Precision
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
     from arietta.rendering.players import Player
     from arietta.rendering.players import RenderProgress as Step
     from arietta.rendering.render import Rendering
+    from arietta.rendering.settings import BlockSettings
 
 DEFAULT_RENDERER = "performer"
 
@@ -64,6 +64,21 @@ class Renderer:
         return made
 
 
+def with_seed(renderer: Renderer, seed: int) -> Renderer:
+    """Return a loaded renderer that draws with another seed."""
+    from dataclasses import replace
+
+    from arietta.rendering.performer import PerformerPlayer
+    from arietta.rendering.pianist import PianistPlayer
+    from arietta.rendering.render import RulePlayer
+
+    player = renderer.player
+    if isinstance(player, PianistPlayer):
+        return Renderer(replace(player, settings=replace(player.settings, seed=seed)))
+    assert isinstance(player, PerformerPlayer | RulePlayer)
+    return Renderer(replace(player, seed=seed))
+
+
 def load_renderer(
     name: str | PathLike[str] = DEFAULT_RENDERER,
     *,
@@ -85,8 +100,8 @@ def load_renderer(
     Raises:
         CheckpointError: there is no such model, or it renders nothing.
     """
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.render import open_player
+    from arietta.rendering.settings import BlockSettings
 
     return Renderer(
         open_player(

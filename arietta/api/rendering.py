@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from arietta.api.files import SoundReport, Target, checked_targets, write_sound
 from arietta.api.renderers import DEFAULT_RENDERER, Renderer, load_renderer
 from arietta.errors import UsageError
+from arietta.rendering.settings import BlockSettings, DrawingOptions
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.controls import Controls
     from arietta.rendering.players import RenderProgress
     from arietta.rendering.render import Rendering
@@ -82,9 +82,6 @@ def render(
     variations: int = 1,
     seed: int = 0,
     controls: Controls | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
     device: Device = "cpu",
     precision: Precision = "int8",
     threads: int | None = None,
@@ -92,6 +89,7 @@ def render(
     report: Callable[[RenderProgress], None] | None = None,
     sound_report: SoundReport = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
+    **drawing: Unpack[DrawingOptions],
 ) -> RenderResult:
     """Play a score with expression; write files if an output is given.
 
@@ -108,14 +106,14 @@ def render(
         variations: how many performances.
         seed: of what is drawn at random; not for a loaded renderer.
         controls: how much of dynamics, rubato and pedal to take; bars to keep steady.
-        temperature, top_p, top_k: how a model draws; None keeps its default, ``top_k`` 0 means any
-            number. Not for a loaded renderer, and the last two for a Pianist Transformer alone.
         device, precision, threads: as for ``load``; not for a loaded renderer.
         force: replace files that exist.
         report: called as it goes on.
         sound_report: called while sound is written.
         stop: called now and then; once it gives True, the other notes stay as written, and nothing
             is saved where no note was performed.
+        drawing: ``temperature``, ``top_p``, ``top_k`` of ``BlockSettings``: how a model draws. Not
+            for a loaded renderer, and the last two for a Pianist Transformer alone.
 
     Raises:
         CheckpointError: there is no such model, or it renders nothing.
@@ -132,14 +130,14 @@ def render(
 
     if variations < 1:
         raise UsageError(f"`variations` must be at least 1, not {variations}")
-    given = not (temperature is None and top_p is None and top_k is None)
+    given: dict[str, Any] = {k: v for k, v in drawing.items() if v is not None}
     if model == RULES and given:
         raise UsageError("`temperature`, `top_p` and `top_k` are a model's; rules have none")
     if isinstance(model, Renderer) and given:
         raise UsageError("`temperature`, `top_p` and `top_k` are set when a renderer is loaded")
     if snap and not editable:
         raise UsageError("`snap` needs the bars of the score, which a plain rendering has not")
-    settings = drawing(seed, temperature=temperature, top_p=top_p, top_k=top_k)
+    settings = BlockSettings(seed=seed, **given)
     targets: list[Target] = []
     if output is not None:
         targets = checked_targets(output, variations, wav=wav, force=force)
@@ -152,7 +150,7 @@ def render(
         model = load_renderer(
             name, settings=settings, device=device, precision=precision, threads=threads
         )
-        if isinstance(model.player, PerformerPlayer) and not (top_p is None and top_k is None):
+        if isinstance(model.player, PerformerPlayer) and {"top_p", "top_k"} & given.keys():
             raise UsageError(f"`top_p` and `top_k` do nothing to {name}; it takes `temperature`")
     stopped = False
 
@@ -180,23 +178,6 @@ def render(
             written[number] = target
     remarks = (*piece.notices, *_doubts(piece), *rows.remarks)
     return RenderResult(tuple(made), tuple(written), remarks, seconds, stopped)
-
-
-def drawing(
-    seed: int, *, temperature: float | None, top_p: float | None, top_k: int | None
-) -> BlockSettings:
-    """Return how a model draws; None keeps the default, ``top_k`` 0 means any number.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-    from arietta.rendering.blocks import BlockSettings
-
-    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
-    given = {name: value for name, value in given.items() if value is not None}
-    if top_k is not None:
-        given["top_k"] = top_k or None
-    return BlockSettings(seed=seed, **given)
 
 
 def _doubts(piece: Piece) -> list[str]:

@@ -75,9 +75,6 @@ def left_out(*, quiet: bool) -> Callable[[str, InputError], None]:
     return lambda _, error: None if quiet else note(f"left out: {error}")
 
 
-told = with_notices  # its former name
-
-
 def emit(value: Any) -> None:
     """One JSON value on stdout."""
     text = json.dumps(value, ensure_ascii=False)

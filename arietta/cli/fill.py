@@ -22,8 +22,8 @@ from arietta.cli.console import (
 )
 from arietta.cli.generate import stopped_by_ctrl_c
 from arietta.cli.options import Group, WavFlag, with_groups
-from arietta.generation.fill_settings import DEFAULT_TAKES, FillRequest, bars_of, is_file
-from arietta.generation.settings import Steering
+from arietta.generation.fill_settings import FillRequest, bars_of, is_file
+from arietta.generation.settings import DEFAULT_TAKES, Steering
 
 if TYPE_CHECKING:
     from arietta.api.filling import FillResult
@@ -197,3 +197,8 @@ def _summary(done: FillResult, request: FillRequest) -> None:
             ("takes", f"best of {best_of}, {clock(done.wall_seconds)}; seed {request.seed}"),
         ]
     )
+
+
+def _show(now: GenerationProgress, progress: ProgressLine) -> None:
+    if progress.due():
+        progress.show(f"{len(now.rows)} takes, {now.notes:,} notes")

@@ -18,9 +18,11 @@ _OTHERS = {
     "takes": "--of",
     "grammar": "--no-grammar",
     "passages": "--passages",
+    "input_port": "--in",
     "prompt": "PROMPT",
     "depth": "--draft-depth",
     "output": "-o",
+    "output_port": "--out",
 }
 """Arguments whose flags have other names."""
 

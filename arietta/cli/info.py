@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 app = new_app()
 
-_MAJOR = ("C♭", "G♭", "D♭", "A♭", "E♭", "B♭", "F", "C", "G", "D", "A", "E", "B", "F♯", "C♯")
-_MINOR = ("A♭", "E♭", "B♭", "F", "C", "G", "D", "A", "E", "B", "F♯", "C♯", "G♯", "D♯", "A♯")
 _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _STUCK_S = 60.0
 _LEAD_IN_S = 5.0
@@ -51,7 +49,7 @@ def describe(piece: Piece) -> dict[str, Any]:
 
     from arietta.midi.grid import estimate_kind
     from arietta.midi.instruments import CLASSES, DRUMS, channel_classes
-    from arietta.midi.key import estimate_key
+    from arietta.midi.key import estimate_key, key_name
     from arietta.midi.notes import DRUM_CHANNEL
 
     notes = piece.notes
@@ -83,7 +81,7 @@ def describe(piece: Piece) -> dict[str, Any]:
     found_key, found_kind = estimate_key(piece), estimate_kind(piece)
     bpm = 60e6 / np.maximum(micros, 1)
     metre = [f"{a}/{b}" if b <= 64 else "damaged" for _, a, b in piece.time_signatures]
-    key = [_key_name(sharps, minor) for _, sharps, minor in piece.key_signatures]
+    key = [key_name(sharps, minor) for _, sharps, minor in piece.key_signatures]
     return {
         "notes": n,
         "seconds": round(seconds, 3),
@@ -100,7 +98,7 @@ def describe(piece: Piece) -> dict[str, Any]:
         "key_estimate": None
         if found_key is None
         else {
-            "key": _key_name(found_key.sharps, found_key.is_minor),
+            "key": key_name(found_key.sharps, found_key.is_minor),
             "confidence": found_key.confidence,
         },
         "kind": None
@@ -220,12 +218,6 @@ def _changes(values: list[str]) -> str:
     if len(values) <= 6:
         return ", ".join(values)
     return f"{', '.join(values[:5])} and {len(values) - 5} more changes"
-
-
-def _key_name(sharps: int, minor: bool) -> str:
-    if not -7 <= sharps <= 7:
-        return f"{sharps} sharps"
-    return f"{_MINOR[sharps + 7]} minor" if minor else f"{_MAJOR[sharps + 7]} major"
 
 
 def _pitch_name(pitch: int) -> str:

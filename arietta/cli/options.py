@@ -126,8 +126,11 @@ def _options_of(group: Group) -> Iterator[tuple[str, inspect.Parameter]]:
                 default = None
             if default is None:
                 kind = kind | None
+        flag = f"--{option.replace('_', '-')}"
+        if kind == bool | None and declared.default is True:
+            flag += f"/--no-{option.replace('_', '-')}"
         info = typer.Option(
-            f"--{option.replace('_', '-')}",
+            flag,
             metavar=about.metavar,
             help=about.text(declared.default),
         )

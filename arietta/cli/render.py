@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,12 +22,15 @@ from arietta.cli.generate import stopped_by_ctrl_c
 from arietta.cli.options import (
     Device,
     DeviceOption,
+    Group,
     Precision,
     PrecisionOption,
     ThreadsOption,
     WavFlag,
+    with_groups,
 )
 from arietta.errors import UsageError
+from arietta.rendering.settings import BlockSettings
 
 if TYPE_CHECKING:
     from arietta.api.rendering import RenderResult
@@ -37,6 +40,7 @@ app = new_app()
 
 
 @app.command()
+@with_groups
 def render(
     score: Annotated[
         Path,
@@ -86,7 +90,9 @@ def render(
     ] = 1,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The same seed plays the same. [default: a new one, told]"),
+        typer.Option(
+            metavar="N", help="The same seed plays the same. [default: a new one, which is printed]"
+        ),
     ] = None,
     dynamics: Annotated[
         str,
@@ -107,6 +113,7 @@ def render(
         typer.Option(metavar="BARS", help="Bars that keep the score's tempo, as 1-4,9."),
     ] = None,
     wav: WavFlag = False,
+    *,
     model: Annotated[
         str,
         typer.Option(
@@ -114,25 +121,9 @@ def render(
             help="Who plays: a rendering model by name, file or folder; or rules.",
         ),
     ] = "performer",
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            metavar="T", help="Of a model: 0..2; 0 leaves nothing to chance. [default: 1]"
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            help="Of a Pianist Transformer: the likeliest that make up P. [default: 0.95]",
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K", help="Of a Pianist Transformer: the K likeliest; 0 for all. [default: 50]"
-        ),
-    ] = None,
+    drawing: Annotated[
+        dict[str, Any], Group(BlockSettings, only=("temperature", "top_p", "top_k"), unset=None)
+    ],
     precision: PrecisionOption = Precision.int8,
     device: DeviceOption = Device.cpu,
     threads: ThreadsOption = None,
@@ -179,9 +170,6 @@ def render(
             variations=variations,
             seed=randbits(31) if seed is None else seed,
             controls=controls,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
             device=device.value,
             precision=precision.value,
             threads=threads,
@@ -189,6 +177,7 @@ def render(
             report=lambda now: show(now, progress),
             sound_report=lambda at, end: progress.show(f"sound: {clock(at)} of {clock(end)}"),
             stop=lambda: bool(stopped),
+            **drawing,
         )
     for remark in done.remarks:
         note(f"{score}: {remark}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,9 +11,11 @@ from arietta.data.shards import ROWS_PER_GROUP
 from arietta.data.tables import Form
 from arietta.errors import UsageError
 from arietta.midi.instruments import CLASSES, DEFAULT_IGNORED
+from arietta.settings import check, parameter
 
 Dedup = Literal["none", "known", "exact", "recordings"]
 DEDUP: tuple[Dedup, ...] = ("none", "known", "exact", "recordings")
+Compat = Literal["aria"]
 Instruments = Literal["default", "piano", "all"]
 IGNORED: Mapping[str, frozenset[str]] = {
     "default": DEFAULT_IGNORED,
@@ -22,11 +24,6 @@ IGNORED: Mapping[str, frozenset[str]] = {
 }
 """Instrument classes that preprocessing removes."""
 FRACTIONS = {"train": 0.94, "valid": 0.03, "test": 0.03}
-
-
-def _one_of(name: str, value: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise UsageError(f"`{name}` {value}: choose {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -55,36 +52,60 @@ class BuildSettings:
         UsageError: a setting is out of range or contradicts another.
     """
 
-    form: Form = "pieces"
+    form: Form = parameter(
+        "pieces",
+        "pieces: everything a file holds. grid: the notes as token models see them, in a fraction"
+        " of the space.",
+        metavar="pieces|grid",
+        choices=("pieces", "grid"),
+    )
     filters: Filters = field(default_factory=Filters)
-    compat: Literal["aria"] | None = None
-    instruments: Instruments = "default"
     exclude: tuple[tuple[str, str], ...] = ()
-    infer_tags: bool = False
-    dedup: Dedup = "recordings"
-    any_key: bool = False
-    any_tempo: bool = False
-    compositions: bool = True
-    cap_limit: int | None = 250
-    cap_per_work: int | None = 10
+    dedup: Dedup = parameter(
+        "recordings",
+        "none, known (named by the metadata), exact (equal notes), recordings (shifted, cut,"
+        " re-encoded). [default: the preset's]",
+        metavar="GRADE",
+        choices=DEDUP,
+    )
+    any_key: bool = parameter(False, "Transposed notes are equal as well.")
+    any_tempo: bool = parameter(False, "Notes at another speed are equal as well.")
+    compositions: bool = parameter(
+        True,
+        "Find files of one work by their notes, so that no work is in two splits."
+        " [default: the preset's]",
+    )
+    instruments: Instruments = parameter(
+        "default",
+        "Which stay: default (those of the public tokenizer), piano, or all.",
+        metavar="NAME",
+        choices=tuple(IGNORED),
+    )
+    infer_tags: bool = parameter(
+        False, "Find composer and form in titles, file names and text events."
+    )
+    cap_limit: int | None = parameter(250, low=0)
+    cap_per_work: int | None = parameter(10, low=1)
     fractions: Mapping[str, float] = field(default_factory=lambda: dict(FRACTIONS))
-    seed: int = 0
-    rows_per_group: int = ROWS_PER_GROUP
-    rows_per_shard: int = 1024
+    seed: int = parameter(0, "Deals splits and order anew.", metavar="N")
+    compat: Compat | None = parameter(
+        None,
+        "Measure with the public reference's tempo arithmetic.",
+        metavar="aria",
+        choices=("aria",),
+    )
+    rows_per_group: int = parameter(ROWS_PER_GROUP, low=1)
+    rows_per_shard: int = parameter(1024, low=1)
 
     def __post_init__(self) -> None:
-        _one_of("form", self.form, ("pieces", "grid"))
-        _one_of("dedup", self.dedup, DEDUP)
-        _one_of("instruments", self.instruments, IGNORED)
+        check(self)
         if (self.any_key or self.any_tempo) and not self.looks_for("exact"):
             raise UsageError(f"`any_key` and `any_tempo` need `dedup` exact, not {self.dedup}")
         shares = self.fractions.values()
         if not self.fractions or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise UsageError(f"`fractions` {dict(self.fractions)}: the shares must add up to 1")
-        if self.cap_per_work is not None and self.cap_per_work < 1:
-            raise UsageError("at least one file of a work has to stay")
-        if self.rows_per_group < 1 or self.rows_per_shard < self.rows_per_group:
-            raise UsageError("a shard holds at least one row group, a row group one row")
+        if self.rows_per_shard < self.rows_per_group:
+            raise UsageError("`rows_per_shard` is at least `rows_per_group`")
 
     def looks_for(self, grade: Dedup) -> bool:
         """Whether duplicates of this grade are removed."""
@@ -116,5 +137,6 @@ def preset(name: str, **changes: Any) -> BuildSettings:
     Raises:
         UsageError: there is no such preset, or a setting is out of range.
     """
-    _one_of("preset", name, PRESET_SETTINGS)
+    if name not in PRESET_SETTINGS:
+        raise UsageError(f"`preset` {name}: choose {', '.join(PRESET_SETTINGS)}")
     return replace(PRESET_SETTINGS[name], **changes)

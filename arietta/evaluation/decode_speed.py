@@ -104,7 +104,6 @@ def decode(
                 path = str(source.path.parent)
         else:
             config = _preset(preset or "medium")
-            path = str(Path(folder) / "model.safetensors")
         if not 1 <= context <= config.max_seq_len - tokens:
             raise UsageError(
                 f"{context} tokens of prompt and {tokens} more exceed the model's context of"
@@ -112,7 +111,7 @@ def decode(
             )
         if model is None:
             report(f"writing {config.parameter_count() / 1e6:.0f} M random weights")
-            write_tensors(Path(path), _RandomTensors(config, 0))
+            path = str(write_random(Path(folder), preset or "medium"))
         task = {
             "path": path,
             "context": context,
@@ -134,6 +133,17 @@ def decode(
                 if found is not None:
                     figures[f"{executor} {precision}"] = found
         return figures
+
+
+def write_random(folder: Path, preset: str) -> Path:
+    """Write the weights of a published size, at random, as a public file; where.
+
+    Raises:
+        UsageError: there is no such size.
+    """
+    path = folder / "model.safetensors"
+    write_tensors(path, _RandomTensors(_preset(preset), 0))
+    return path
 
 
 def _preset(name: str) -> AriaConfig:

@@ -23,10 +23,14 @@ from arietta.generation.measures import (
     returning_shapes,
     same_key,
 )
+from arietta.midi.notes import ExtraTable, MessageList, note_table
 from arietta.midi.piece import Piece
+from arietta.midi.tempo import TempoMap
 
 TOLERANCE_MS = 30.0
 SHORT_MS = 80.0
+_DIVISION = 480
+_SCALE = (60, 62, 64, 65, 67, 65, 64, 62)
 
 
 @dataclass(frozen=True)
@@ -108,24 +112,25 @@ class Metronome:
         return self.bars * self.beats * 60_000 / self.bpm
 
     def prompt(self) -> Piece:
-        """Return the prompt: a bass note, then chords, on I, IV, V and I of C major."""
-        quarter = 60_000 / self.bpm
-        roots = (48, 53, 55, 48)
-        onset: list[float] = []
-        pitch: list[int] = []
-        velocity: list[int] = []
-        for bar in range(self.bars):
-            root = roots[bar % len(roots)]
-            for beat in range(self.beats):
-                keys = [root] if beat == 0 else [root + 12, root + 16, root + 19]
-                if beat == 0:
-                    keys.append(root + 24 + (0, 4, 7)[bar % 3])
-                onset += [(bar * self.beats + beat) * quarter] * len(keys)
-                pitch += keys
-                velocity += [70 if beat == 0 else 55] * len(keys)
-        n = len(onset)
-        return Piece.from_ms(
-            np.array(onset), np.full(n, quarter * 0.9), np.array(pitch), np.array(velocity)
+        """Return the prompt: a scale up and down in quarters, in its own tempo and metre."""
+        count = self.bars * self.beats
+        onset = np.arange(count) * _DIVISION
+        downbeat = np.arange(count) % self.beats == 0
+        return Piece(
+            TempoMap(_DIVISION, np.array([0]), np.array([round(60e6 / self.bpm)])),
+            note_table(
+                onset,
+                onset + round(0.9 * _DIVISION),
+                np.resize(_SCALE, count),
+                np.where(downbeat, 75, 60),
+                0,
+                0,
+            ),
+            extra=ExtraTable(
+                np.zeros(1, np.int64),
+                np.zeros(1, np.int32),
+                MessageList.pack([bytes((0xFF, 0x58, self.beats, 2, 24, 8))]),
+            ),
         )
 
     def share(self, onset_ms: AnyFloatArray, first_ms: float | None = None) -> float | None:

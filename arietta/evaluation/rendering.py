@@ -48,7 +48,7 @@ Histograms = Mapping[str, IntArray]
 
 
 def histograms(notes: MergedNotes) -> dict[str, IntArray]:
-    """Counts of one file; durations from 500 ms and gaps from 200 ms on are left out.
+    """Return the counts of one file; durations from 500 ms and gaps from 200 ms on are left out.
 
     Pedal: the four samples of a note, down or up, read as a number; the first is worth 8.
     """
@@ -180,7 +180,7 @@ class Size(NamedTuple):
 
 
 def size(score: ScoreNotes, played: Played) -> Size:
-    """The liberties of one performance."""
+    """Return the liberties of one performance."""
     tempo = local_tempo(score.onset_tick, played)
     quarter = score.chord_tick[:-1] / score.division
     known = np.isfinite(tempo)
@@ -241,7 +241,7 @@ def short_pedals(performed: PerformedNotes) -> float:
 
 
 def played_rows(score: ScoreNotes, performed: PerformedNotes) -> Played:
-    """A performance that has a row for every row of the score."""
+    """Return a performance that has a row for every row of the score."""
     performed.check(score)
     return Played(performed.onset_ms, performed.duration_ms, performed.velocity.astype(np.float64))
 
@@ -290,7 +290,7 @@ def match_rendering(score: ScoreNotes, piece: Piece) -> Played:
 def _pair_up(
     rows: IntArray, strokes: IntArray, due: FloatArray, heard: FloatArray
 ) -> tuple[IntArray, IntArray]:
-    """The cheapest pairing of two sequences in order, all of the shorter one used."""
+    """Return the cheapest pairing of two sequences in order, all of the shorter one used."""
     if len(rows) > len(strokes):
         strokes, rows = _pair_up(strokes, rows, heard, due)
         return rows, strokes
@@ -348,11 +348,11 @@ class TestPiece:
     takes: tuple[HumanTake, ...]
 
     def as_written(self) -> Rendering:
-        """The score as if somebody played it just so."""
+        """Return the score as if somebody played it just so."""
         return Rendering(self.written, played_rows(self.score, deadpan(self.score)))
 
     def distinct(self) -> list[HumanTake]:
-        """The takes without copies of one file."""
+        """Return the takes without copies of one file."""
         return list({take.key: take for take in reversed(self.takes)}.values())[::-1]
 
 
@@ -466,7 +466,7 @@ _WEIGHTS: dict[str, Callable[[TestPiece], Sequence[HumanTake]]] = {
 def evaluate_humans(
     pieces: Sequence[TestPiece], *, draws: int = 200, seed: int = 0
 ) -> dict[str, Any]:
-    """The ceiling: one person judged by the others, and what a wrong piece gets.
+    """Return the ceiling: one person judged by the others, and what a wrong piece gets.
 
     Args:
         pieces: the test set; those with one distinct take count in ``other_piece`` alone.

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from arietta.arrays import FloatArray, Int32Array
+from arietta.generation.pulse import Pulse
 from arietta.generation.sampling import Choices, Ranges
 from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.tokenizers.aria import AriaTokenizer
@@ -53,12 +54,14 @@ class Start:
         held: (index among the vocabulary's instruments, MIDI key or drum) -> when a key that the
             prompt plays may be struck again.
         end_of: onset of the first new note -> where music of a fixed place in time ends.
+        pulse: what onsets keep to; None leaves them to the model.
     """
 
     earliest_ms: float = 0.0
     exact: bool = False
     held: Mapping[tuple[int, int], float] = field(default_factory=dict)
     end_of: Callable[[float], float] | None = None
+    pulse: Pulse | None = None
 
 
 class Rules:
@@ -112,9 +115,12 @@ class Rules:
         near = int(times[-2]) if len(times) > 1 else 0
         self._segment = int(np.count_nonzero(times < near))
         self._first_step, self._exact = 0, False
+        self._pulse: Pulse | None = None
+        self._latest = 0
         for token in array[near:].tolist():
             self._track(token)
         if start is not None:
+            self._pulse = start.pulse
             self._first_step = math.ceil(start.earliest_ms / STEP - 1e-6)
             self._exact = start.exact
             for (index, pitch), ms in start.held.items():
@@ -150,6 +156,11 @@ class Rules:
             and self._grammar is not None
             and self._grammar.complete
         )
+
+    @property
+    def shapes(self) -> bool:
+        """Whether ``shape`` changes the odds of the next token."""
+        return self.forcing or (self._pulse is not None and self._key != _NOTHING)
 
     def ask(self) -> None:
         """Ask for an ending: <D> comes at the next event boundary."""
@@ -230,7 +241,9 @@ class Rules:
             if kind == _ONSET and self._key >= 0:
                 step = token - self._vocabulary.onset_start + self._segment * _SEGMENT_STEPS
                 self._free[self._key] = max(self._free.get(self._key, 0), step + RESTRIKE_STEPS)
-                self._exact = False
+                self._exact, self._latest = False, step
+                if self._pulse is not None:
+                    self._pulse = self._pulse.follow(step)
             elif kind == TIME:
                 self._segment += 1
                 base = self._segment * _SEGMENT_STEPS
@@ -238,7 +251,10 @@ class Rules:
             self._key = _NOTHING
 
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
-        """With a forced ending worked in: <E> keeps its share, <D> has the rest."""
+        """Work in the pulse and a forced ending: <E> keeps its share, <D> has the rest."""
+        if self._pulse is not None and self._key != _NOTHING:
+            base = self._segment * _SEGMENT_STEPS - self._vocabulary.onset_start
+            return self._pulse.gather(choices.ids + base, probabilities, self._latest)
         if not self.forcing:
             return probabilities
         out = np.zeros_like(probabilities)

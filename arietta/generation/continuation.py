@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from os import PathLike
@@ -43,9 +43,10 @@ from arietta.generation.joining import (
     shift_ms,
 )
 from arietta.generation.measures import Notes, notes_of
-from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
+from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
+from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
-from arietta.midi.ending import said_of_the_end
+from arietta.midi.ending import notices_of_the_end
 from arietta.midi.grid import estimate_kind
 from arietta.midi.notes import DRUM_CHANNEL, empty_notes
 from arietta.midi.piece import Piece
@@ -61,6 +62,11 @@ from arietta.tokenizers.quantise import SEGMENT_MS, STEP
 from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
 
 USUAL_NOTES_PER_SECOND = 8.0
+GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
+"""How far onsets lie from the grid of a file."""
+GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
+"""The same for the beat of a performance, as a share of its period; loose is about as people play
+(pulse clarity, ``benchmarks/continuations.py``)."""
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
@@ -180,7 +186,7 @@ def prepare(tokenizer: AriaTokenizer, prompt: Piece | None, request: Request) ->
     kept = prompt if request.prompt_seconds is None else _cut(prompt, cut, request.prompt_seconds)
     place = seam_place(kept, request.seam)
     if place.mode != "now":
-        # What the file loses behind the seam is not heard either.
+        # What the file loses behind the seam, the model does not get either.
         cut = replace(cut, pedals=cut.pedals.take(cut.pedals.tick < place.tick))
     zero = int(cut.notes.onset_tick[0])
     if tokenizer.vocabulary.pedal:
@@ -269,6 +275,12 @@ class ContinuationStream:
         request, settings: what is asked for, how tokens are drawn.
         guidance: for conditioned models.
         provenance: gives what else the results should say of their origin, as JSON values.
+        waits: run nothing yet; see ``Engine.stream``.
+
+    Attributes:
+        request: what was asked for.
+        seed: of all takes; drawn where none was given.
+        seconds: length of a take, where it is known beforehand.
 
     Raises:
         InputError: the prompt has no notes that the model could go on from.
@@ -284,6 +296,7 @@ class ContinuationStream:
         *,
         guidance: Guidance | None = None,
         provenance: Callable[[], Mapping[str, Any]] = dict,
+        waits: bool = False,
     ) -> None:
         self.request = request
         self._tokenizer = tokenizer = engine.tokenizer
@@ -304,7 +317,7 @@ class ContinuationStream:
         lengths = (seconds, request.bars, request.notes, request.tokens)
         if all(length is None for length in lengths):
             seconds = DEFAULT_SECONDS
-        self._seconds = seconds
+        self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
         self._density = settings.density
         ids, drawn = prepared.ids, settings
@@ -322,14 +335,15 @@ class ContinuationStream:
             seed=seed,
             guidance=guidance,
             start=start,
+            waits=waits,
         )
         # Of a prompt that was cut on purpose there is nothing to say.
         whole = request.prompt_seconds is None
-        self.notices = tuple(said_of_the_end(prepared.piece)) if whole else ()
+        self.notices = tuple(notices_of_the_end(prepared.piece)) if whole else ()
         if self._stream.dropped_segments:
             lost = self._stream.dropped_segments * SEGMENT_MS // 1000
             self.notices += (
-                f"the prompt is longer than the model's context: its first {lost} s are not heard",
+                f"the prompt is longer than the model's context: its first {lost} s are left out",
             )
         # Asked for with the results: hashing a big model must not delay the first note.
         self._origin = provenance
@@ -371,24 +385,51 @@ class ContinuationStream:
                 place.mode == "bar",
                 held,
                 None if bars is None else end_of,
+                self._pulse(zero),
             ),
             shift,
         )
 
+    def _pulse(self, zero_ms: float) -> Pulse | None:
+        """Return what onsets keep to: the grid of the file, else how the player keeps time."""
+        spread_ms = GROOVE_SPREAD_MS[self.request.groove]
+        piece = self._prepared.piece
+        if spread_ms is None or not len(piece):
+            return None
+        found = metrical_pulse(piece, zero_ms, STEP, spread_ms / STEP)
+        if found is not None:
+            return found
+        onset_ms = np.unique(self._tokenizer.decode(self._prepared.ids).onset_ms)
+        return tracked_pulse(onset_ms, STEP, GROOVE_LOOSENESS[self.request.groove])
+
     def __iter__(self) -> Iterator[StreamedNote]:
         """Return the notes as they are decided; onsets in ms from tick 0 of ``Continuation.piece``.
 
-        These are the notes of the results, but for the groove, which may shift their onsets there.
+        These are the notes of the results, but for a tight groove, which puts onsets that are near
+        the grid right on it there.
         Without the grammar what depends on later notes is mended in the results only: strokes on a
         key that is down, whole bars.
         """
         while not self._stream.done:
             yield from self.step()
 
+    @property
+    def stream(self) -> Stream:
+        """The engine's stream, for who runs many."""
+        return self._stream
+
     def step(self) -> list[StreamedNote]:
-        """Decide the next token of every take that goes on; return the notes it completes."""
+        """Decide the next token of every take; the notes completed, as iterating has them."""
+        return self.placed(self._stream.step())
+
+    def placed(self, notes: Sequence[StreamedNote]) -> list[StreamedNote]:
+        """Return notes of the engine as iterating gives them: playable ones, on the piece's time.
+
+        Args:
+            notes: of any takes, in the order they were decided.
+        """
         found = []
-        for note in self._stream.step():
+        for note in notes:
             if not is_playable(note.channel, note.program, note.pitch):
                 continue
             shift = self._shifts.get(note.variation)
@@ -401,6 +442,11 @@ class ContinuationStream:
             found.append(note._replace(onset_ms=round(note.onset_ms + shift)))
         return found
 
+    @property
+    def seam_ms(self) -> float:
+        """Where new music may begin, in ms from tick 0; the first new note may come later."""
+        return float(self._prepared.piece.tempo.ms_at(self._place.tick))
+
     def run(
         self,
         report: Callable[[GenerationProgress], None] | None = None,
@@ -409,8 +455,8 @@ class ContinuationStream:
         """Go on until every take is done.
 
         Args:
-            report: told after every step how it stands.
-            listen: told every note as soon as it is decided.
+            report: called after every step with how it stands.
+            listen: called with every note as soon as it is decided.
         """
         while not self._stream.done:
             for note in self.step():
@@ -438,13 +484,17 @@ class ContinuationStream:
 
         Where as many takes were asked for as variations, they stay in the order of their numbers.
         """
-        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
-        reports = self._stream.progress().rows
         verdicts = self.verdicts()
         chosen = list(range(len(verdicts)))
         if self.request.takes > self.request.variations:
             chosen = ranked(verdicts)[: self.request.variations]
-        return [self._result(self._stream.rows[i], reports[i], verdicts[i]) for i in chosen]
+        return [self.result(i, verdicts[i]) for i in chosen]
+
+    def result(self, take: int, verdict: Verdict) -> Continuation:
+        """Return one take, by its place among all of them, with what the critic thinks of it."""
+        self._provenance = {"arietta": __version__, **self._origin(), **self._provenance}
+        report = self._stream.progress().rows[take]
+        return self._result(self._stream.rows[take], report, verdict)
 
     def verdicts(self) -> list[Verdict]:
         """Return what the critic thinks of each take, as far as it is decided."""
@@ -456,8 +506,8 @@ class ContinuationStream:
         if len(new):
             # To the onset that would have come next, unless the length was asked for.
             length_ms = float(new.onset_ms.max()) * (1 + 1 / len(new))
-            if row.reason == "seconds" and self._seconds is not None:
-                length_ms = self._seconds * 1000
+            if row.reason == "seconds" and self.seconds is not None:
+                length_ms = self.seconds * 1000
         return judge(
             new,
             self._prompt_notes,
@@ -469,7 +519,7 @@ class ContinuationStream:
 
     @cached_property
     def _prompt_notes(self) -> Notes:
-        """The end of the prompt as the model hears it."""
+        """The end of the prompt as the model reads it."""
         return ending_of(notes_of(self._tokenizer.decode(self._stream.prompt_ids)))
 
     def _result(self, row: Row, report: RowReport, verdict: Verdict) -> Continuation:

@@ -24,7 +24,7 @@ from arietta.arrays import Float32Array, Int32Array
 from arietta.errors import UsageError
 from arietta.generation.constraints import ENDING_TOKENS, Ending, Rules, Start
 from arietta.generation.forward_pass import Cancelled, cut_left, forward, logits_for
-from arietta.generation.sampling import Choices, RowRandom, Sampler, pick
+from arietta.generation.sampling import Choices, Ranges, RowRandom, Sampler, pick
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.generation.speculative import Draft, Drafter, Proposal, accept
 from arietta.models.aria.protocol import Backend, Session
@@ -186,6 +186,7 @@ class Engine:
         guidance: Guidance | None = None,
         start: Start | None = None,
         rules: Rules | None = None,
+        waits: bool = False,
     ) -> Stream:
         """Go on from a prompt, in a session of its own.
 
@@ -201,6 +202,8 @@ class Engine:
             guidance: needs a conditioned model; works without a draft only.
             start: where new events begin; needs the grammar.
             rules: what may be drawn; by default the grammar of a continuation.
+            waits: run nothing yet: a ``Batch`` will run the stream beside others. With a draft
+                this does nothing, as a draft needs a session of its own.
 
         Raises:
             UsageError: the request contradicts itself.
@@ -219,15 +222,20 @@ class Engine:
         request.check(self)
         started = time.monotonic()
         prompt = self._fit(ids, request)
-        if guidance is None:
-            session = self.backend.new_session(1)
-            hidden = forward(session, [prompt.context])
-        else:
-            # Twice: behind the condition, and with the condition masked out.
-            session = self.backend.new_session(2)
-            session.condition(guidance.vector, np.array([True, False]))
-            hidden = forward(session, [prompt.context, prompt.context])
+        if waits and self.draft is None:
+            return Stream(self, None, None, request, prompt, started)
+        session = self.new_session(guidance)
+        hidden = forward(session, [prompt.context] * session.rows)
         return Stream(self, session, hidden, request, prompt, started)
+
+    def new_session(self, guidance: Guidance | None = None) -> Session:
+        """Return a session for one row; with guidance the condition stands in it already."""
+        if guidance is None:
+            return self.backend.new_session(1)
+        # Twice: behind the condition, and with the condition masked out.
+        session = self.backend.new_session(2)
+        session.condition(guidance.vector, np.array([True, False]))
+        return session
 
     def _fit(self, ids: Sequence[int] | npt.NDArray[np.integer], request: _Request) -> _Prompt:
         """Return the prompt, and the part of it that the context has room for."""
@@ -308,6 +316,7 @@ class LiveSession:
         variations: int = 1,
         first_variation: int = 0,
         seed: int = 0,
+        start: Start | None = None,
     ) -> Stream:
         """Go on from a prompt; arguments and errors as for ``Engine.stream``."""
         request = _Request(
@@ -318,6 +327,7 @@ class LiveSession:
             first_variation,
             seed,
             None,
+            start,
         )
         request.check(self._engine)
         started = time.monotonic()
@@ -326,6 +336,24 @@ class LiveSession:
         assert self._session is not None and self._hidden is not None
         self._stream = Stream(self._engine, self._session, self._hidden, request, prompt, started)
         return self._stream
+
+    def draw(self, sampler: Sampler, allowed: Ranges, uniform: float) -> int:
+        """Draw the token that follows the prefix from some ranges of ids, without keeping it.
+
+        Args:
+            sampler: how it is drawn.
+            allowed: half-open ranges, ascending.
+            uniform: the random number, 0..1.
+
+        Raises:
+            UsageError: there is no prefix yet.
+        """
+        self._take_back()
+        if self._session is None or self._hidden is None:
+            raise UsageError("a token is drawn behind a prefix; call `prefill` first")
+        choices = sampler.choices(allowed)
+        logits = logits_for(self._session, self._hidden, [choices])[0]
+        return int(choices.ids[pick(sampler.probabilities(choices, logits), uniform)])
 
     def _take_back(self) -> None:
         """Take the session back from the stream that uses it, cut back to the prefix."""
@@ -394,7 +422,7 @@ class Row:
 
     Attributes:
         variation: its number.
-        ids: new ids, the half-said event at the end included while the row goes on.
+        ids: new ids, the incomplete event at the end included while the row goes on.
         notes: new notes, times as in ``StreamedNote``.
         pedals: new pedal movements.
         start_ms: onset of the first new note, None before it.
@@ -436,23 +464,22 @@ class Stream:
     def __init__(
         self,
         engine: Engine,
-        session: Session,
-        hidden: Float32Array,
+        session: Session | None,
+        hidden: Float32Array | None,
         request: _Request,
         prompt: _Prompt,
         started: float,
     ) -> None:
         self._engine = engine
-        self._held: Session | None = session
+        self._held = session
         self._request = request
         self._tokenizer = tokenizer = engine.tokenizer
         self._kinds = tokenizer.vocabulary.kinds.tobytes()
-        self._sampler = Sampler(request.settings, tokenizer.vocabulary)
+        self.sampler = Sampler(request.settings, tokenizer.vocabulary)
         self.prompt_ids = np.asarray(prompt.ids, np.int32)
         self.dropped_segments = prompt.dropped
         # With guidance each row is a pair of session rows: with and without the condition.
-        self._per_row = 1 if request.guidance is None else 2
-        self._base = self._per_row - 1
+        self.per_row = 1 if request.guidance is None else 2
         self._prompt_rate = _tokens_per_second(tokenizer, self.prompt_ids)
         heard = tokenizer.decoder()
         heard.extend(self.prompt_ids)
@@ -479,16 +506,17 @@ class Stream:
             decoder.pedals = row.pedals
             self._decoders[row.variation] = decoder
         self._live = list(self.rows)
-        pairs = np.tile(np.arange(self._per_row), request.variations)
-        session.fork(pairs)
-        self._hidden = hidden[pairs]
+        if session is not None and hidden is not None:
+            pairs = np.tile(np.arange(self.per_row), request.variations)
+            session.fork(pairs)
+            self._hidden = hidden[pairs]
         self._drafter: Drafter | None = None
         if engine.draft is not None:
             self._drafter = Drafter(
                 engine.draft,
                 tokenizer,
                 engine.backend.config.parameter_count(),
-                self._sampler,
+                self.sampler,
                 prompt.ids,
                 request.variations,
             )
@@ -504,10 +532,30 @@ class Stream:
 
     @property
     def _session(self) -> Session:
-        assert self._held is not None, "the stream is done"
+        assert self._held is not None, "the stream is done, or waits for a batch"
         return self._held
 
     # What front ends use
+
+    @property
+    def waits(self) -> bool:
+        """Whether a batch has to run it."""
+        return self._held is None and self._finished is None
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """What it resembles."""
+        return self._request.guidance
+
+    @property
+    def engine(self) -> Engine:
+        """Whose stream it is."""
+        return self._engine
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._cancel.is_set()
 
     @property
     def done(self) -> bool:
@@ -575,6 +623,80 @@ class Stream:
             ),
         )
 
+    # What draws tokens for it, here or in a batch
+
+    @property
+    def base(self) -> int:
+        """Positions of each row in front of its tokens: the condition's."""
+        return self.per_row - 1
+
+    @property
+    def kind_of_draw(self) -> int:
+        """Rows with one number are drawn alike: by one sampler; with guidance each stream alone."""
+        return id(self.sampler) if self.per_row == 1 else id(self)
+
+    def choices_of(self, row: Row) -> Choices:
+        """Return the tokens that may come next in a row."""
+        return self.sampler.choices(row.rules.allowed())
+
+    def guided(self, rows: Sequence[Row], logits: Float32Array) -> Float32Array:
+        """Return the logits (N, W) of rows out of those (2 N, W) with and without the condition."""
+        guidance = self._request.guidance
+        assert guidance is not None
+        tokens = self._request.stop.tokens
+        warmup = GUIDANCE_WARMUP if tokens is None else min(GUIDANCE_WARMUP, tokens)
+        steps = np.array([[len(row.ids) + 1] for row in rows])
+        g = np.minimum(guidance.strength, guidance.strength * steps / warmup).astype(np.float32)
+        return np.asarray(g * logits[::2] + (1 - g) * logits[1::2], np.float32)
+
+    def shaped(
+        self, row: Row, choice: Choices, logits: Float32Array, uniform: float
+    ) -> tuple[int, float]:
+        """Return the token of a row whose rules shape the odds, and the probability that it had."""
+        p = self.sampler.probabilities(choice, logits[choice.columns])
+        p = row.rules.shape(choice, p)
+        index = pick(p, uniform)
+        return int(choice.ids[index]), float(p[index])
+
+    def take(self, row: Row, token: int, probability: float) -> list[StreamedNote]:
+        """Take a token that was drawn into a row; the notes that it completes."""
+        row.nats -= math.log(probability)
+        return self._decide(row, token)
+
+    def begin(self) -> list[Row]:
+        """Take notice that the prompt has been run by a batch; the rows that go on from it."""
+        self._ready = time.monotonic()
+        return list(self._live)
+
+    def leave(self, row: Row, reason: str | None = None) -> None:
+        """Take a row that is done out of those that go on.
+
+        Args:
+            row: of this stream, run by a batch.
+            reason: why it is done, if it does not say so itself.
+        """
+        row.reason = row.reason or reason
+        self._trim(row)
+        self._live = [one for one in self._live if one is not row]
+        if not self._live:
+            self._finished = time.monotonic()
+
+    def lead_seconds(self, now: float) -> float:
+        """Return how far the first row is ahead of who listens to it while it is decided.
+
+        Args:
+            now: of the clock ``time.monotonic``.
+        """
+        row = self.rows[0]
+        if self._first_note is None or row.start_ms is None:
+            return -math.inf
+        return (row.notes[-1].onset_ms - row.start_ms) / 1000 - (now - self._first_note)
+
+    def heard(self) -> None:
+        """Take notice that notes of it were given to who listens."""
+        if self._first_note is None:
+            self._first_note = time.monotonic()
+
     # Steps
 
     def _step_plain(self) -> list[StreamedNote]:
@@ -584,17 +706,8 @@ class Stream:
             for row in self._live:
                 row.context += row.pending
                 row.pending = []
-        choices = [self._sampler.choices(row.rules.allowed()) for row in self._live]
-        notes: list[StreamedNote] = []
-        for row, choice, logits in zip(
-            self._live, choices, self._logits(self._hidden, choices), strict=True
-        ):
-            p = row.rules.shape(choice, self._sampler.probabilities(choice, logits))
-            # Greedy needs no random number, so that it is the same for every seed.
-            index = pick(p, row.random.uniform())
-            row.nats -= math.log(p[index])
-            notes += self._decide(row, int(choice.ids[index]))
-        return notes
+        places = [Place(self, row) for row in self._live]
+        return [note for _, note in draw_tokens(self._session, self._hidden, places)]
 
     def _step_drafted(self) -> list[StreamedNote]:
         drafter = self._drafter
@@ -608,7 +721,7 @@ class Stream:
         hidden, places = self._verify(proposals)
         flat = [proposals[b].choices[i] for b, i in places]
         found: list[list[npt.NDArray[np.floating]]] = [[] for _ in live]
-        for (b, _), logits in zip(places, self._logits(hidden, flat), strict=True):
+        for (b, _), logits in zip(places, logits_for(self._session, hidden, flat), strict=True):
             found[b].append(logits)
         notes: list[StreamedNote] = []
         kept: list[int] = []
@@ -665,11 +778,11 @@ class Stream:
             # An ending asked for since the draft was made changes what may come.
             stale = (
                 row.rules.forcing != proposal.forcing[i]
-                or self._sampler.choices(row.rules.allowed()) is not choice
+                or self.sampler.choices(row.rules.allowed()) is not choice
             )
             if row.reason is not None or (stale and decided):
                 break
-            p = row.rules.shape(choice, self._sampler.probabilities(choice, logits[i]))
+            p = row.rules.shape(choice, self.sampler.probabilities(choice, logits[i]))
             if i < len(proposal.ids):
                 drafted = choice.index(proposal.ids[i])
                 index, good = accept(p, proposal.drafted_from[i], drafted, row.random)
@@ -691,28 +804,13 @@ class Stream:
         """Append tokens to live rows, to both halves of a pair."""
         return forward(
             self._session,
-            [row for row in rows for _ in range(self._per_row)],
+            [row for row in rows for _ in range(self.per_row)],
             cancelled=self._cancel.is_set,
         )
 
-    def _logits(
-        self, hidden: Float32Array, choices: Sequence[Choices]
-    ) -> list[npt.NDArray[np.floating]]:
-        """Logits of the possible tokens, guidance applied."""
-        guidance = self._request.guidance
-        if guidance is None:
-            return logits_for(self._session, hidden, choices)
-        both = logits_for(self._session, hidden, [c for c in choices for _ in range(2)])
-        step = len(self._live[0].ids) + 1
-        tokens = self._request.stop.tokens
-        warmup = GUIDANCE_WARMUP if tokens is None else min(GUIDANCE_WARMUP, tokens)
-        g = np.float32(min(guidance.strength, guidance.strength * step / warmup))
-        pairs = zip(both[::2], both[1::2], strict=True)
-        return [g * with_it + (1 - g) * without for with_it, without in pairs]
-
     def _make_room(self, tokens: int) -> None:
         """Slide rows whose context is full: drop their oldest segments, run the rest again."""
-        limit = self._engine.backend.max_seq_len - self._base
+        limit = self._engine.backend.max_seq_len - self.base
         full = [b for b, row in enumerate(self._live) if len(row.context) + tokens > limit]
         if not full:
             return
@@ -723,8 +821,8 @@ class Stream:
             row = self._live[b]
             row.context, _ = cut_left(self._tokenizer, row.context, int(limit * KEEP_SLIDING))
             rows[b] = row.context
-            for k in range(self._per_row):
-                lengths[b * self._per_row + k] = self._base
+            for k in range(self.per_row):
+                lengths[b * self.per_row + k] = self.base
         self._session.rewind(lengths)
         self._feed(rows)
 
@@ -742,13 +840,13 @@ class Stream:
             # The cache is the memory of a stream: it goes as soon as nothing comes any more.
             self._held = self._drafter = None
             return
-        index = np.array([b * self._per_row + k for b in going for k in range(self._per_row)])
+        index = np.array([b * self.per_row + k for b in going for k in range(self.per_row)])
         self._session.fork(index)
         if self._drafter is not None:
             self._drafter.fork(going)
 
     def _trim(self, row: Row) -> None:
-        """Drop the half-said event at the end of a row that is done."""
+        """Drop the incomplete event at the end of a row that is done."""
         if not self._request.settings.grammar:
             return
         whole = self._tokenizer.complete_length(np.asarray(row.ids, np.int64))
@@ -830,6 +928,53 @@ class Stream:
             near = True
         if near:
             row.rules.ask()
+
+
+class Place(NamedTuple):
+    """A row of a stream whose next token is to be drawn."""
+
+    stream: Stream
+    row: Row
+
+
+def draw_tokens(
+    session: Session, hidden: Float32Array, places: Sequence[Place]
+) -> list[tuple[Stream, StreamedNote]]:
+    """Draw the next token of rows of any streams of one model, many at once.
+
+    Args:
+        session: whose head is used.
+        hidden: (N, D) hidden states of the rows' last tokens; a row with guidance has two, with
+            and without its condition.
+        places: the rows, in that order.
+
+    Returns:
+        The notes that were completed.
+    """
+    groups: dict[tuple[Ranges, int], list[int]] = {}
+    choices = [one.stream.choices_of(one.row) for one in places]
+    for i, (one, choice) in enumerate(zip(places, choices, strict=True)):
+        groups.setdefault((choice.head, one.stream.kind_of_draw), []).append(i)
+    first = np.cumsum([0, *(one.stream.per_row for one in places)])
+    found: dict[int, list[StreamedNote]] = {}
+    for (head, _), members in groups.items():
+        stream = places[members[0]].stream
+        index = [first[i] + k for i in members for k in range(stream.per_row)]
+        whole = len(index) == len(hidden)
+        logits = session.head(hidden if whole else hidden[index], head)
+        if stream.per_row == 2:
+            logits = stream.guided([places[i].row for i in members], logits)
+        chosen = [choices[i] for i in members]
+        rows = [places[i].row for i in members]
+        # Greedy needs no random number, so that it is the same for every seed.
+        uniforms = [row.random.uniform() for row in rows]
+        tokens, p = stream.sampler.draw(chosen, logits, uniforms)
+        for n, i in enumerate(members):
+            token, share = int(tokens[n]), float(p[n])
+            if rows[n].rules.shapes:
+                token, share = stream.shaped(rows[n], chosen[n], logits[n], uniforms[n])
+            found[i] = places[i].stream.take(rows[n], token, share)
+    return [(places[i].stream, note) for i in sorted(found) for note in found[i]]
 
 
 def _tokens_per_second(tokenizer: AriaTokenizer, ids: Int32Array) -> float:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from arietta.errors import UsageError
+from arietta.generation.settings import DEFAULT_TAKES, SamplingOptions
 from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.settings import check, parameter
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from arietta.arrays import Float32Array
     from arietta.midi.piece import Piece
 
-DEFAULT_TAKES = 16
 DEFAULT_BETWEEN_SECONDS = 6.0
 HANDS = ("right-hand", "left-hand")
 _NAMES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -127,7 +127,7 @@ def _name(value: Any) -> str | None:
     return None if source is None else Path(source).name
 
 
-class FillOptions(TypedDict, total=False):
+class FillOptions(SamplingOptions, total=False):
     """Types of the keywords of ``Model.fill`` and ``stream_fill``, for checkers.
 
     The declarations are ``FillRequest``, ``SamplingSettings`` and ``Steering``.
@@ -144,9 +144,6 @@ class FillOptions(TypedDict, total=False):
     variations: int
     takes: int
     seed: int
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
     like: Piece | str | PathLike[str] | None
     guidance_vector: Float32Array | None
     guidance: float

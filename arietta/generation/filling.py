@@ -358,7 +358,7 @@ class PieceFillStream:
         head: Track = [Event(0, meta(META_NAME, encode_text(TRACK_NAME)))]
         if len(mine):
             head.append(Event(0, bytes((0xC0 | channel, int(mine[-1])))))
-        onset_ms = np.asarray(new.onset_ms + self._zero_ms, np.float64)
+        onset_ms = (new.onset_ms + self._zero_ms).astype(np.float64)
         onset = tempo.tick_at(onset_ms)
         offset = np.maximum(tempo.tick_at(self._released(new, onset_ms)), onset + 1)
         events: list[tuple[int, int, bytes]] = []

@@ -178,6 +178,11 @@ class FillRules(Rules):
     def ask(self) -> None:
         """Do nothing: a gap ends where it ends."""
 
+    @property
+    def shapes(self) -> bool:
+        """Whether ``shape`` changes the odds of the next token."""
+        return self.forcing
+
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
         """Return the probabilities as they are."""
         del choices
@@ -481,8 +486,8 @@ def _tail_nats(engine: Engine, rows: list[list[int]], judged: list[int]) -> list
     rests = [row[common:-1] for row in rows]
     longest = max(map(len, rests))
     ids = np.zeros((len(rows), longest), np.int32)
-    for line, rest in zip(ids, rests, strict=True):
-        line[: len(rest)] = rest
+    for place, rest in zip(ids, rests, strict=True):
+        place[: len(rest)] = rest
     nats = [0.0] * len(rows)
     counts = np.array([len(rest) for rest in rests])
     for at in range(0, longest, CHUNK):

@@ -27,7 +27,7 @@ from arietta.midi.events import (
     Event,
     meta,
 )
-from arietta.midi.grid import SIXTEENTH, has_grid
+from arietta.midi.grid import TWELFTHS, has_grid
 from arietta.midi.hands import can_hold, split_hands
 from arietta.midi.instruments import CLASSES, channel_classes, sounding_programs
 from arietta.midi.notes import DRUM_CHANNEL, KEYS, LOWEST_KEY
@@ -62,7 +62,8 @@ from arietta.midi.seam import (
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.decoding import NoteEvent, PedalEvent
 
-_GROOVE_SHARE = {"tight": 1.0, "loose": 0.5, "off": 0.0}
+_NEAR_GRID_MS = 12.0
+"""A tight groove puts onsets this near to the grid right on it; tokens count in steps of 10 ms."""
 _SHORTEST_MS = 20.0
 _SAFE_RESTRIKE_MS = RESTRIKE_MS + 4.0
 """Onsets and releases are rounded to ticks of up to 2 ms afterwards."""
@@ -247,10 +248,9 @@ def join(
                 "the prompt states no metre that its notes stand on: bars are counted as"
                 f" {above}/{below} at the tempo of the file from its start"
             )
-    share = _GROOVE_SHARE[options.groove]
-    if share and has_grid(prompt, SIXTEENTH):
+    if options.groove == "tight" and has_grid(prompt):
         for part in parts:
-            _to_grid(part, prompt, share, place, end_ms)
+            _to_grid(part, prompt, place, end_ms)
     finished: list[_Part] = []
     for part in parts:
         part, rang = _ended(part, end_ms)
@@ -291,13 +291,13 @@ def join(
     division = multiplied(prompt.tempo.division, factor)
     whole = read_bytes(join_bytes(division, tracks), source=prompt.source)
     whole = replace(whole, metadata=prompt.metadata)
-    start, said = _start_of_alone(prompt, seam)
+    start, place_name = _start_of_alone(prompt, seam)
     alone = _alone(tracks, new, tempo, division, start * factor, prompt)
     return Joined(
         whole,
         alone,
         float(tempo.ms_at(seam * factor)),
-        said,
+        place_name,
         float(prompt.tempo.ms_at(start)),
         ringing,
         tuple(notices),
@@ -398,16 +398,16 @@ def _channel_for(
     return chosen, program
 
 
-def _to_grid(part: _Part, prompt: Piece, share: float, place: SeamPlace, end_ms: float) -> None:
-    """Move onsets towards the prompt's sixteenths; lengths stay, and nothing leaves seam or end.
+def _to_grid(part: _Part, prompt: Piece, place: SeamPlace, end_ms: float) -> None:
+    """Put onsets near the prompt's grid right on it; lengths stay, and nothing leaves seam or end.
 
     A note stays where it was where its key could not be struck again in time otherwise.
     """
     ticks = prompt.tempo.tick_at(part.onset_ms)
-    step = prompt.tempo.division / SIXTEENTH
+    step = prompt.tempo.division / TWELFTHS
     wanted = prompt.tempo.ms_at(np.rint(np.rint(ticks / step) * step).astype(np.int64))
     before = part.onset_ms
-    moved = before + (wanted - before) * share
+    moved = np.where(np.abs(wanted - before) <= _NEAR_GRID_MS, wanted, before)
     if place.mode != "now":
         moved = np.maximum(moved, float(prompt.tempo.ms_at(place.tick)))
     moved = np.where(moved < end_ms - LAST_BEFORE_END_MS, moved, before)

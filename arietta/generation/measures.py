@@ -110,20 +110,25 @@ def _windows(onset: FloatArray) -> list[FloatArray]:
 
 
 def _autocorrelation(onset_ms: FloatArray) -> FloatArray:
-    """Autocorrelation of a window of onsets from the shortest to the longest period."""
+    """Return the autocorrelation of a window of onsets from the shortest to the longest period."""
+    return autocorrelation(onset_ms, SHORTEST_PERIOD_S * 1000, LONGEST_PERIOD_S * 1000)[1]
+
+
+def autocorrelation(
+    onset_ms: FloatArray, shortest_ms: float, longest_ms: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return lags (k,) in ms and the autocorrelation of onsets, from 0 to ``WINDOW_S``, at them."""
     bins = int(WINDOW_S * 1000 / BIN_MS)
     train = np.bincount((onset_ms / BIN_MS).astype(np.int64), minlength=bins)[:bins] > 0
     at = np.arange(-4, 5) * BIN_MS
     kernel = np.exp(-0.5 * (at / SMOOTH_MS) ** 2)
     smooth = np.convolve(train.astype(np.float64), kernel, mode="same")
     smooth -= smooth.mean()
-    low, high = int(SHORTEST_PERIOD_S * 1000 / BIN_MS), int(LONGEST_PERIOD_S * 1000 / BIN_MS)
+    lags = np.arange(int(shortest_ms / BIN_MS), int(longest_ms / BIN_MS) + 1)
     power = float(smooth @ smooth)
     # Every lag is judged by as many bins as overlap there.
-    lags = range(low, high + 1)
-    return np.array(
-        [float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag) for lag in lags]
-    )
+    found = [float(smooth[lag:] @ smooth[:-lag]) / power * bins / (bins - lag) for lag in lags]
+    return (lags * BIN_MS).astype(np.float64), np.array(found)
 
 
 def key_correlation(pitch: AnyIntArray, prompt_pitch: AnyIntArray) -> float | None:

@@ -20,10 +20,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from arietta.arrays import AnyFloatArray, FloatArray, IntArray
+from arietta.arrays import AnyFloatArray, BoolArray, FloatArray, IntArray
 from arietta.errors import UsageError
 from arietta.generation.settings import SamplingSettings
 from arietta.tokenizers.vocabulary import SPECIALS, Kind, Vocabulary
@@ -41,12 +42,14 @@ class Choices:
         groups: (kind, first, end) of each stretch of ``ids`` of one kind.
         head: the id ranges to ask the model's head for; few distinct ones occur.
         columns: (n,) where each of ``ids`` stands in what the head gives for ``head``.
+        mask: (W,) which tokens of the head's layout are possible; None for all.
     """
 
     ids: IntArray
     groups: tuple[tuple[int, int, int], ...]
     head: Ranges
     columns: IntArray | slice
+    mask: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,6 +58,20 @@ class Choices:
         """Position of a token among ``ids``, -1 when it is not possible."""
         found = np.flatnonzero(self.ids == token)
         return int(found[0]) if len(found) else -1
+
+
+class _Layout(NamedTuple):
+    """What a head gives for some id ranges, ordered by kind, so that rows can be drawn together.
+
+    Attributes:
+        ids: (W,) tokens.
+        columns: where each stands in what the head gives; None where the order is the same.
+        groups: (kind, first, end) of each stretch of one kind.
+    """
+
+    ids: IntArray
+    columns: IntArray | None
+    groups: tuple[tuple[int, int, int], ...]
 
 
 class Sampler:
@@ -83,6 +100,7 @@ class Sampler:
         blocks = edges if settings.grammar else (edges[0], edges[-1])
         self._blocks = tuple((a, b) for a, b in pairwise(blocks) if a < b)
         self._cache: dict[Ranges, Choices] = {}
+        self._layouts: dict[Ranges, _Layout] = {}
 
     def choices(self, allowed: Sequence[tuple[int, int]]) -> Choices:
         """Return the tokens of some id ranges, grouped; made once for each set of ranges."""
@@ -104,21 +122,109 @@ class Sampler:
             if any(lo < end and first < hi for lo, hi in allowed)
         )
         offered = np.concatenate([np.arange(lo, hi) for lo, hi in head])
-        groups: list[tuple[int, int, int]] = []
-        if self.settings.grammar:
-            kind_of = self._kinds[ids]
-            order = np.argsort(kind_of, kind="stable")
-            ids, kind_of = ids[order], kind_of[order]
-            edges = [0, *(np.flatnonzero(np.diff(kind_of)) + 1).tolist(), len(ids)]
-            for first, end in pairwise(edges):
-                groups.append((int(kind_of[first]), first, end))
-        else:
-            groups.append((Kind.NOTE, 0, len(ids)))
+        ids, groups = self._by_kind(ids)
         where = np.searchsorted(offered, ids)
         start = int(where[0])
         run = np.array_equal(where, np.arange(start, start + len(ids)))
         columns = slice(start, start + len(ids)) if run else where  # a slice is a view
-        return Choices(ids, tuple(groups), head, columns)
+        layout = self._layouts.get(head)
+        if layout is None:
+            ordered, kinds = self._by_kind(offered)
+            places = np.searchsorted(offered, ordered)
+            same = np.array_equal(places, np.arange(len(offered)))
+            layout = self._layouts[head] = _Layout(ordered, None if same else places, kinds)
+        mask = None
+        if len(ids) < len(offered):
+            possible = np.zeros(int(offered[-1]) + 1, np.bool_)
+            possible[ids] = True
+            mask = possible[layout.ids]
+        return Choices(ids, groups, head, columns, mask)
+
+    def _by_kind(self, ids: IntArray) -> tuple[IntArray, tuple[tuple[int, int, int], ...]]:
+        """Return ids ordered by kind, and the stretches of one kind."""
+        if not self.settings.grammar:
+            return ids, ((int(Kind.NOTE), 0, len(ids)),)
+        kind_of = self._kinds[ids]
+        order = np.argsort(kind_of, kind="stable")
+        ids, kind_of = ids[order], kind_of[order]
+        edges = [0, *(np.flatnonzero(np.diff(kind_of)) + 1).tolist(), len(ids)]
+        return ids, tuple((int(kind_of[a]), a, b) for a, b in pairwise(edges))
+
+    def draw(
+        self, choices: Sequence[Choices], logits: AnyFloatArray, uniforms: Sequence[float]
+    ) -> tuple[IntArray, FloatArray]:
+        """Draw a token for each of N rows at once; a row's token does not depend on the others.
+
+        Args:
+            choices: N sets of tokens with one ``head``.
+            logits: (N, W) of that head.
+            uniforms: N numbers in [0, 1).
+
+        Returns:
+            (N,) tokens, and the probability that each had.
+        """
+        layout = self._layouts[choices[0].head]
+        z = np.asarray(logits, np.float64)
+        if layout.columns is not None:
+            z = z[:, layout.columns]
+        masks = [choice.mask for choice in choices]
+        if any(mask is not None for mask in masks):
+            everything = np.ones(z.shape[1], np.bool_)
+            possible = np.stack([everything if mask is None else mask for mask in masks])
+            z = np.where(possible, z, -np.inf)
+        if len(layout.groups) == 1:
+            p = self._within_rows(z)
+        else:
+            p = np.empty_like(z)
+            shares = self._share_rows(z, layout.groups)
+            for k, (_, first, end) in enumerate(layout.groups):
+                p[:, first:end] = shares[:, k, None] * self._within_rows(z[:, first:end])
+        edges = np.cumsum(p, axis=1)
+        target = np.asarray(uniforms) * edges[:, -1]
+        index = (edges <= target[:, None]).sum(axis=1)
+        for row in np.flatnonzero(index == z.shape[1]):  # rounding put it on the last edge
+            index[row] = np.flatnonzero(p[row])[-1]
+        return layout.ids[index], p[np.arange(len(p)), index]
+
+    def _share_rows(self, z: FloatArray, groups: Sequence[tuple[int, int, int]]) -> FloatArray:
+        """(N, K) probability of each kind in each row; see ``_shares``."""
+        top = z.max(axis=1, keepdims=True)
+        mass = np.stack([np.exp(z[:, a:b] - top).sum(axis=1) for _, a, b in groups], axis=1)
+        possible = np.stack([z[:, a:b].max(axis=1) > -np.inf for _, a, b in groups], axis=1)
+        logs = np.where(possible, np.log(np.maximum(mass, 1e-300)), -np.inf)
+        kinds = [kind for kind, _, _ in groups]
+        if self.settings.density != 1.0 and Kind.NOTE in kinds and Kind.TIME in kinds:
+            note, time = kinds.index(Kind.NOTE), kinds.index(Kind.TIME)
+            both = possible[:, note] & possible[:, time]
+            amount = math.log(self.settings.density)
+            n, t = logs[both, note], logs[both, time]
+            shift = np.logaddexp(n, t) - np.logaddexp(n + amount, t)
+            logs[both, note], logs[both, time] = n + amount + shift, t + shift
+        temperature = self.settings.temperature
+        if temperature == 0:
+            return np.asarray(np.arange(len(kinds)) == logs.argmax(axis=1)[:, None], np.float64)
+        weights = np.exp((logs - logs.max(axis=1, keepdims=True)) / temperature)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
+
+    def _within_rows(self, z: FloatArray) -> FloatArray:
+        """(N, n) distributions among tokens of one kind, zeros in a row where none is possible."""
+        settings = self.settings
+        top = z.max(axis=1, keepdims=True)
+        if settings.temperature == 0:
+            best = np.arange(z.shape[1]) == z.argmax(axis=1)[:, None]
+            return np.asarray(best & (top > -np.inf), np.float64)
+        weight = np.exp((z - np.where(top > -np.inf, top, 0.0)) / settings.temperature)
+        if settings.min_p:
+            weight[weight < settings.min_p] = 0.0
+        if settings.top_p is not None and settings.top_p < 1.0:
+            order = np.argsort(-weight, axis=1, kind="stable")
+            mass = np.take_along_axis(weight, order, axis=1)
+            mass /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+            before = np.cumsum(mass, axis=1) - mass
+            kept = np.where(before > settings.top_p, 0.0, np.take_along_axis(weight, order, axis=1))
+            np.put_along_axis(weight, order, kept, axis=1)
+        total = weight.sum(axis=1, keepdims=True)
+        return np.asarray(weight / np.where(total > 0, total, 1.0), np.float64)
 
     def probabilities(self, choices: Choices, logits: AnyFloatArray) -> FloatArray:
         """Return the distribution that a token is drawn from.

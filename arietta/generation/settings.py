@@ -160,7 +160,7 @@ class JoinOptions:
         seam: where they begin: ``now`` where the model put them, ``release`` behind the prompt's
             last release, ``bar`` on a bar line behind it; None chooses by what the file is.
         pedal: make keys and pedal of the lengths; else the lengths are the keys'.
-        groove: how far onsets move to the sixteenths of a prompt that stands on them.
+        groove: how near onsets keep to the prompt's beat; see ``pulse``.
         into: name or number of the prompt's track that takes the new notes.
         bars: end on the bar line that many whole bars behind the seam's.
 
@@ -181,8 +181,8 @@ class JoinOptions:
     )
     groove: Groove = parameter(
         "loose",
-        "tight, loose or off: how far new onsets move to the sixteenths of the prompt's"
-        " own tempo, where its notes stand on them.",
+        "tight, loose or off: how near new onsets keep to the beat, which is the grid of the file"
+        " where the prompt's notes stand on it, else the pulse of the playing where it is clear.",
         metavar="HOW",
         choices=("tight", "loose", "off"),
     )
@@ -312,7 +312,16 @@ class Steering:
 DEFAULT_GUIDANCE: float = Steering.guidance
 
 
-class GenerateOptions(TypedDict, total=False):
+class SamplingOptions(TypedDict, total=False):
+    """Types of the keywords of ``SamplingSettings``, for checkers; None keeps the preset's."""
+
+    temperature: float | None
+    min_p: float | None
+    top_p: float | None
+    grammar: bool | None
+
+
+class GenerateOptions(SamplingOptions, total=False):
     """Types of the keywords of ``Model.generate``, ``generate_many`` and ``stream``, for checkers.
 
     The declarations are ``Request``, ``SamplingSettings`` and ``Steering``; None keeps the number
@@ -332,11 +341,7 @@ class GenerateOptions(TypedDict, total=False):
     groove: Groove
     into: str | None
     style: tuple[str, ...]
-    temperature: float | None
-    min_p: float | None
-    top_p: float | None
     density: float | None
-    grammar: bool | None
     like: Piece | str | PathLike[str] | None
     guidance_vector: Float32Array | None
     guidance: float

@@ -42,7 +42,7 @@ def doubts(piece: Piece) -> list[str]:
 
 
 def _note_doubts(tracks: Sequence[Sequence[Event]], data: bytes) -> list[str]:
-    """Notes that end oddly or not at all."""
+    """Return the notes that end oddly or not at all."""
     found = []
     hanging = unended_notes(data)
     modes = _mode_ticks(tracks)

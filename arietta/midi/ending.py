@@ -71,7 +71,7 @@ def ritard(piece: Piece) -> Ritard | None:
     return Ritard(start_ms, usual, float(rate[-1]))
 
 
-def said_of_the_end(piece: Piece) -> list[str]:
+def notices_of_the_end(piece: Piece) -> list[str]:
     """Return what to tell of the end of a prompt, a sentence each; nothing where it just ends."""
     if not len(piece):
         return []

@@ -17,7 +17,7 @@ Kind = Literal["score", "performance"]
 
 SIXTEENTH = 4
 """Sixteenths in a quarter."""
-_TWELFTHS = 12
+TWELFTHS = 12
 """Sixteenths and triplet eighths in a quarter, the grid that scores are written on."""
 ON_GRID_SHARE = 0.85
 """Share of onsets on the grid from which on the file counts as having one."""
@@ -38,7 +38,7 @@ class KindEstimate(NamedTuple):
 
 
 def grid_share(
-    piece: Piece, per_quarter: int = _TWELFTHS, onset_tick: IntArray | None = None
+    piece: Piece, per_quarter: int = TWELFTHS, onset_tick: IntArray | None = None
 ) -> float:
     """Return how much more often than by chance onsets stand on a grid: 0 for chance, 1 for all.
 
@@ -61,7 +61,7 @@ def grid_share(
     return max((share - by_chance) / (1 - by_chance), 0.0)
 
 
-def has_grid(piece: Piece, per_quarter: int = _TWELFTHS) -> bool:
+def has_grid(piece: Piece, per_quarter: int = TWELFTHS) -> bool:
     """Whether the notes of a piece stand on the sixteenths or triplets of its own tempo."""
     return grid_share(piece, per_quarter) >= ON_GRID_SHARE
 
@@ -71,7 +71,7 @@ def estimate_kind(piece: Piece) -> KindEstimate | None:
     if len(piece) < _FEWEST_NOTES:
         return None
     share = grid_share(piece)
-    if piece.tempo.division > 0 and piece.tempo.division / _TWELFTHS < 4:
+    if piece.tempo.division > 0 and piece.tempo.division / TWELFTHS < 4:
         # Every tick is on such a grid; dynamics tell instead.
         levels = len(np.unique(piece.notes.velocity)) / min(len(piece), 60)
         return KindEstimate("score", 0.6) if levels < 0.2 else KindEstimate("performance", 0.6)

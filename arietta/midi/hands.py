@@ -106,7 +106,7 @@ def split_hands(
 
 
 def _cost(chord: list[int], place: float, held: list[int], reach: int) -> float:
-    """What it costs a hand to strike a chord beside what it holds."""
+    """Return what it costs a hand to strike a chord beside what it holds."""
     if not chord:
         return 0.0
     grip = chord + held
@@ -117,7 +117,7 @@ def _cost(chord: list[int], place: float, held: list[int], reach: int) -> float:
 
 
 def _crossed(low: list[int], high: list[int], held: list[list[tuple[float, int]]]) -> float:
-    """What it costs that the left hand plays above the right."""
+    """Return what it costs that the left hand plays above the right."""
     bottom = min((*high, *(p for _, p in held[1])), default=128)
     top = max((*low, *(p for _, p in held[0])), default=-1)
     return _CROSSING * max(top - bottom, 0)

@@ -45,23 +45,23 @@ DRUMS = len(CLASSES)
 
 
 def sounding_programs(piece: Piece) -> ProgramTable:
-    """The program changes under which a note of their channel begins.
+    """Return the program changes under which a note of their channel begins.
 
     A program at a note's own tick counts for it. A recorder's reset behind the music, or a program
     that another one replaces before any note, does not sound. Those of a channel without notes
     stay: nothing says that they were not meant.
     """
     programs, notes = piece.programs, piece.notes
-    heard = np.zeros(len(programs), np.bool_)
+    sounding = np.zeros(len(programs), np.bool_)
     for channel in np.unique(programs.channel):
         rows = np.flatnonzero(programs.channel == channel)
         onsets = notes.onset_tick[notes.channel == channel]
         if not len(onsets):
-            heard[rows] = True
+            sounding[rows] = True
             continue
         in_force = np.searchsorted(programs.tick[rows], onsets, side="right") - 1
-        heard[rows[np.unique(in_force[in_force >= 0])]] = True
-    return programs.take(heard)
+        sounding[rows[np.unique(in_force[in_force >= 0])]] = True
+    return programs.take(sounding)
 
 
 def channel_classes(piece: Piece) -> dict[int, int]:
@@ -109,7 +109,7 @@ def remove_ignored(
     *,
     compat: Compat | None = None,
 ) -> Piece:
-    """The piece without the channels that ever play a program of an ignored class.
+    """Return the piece without the channels that ever play a program of an ignored class.
 
     Notes, pedals and program changes of such a channel go, whatever else it plays; channel 9 always
     stays. The same object comes back where nothing has to go.

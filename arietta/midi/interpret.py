@@ -71,7 +71,7 @@ def channels_of(extra: ExtraTable, rows: IntArray) -> IntArray:
 
 
 def _ended(notes: NoteTable, extra: ExtraTable, rows: IntArray) -> NoteTable:
-    """The notes, ended by the first of these controllers on their channel."""
+    """Return the notes, ended by the first of these controllers on their channel."""
     offset = notes.offset_tick.copy()
     channels = channels_of(extra, rows)
     for channel in np.unique(channels):
@@ -87,7 +87,7 @@ def _ended(notes: NoteTable, extra: ExtraTable, rows: IntArray) -> NoteTable:
 
 
 def _lifted(pedals: PedalTable, extra: ExtraTable, rows: IntArray) -> PedalTable:
-    """The pedal events with an up for every reset that meets a pressed pedal."""
+    """Return the pedal events with an up for every reset that meets a pressed pedal."""
     tick, value = list(pedals.tick), list(pedals.value)
     channel, track = list(pedals.channel), list(pedals.track)
     added = 0
@@ -115,7 +115,7 @@ def _lifted(pedals: PedalTable, extra: ExtraTable, rows: IntArray) -> PedalTable
 
 
 def _with_unended(notes: NoteTable, data: bytes) -> NoteTable:
-    """The notes and those that nothing ends, in the order of a note table."""
+    """Return the notes and those that nothing ends, in the order of a note table."""
     found = [row for row in unended_notes(data) if row[1] > row[0]]
     if not found:
         return notes

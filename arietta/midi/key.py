@@ -18,6 +18,8 @@ _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 _SHARPS = (0, 7, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)
 """Signature of the major key on each pitch class, the usual one of two."""
+_MAJOR_NAMES = ("C♭", "G♭", "D♭", "A♭", "E♭", "B♭", "F", "C", "G", "D", "A", "E", "B", "F♯", "C♯")
+_MINOR_NAMES = ("A♭", "E♭", "B♭", "F", "C", "G", "D", "A", "E", "B", "F♯", "C♯", "G♯", "D♯", "A♯")
 _SHARPNESS = 20.0
 """Turns differences of correlation into odds; chosen so that the confidence is about how often the
 signature is right, on the scores of the shared corpora."""
@@ -70,3 +72,10 @@ def _correlations(profile: FloatArray) -> FloatArray:
             scale = float(np.sqrt((a @ a) * (b @ b)))
             found.append(float(a @ b) / scale if scale else 0.0)
     return np.array(found)
+
+
+def key_name(sharps: int, minor: bool) -> str:
+    """Return the name of the key of a signature, such as ``E♭ major``."""
+    if not -7 <= sharps <= 7:
+        return f"{sharps} sharps"
+    return f"{_MINOR_NAMES[sharps + 7]} minor" if minor else f"{_MAJOR_NAMES[sharps + 7]} major"

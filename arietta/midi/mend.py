@@ -99,7 +99,7 @@ def mend_chunks(data: bytes) -> Mended:
     count = int.from_bytes(data[start + 10 : start + 12], "big")
     if header_size < 6 or header_size > end - start - 8:
         return data, ()
-    said: list[str] = []
+    notices: list[str] = []
     pieces: list[bytes] = []  # chunks as they shall stand
     at = start + 8 + header_size
     tracks, changed = 0, False
@@ -118,12 +118,12 @@ def mend_chunks(data: bytes) -> Mended:
         if lost or (end - follows >= 8 and not _plausible(data[follows : follows + 4])):
             another = data.find(b"MTrk", content, end)
             if another > 0:
-                said.append(f"the length of track {tracks} is wrong")
+                notices.append(f"the length of track {tracks} is wrong")
                 follows, lost, changed = another, False, True
             elif lost:
                 follows = end
         if tracks >= max(count, 1) and (lost or _broken(data, content, follows)):
-            said.append("a broken track behind the last is left out")
+            notices.append("a broken track behind the last is left out")
             changed = True
             at = follows
             continue
@@ -132,7 +132,7 @@ def mend_chunks(data: bytes) -> Mended:
         elif lost:
             walk = walk_track(data, content, follows, stop_at_end=True)
             walk.faults.append((FAULT_CUT, follows if walk.lost is None else walk.lost))
-            said += _told(walk)
+            notices += _told(walk)
             pieces.append(_chunk(walk))
             changed = True
         else:
@@ -143,16 +143,16 @@ def mend_chunks(data: bytes) -> Mended:
     if not tracks:
         return data, ()
     if tracks != count:
-        said.append(f"the header promises {count} tracks, the file holds {tracks}")
+        notices.append(f"the header promises {count} tracks, the file holds {tracks}")
         changed = True
     if kind == 0 and tracks > 1:
-        said.append(f"{tracks} tracks in a file of format 0, read as format 1")
+        notices.append(f"{tracks} tracks in a file of format 0, read as format 1")
         kind, changed = 1, True
     if not changed:
-        return data, tuple(said)
+        return data, tuple(notices)
     head = bytearray(data[start : start + 8 + header_size])
     head[8:12] = kind.to_bytes(2, "big") + tracks.to_bytes(2, "big")
-    return bytes(head) + b"".join(pieces), tuple(dict.fromkeys(said))
+    return bytes(head) + b"".join(pieces), tuple(dict.fromkeys(notices))
 
 
 def mend_events(data: bytes, error: MidiError | None = None) -> Mended:
@@ -160,7 +160,7 @@ def mend_events(data: bytes, error: MidiError | None = None) -> Mended:
 
     Args:
         data: as ``mend_chunks`` gives it.
-        error: what reading it said.
+        error: the message of the reader.
 
     Raises:
         MidiError: ``error``, where the damage is too great to trust the rest.
@@ -177,8 +177,8 @@ def mend_events(data: bytes, error: MidiError | None = None) -> Mended:
     if untrusted or not damaged:
         _refuse(error or MidiError("times that no player can keep"))
     head = data[start : spans[0][0] - 8] if spans else data[start:end]
-    said = [line for walk in walks for line in _told(walk)]
-    return head + b"".join(map(_chunk, walks)), tuple(dict.fromkeys(said))
+    notices = [line for walk in walks for line in _told(walk)]
+    return head + b"".join(map(_chunk, walks)), tuple(dict.fromkeys(notices))
 
 
 def _refuse(error: MidiError) -> NoReturn:
@@ -197,7 +197,7 @@ def _plausible(name: bytes) -> bool:
 
 
 def _chunk(walk: Walk) -> bytes:
-    """The track that was read, with an end."""
+    """Return the track that was read, with an end."""
     events = walk.events
     if not events or events[-1].message != END_OF_TRACK:
         events = [*events, Event(walk.end_tick, END_OF_TRACK)]
@@ -205,7 +205,7 @@ def _chunk(walk: Walk) -> bytes:
 
 
 def _told(walk: Walk) -> list[str]:
-    """What was mended in a track, each kind once, with its first byte."""
+    """Return what was mended in a track, each kind once, with its first byte."""
     first: dict[str, int] = {}
     counts = Counter(kind for kind, _ in walk.faults)
     for kind, offset in walk.faults:

@@ -50,7 +50,7 @@ class MergedNotes:
         return len(self.onset_ms)
 
     def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> MergedNotes:
-        """The notes that an index array or a mask selects, with all of the pedal."""
+        """Return the notes that an index array or a mask selects, with all of the pedal."""
         return replace(
             self,
             onset_ms=self.onset_ms[index],
@@ -61,7 +61,7 @@ class MergedNotes:
 
 
 def merge_tracks(piece: Piece) -> MergedNotes:
-    """The piano of a piece: everything but drums, struck notes cut, in order of onset and pitch.
+    """Return the piano of a piece: all but drums, struck notes cut, in order of onset and pitch.
 
     The pedal of every track and channel counts, drums excepted; where several are pressed at once
     the deepest does. The reference loses the pedal of a track or channel that has no notes.
@@ -78,7 +78,7 @@ def merge_tracks(piece: Piece) -> MergedNotes:
 
 
 def tidy(notes: MergedNotes) -> MergedNotes:
-    """Notes of at least 1 ms, ended where their pitch is struck again, by onset, then pitch.
+    """Return notes of at least 1 ms, ended where their pitch is struck again, by onset, then pitch.
 
     Of several notes of one pitch and onset the last stays (specification 1.2).
     """
@@ -93,7 +93,7 @@ def tidy(notes: MergedNotes) -> MergedNotes:
 
 
 def pedal_of(piece: Piece) -> tuple[IntArray, IntArray]:
-    """Times (p,) in ms and values (p,) of the deepest pedal of all channels, drums excepted."""
+    """Return times (p,) in ms and values (p,) of the deepest pedal of all channels but drums."""
     pedals = piece.pedals.take(piece.pedals.channel != DRUM_CHANNEL)
     value = pedals.value.astype(np.int64)
     key = pedals.track.astype(np.int64) * 16 + pedals.channel
@@ -110,7 +110,7 @@ def pedal_of(piece: Piece) -> tuple[IntArray, IntArray]:
 
 
 def read_merged(data: bytes, *, source: str | None = None) -> MergedNotes:
-    """The piano of a MIDI file, note for note as the public reference reads it.
+    """Return the piano of a MIDI file, note for note as the public reference reads it.
 
     Raises:
         MidiError: the file is malformed.

@@ -27,7 +27,7 @@ def read_note_ons(
     max_bytes: int = DEFAULT_MAX_BYTES,
     strict: bool = True,
 ) -> Piece:
-    """A standard MIDI file with one note for every note-on.
+    """Return a standard MIDI file with one note for every note-on.
 
     Notes without length are kept as such; one that is never released lasts to the end of its
     track. Everything but the notes is as ``reader.read_bytes`` gives it. Rows are stable by onset,

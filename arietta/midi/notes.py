@@ -45,7 +45,7 @@ class NoteTable:
         return len(self.onset_tick)
 
     def take(self, index: npt.NDArray[Any] | slice) -> NoteTable:
-        """The rows that an index array, a mask or a slice selects."""
+        """Return the rows that an index array, a mask or a slice selects."""
         return NoteTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
@@ -69,7 +69,7 @@ class PedalTable:
         return len(self.tick)
 
     def take(self, index: npt.NDArray[Any] | slice) -> PedalTable:
-        """The rows that an index array, a mask or a slice selects."""
+        """Return the rows that an index array, a mask or a slice selects."""
         return PedalTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
@@ -93,7 +93,7 @@ class ProgramTable:
         return len(self.tick)
 
     def take(self, index: npt.NDArray[Any] | slice) -> ProgramTable:
-        """The rows that an index array, a mask or a slice selects."""
+        """Return the rows that an index array, a mask or a slice selects."""
         return ProgramTable(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
@@ -113,7 +113,7 @@ class MessageList(Sequence[bytes]):
 
     @classmethod
     def pack(cls, messages: Iterable[bytes]) -> MessageList:
-        """The same messages in packed form."""
+        """Return the same messages in packed form."""
         listed = list(messages)
         bounds = np.zeros(len(listed) + 1, np.int64)
         np.cumsum([len(message) for message in listed], out=bounds[1:])
@@ -170,7 +170,7 @@ class ExtraTable:
         return len(self.tick)
 
     def take(self, index: npt.NDArray[Any] | slice) -> ExtraTable:
-        """The rows that an index array, a mask or a slice selects."""
+        """Return the rows that an index array, a mask or a slice selects."""
         rows = np.arange(len(self))[index].tolist()
         listed = tuple(self.data)
         return ExtraTable(
@@ -188,12 +188,12 @@ class ExtraTable:
 
 
 def empty_notes() -> NoteTable:
-    """A note table without rows."""
+    """Return a note table without rows."""
     return note_table([], [], [], [])
 
 
 def _column(values: npt.ArrayLike, kind: type[_Kind], rows: int) -> npt.NDArray[_Kind]:
-    """A column of its own; a scalar is repeated."""
+    """Return a column of its own; a scalar is repeated."""
     column = np.asarray(values, kind)
     return np.full(rows, column, kind) if column.ndim == 0 else column
 

@@ -146,7 +146,7 @@ class _Rows:
         self._phases: list[tuple[bytes, IntArray] | None] = [None, None, None]
 
     def index(self, position: int) -> int:
-        """Number of low bytes before a position."""
+        """Return the number of low bytes before a position."""
         return int(self.low.searchsorted(np.int32(position)))
 
     def count(self, first: int, limit: int) -> int:
@@ -164,7 +164,7 @@ class _Rows:
         return min(int(stops[stops.searchsorted(row)]) - row, (limit - first) // 3)
 
     def last_status(self, first: int, rows: int) -> int:
-        """The last status byte that stands in these rows, -1 if all have running status."""
+        """Return the last status byte that stands in these rows, -1 if all have running status."""
         delta_end, data = self.low[first : first + 3 * rows].reshape(-1, 3)[:, :2].T
         explicit = np.flatnonzero(data - delta_end == 2)
         return int(self.bytes[delta_end[explicit[-1]] + 1]) if len(explicit) else -1
@@ -210,7 +210,7 @@ class _Specials:
 
 
 def parse(data: bytes) -> RawColumns:
-    """The columns of a standard MIDI file.
+    """Return the columns of a standard MIDI file.
 
     Raises:
         MidiError: the file is malformed; with reason and byte offset.
@@ -452,7 +452,7 @@ class _Others(NamedTuple):
 
 
 def _others(specials: _Specials, travelled: IntArray, first_row: IntArray) -> _Others:
-    """The special events with their ticks, to which the rows before them contribute."""
+    """Return the special events with their ticks, to which the rows before them contribute."""
     track = np.frombuffer(specials.track, np.int32)
     before = np.frombuffer(specials.rows_before, np.int64)
     size = np.frombuffer(specials.size, np.int64)
@@ -469,7 +469,7 @@ def _others(specials: _Specials, travelled: IntArray, first_row: IntArray) -> _O
 
 
 def _by_tick(tick: IntArray) -> npt.NDArray[np.intp] | slice:
-    """What sorts these rows stably by tick."""
+    """Return what sorts these rows stably by tick."""
     if np.all(tick[1:] >= tick[:-1]):
         return slice(None)
     return np.argsort(tick, kind="stable")

@@ -126,14 +126,14 @@ def apply_threshold(
     *,
     transitions_only: bool = False,
 ) -> PedalTable:
-    """The pedal as plain down (127) and up (0) under ``pedal_states``; optionally only changes."""
+    """Return the pedal as down (127) and up (0) under ``pedal_states``; optionally only changes."""
     state, changed = pedal_states(pedals, threshold, buffer)
     switched = replace(pedals, value=np.where(state, 127, 0).astype(np.uint8))
     return switched.take(changed) if transitions_only else switched
 
 
 def remove_redundant_pedals(piece: Piece) -> Piece:
-    """Keep only the pedal events that something hears.
+    """Keep only the pedal events that something uses.
 
     Repeated downs and ups go; a down and its up go unless a note of the channel ends between them;
     so does a down that is the last pedal event of the whole file, and every event on a channel
@@ -150,10 +150,10 @@ def remove_redundant_pedals(piece: Piece) -> Piece:
         rows = rows[np.diff(down, prepend=False)]  # alternately down and up
         pairs = len(rows) // 2
         opened, closed = rows[0 : 2 * pairs : 2], rows[1 : 2 * pairs : 2]
-        heard = np.searchsorted(ends, pedals.tick[opened], side="right") < np.searchsorted(
+        used = np.searchsorted(ends, pedals.tick[opened], side="right") < np.searchsorted(
             ends, pedals.tick[closed], side="right"
         )
-        keep[opened] = keep[closed] = heard
+        keep[opened] = keep[closed] = used
         if len(rows) % 2:
             keep[rows[-1]] = rows[-1] != len(pedals) - 1
     return replace(piece, pedals=pedals.take(keep))

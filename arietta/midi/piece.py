@@ -59,7 +59,7 @@ class Piece:
     notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Number of notes."""
+        """Return the number of notes."""
         return len(self.notes)
 
     @classmethod
@@ -74,7 +74,7 @@ class Piece:
         pedal_value: npt.ArrayLike = (),
         metadata: Mapping[str, str] | None = None,
     ) -> Piece:
-        """A solo-piano piece on a grid of one tick = one millisecond; rows are sorted by onset."""
+        """Return a solo-piano piece on a grid of one tick a millisecond; rows sorted by onset."""
         onset = np.rint(np.asarray(onset_ms, np.float64)).astype(np.int64)
         duration = np.rint(np.asarray(duration_ms, np.float64)).astype(np.int64)
         notes = note_table(onset, onset + duration, pitch, velocity)
@@ -137,11 +137,11 @@ class Piece:
         return names
 
     def with_metadata(self, **items: str) -> Piece:
-        """The same piece with some metadata replaced."""
+        """Return the same piece with some metadata replaced."""
         return replace(self, metadata={**self.metadata, **items})
 
     def to_bytes(self) -> bytes:
-        """The piece as a standard MIDI file."""
+        """Return the piece as a standard MIDI file."""
         return write_midi(self)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:

@@ -195,7 +195,7 @@ def read_bytes(
 
 
 def _meaning(data: bytes, compat: Compat | None) -> RawColumns:
-    """The columns of a file, with what the public code leaves out unless ``compat`` is given."""
+    """Return the columns of a file as the standard means them, or as the public code does."""
     raw = _parse(data)
     if compat is not None:
         return raw
@@ -206,7 +206,7 @@ def _meaning(data: bytes, compat: Compat | None) -> RawColumns:
 
 
 def _mended(data: bytes, compat: Compat | None) -> tuple[bytes, RawColumns, tuple[str, ...]]:
-    """A file's bytes after mending, its columns, and what was mended."""
+    """Return a file's bytes after mending, its columns, and what was mended."""
     data, notices = mend_chunks(bytes(data))
     try:
         raw = _meaning(data, compat)

@@ -166,7 +166,7 @@ def sounding_ends(
 
 
 def _moments(end: FloatArray, rows: npt.NDArray[np.int64]) -> list[_Moment]:
-    """The moments at which these notes end, in time order."""
+    """Return the moments at which these notes end, in time order."""
     found: list[_Moment] = []
     group: list[int] = []
 

@@ -196,12 +196,12 @@ class ChannelState:
     Attributes:
         values: controller (or ``BEND``) -> value.
         tracks: controller -> track that set it last.
-        heard: controller -> its value at every note of the channel.
+        at_notes: controller -> its value at every note of the channel.
     """
 
     values: dict[int, int] = field(default_factory=dict)
     tracks: dict[int, int] = field(default_factory=dict)
-    heard: dict[int, list[int]] = field(default_factory=dict)
+    at_notes: dict[int, list[int]] = field(default_factory=dict)
 
     def music_had(self, number: int) -> int | None:
         """Return the value that a controller had while music was played; None if never set.
@@ -211,7 +211,7 @@ class ChannelState:
         """
         if number not in self.values:
             return None
-        seen = self.heard.get(number, [])
+        seen = self.at_notes.get(number, [])
         if not seen:
             return _DEFAULT.get(number)
         share = 0.75 if number in (VOLUME, EXPRESSION) else 0.5
@@ -233,7 +233,7 @@ def channel_states(tracks: Sequence[Track], seam: int) -> dict[int, ChannelState
         if kind == 0x90 and message[2]:
             for number in _RESTORED:
                 default = _DEFAULT[number]
-                state.heard.setdefault(number, []).append(state.values.get(number, default))
+                state.at_notes.setdefault(number, []).append(state.values.get(number, default))
         elif kind == 0xE0:
             state.values[BEND] = message[1] | message[2] << 7
             state.tracks[BEND] = track

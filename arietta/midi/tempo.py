@@ -97,7 +97,7 @@ class TempoMap:
         return self.distance_ms(0, tick, compat=compat)
 
     def tick_at(self, ms: npt.ArrayLike) -> IntArray:
-        """The tick nearest to a time in milliseconds from tick 0."""
+        """Return the tick nearest to a time in milliseconds from tick 0."""
         wanted = np.asarray(ms, np.float64)
         smpte = self.ticks_per_second_smpte
         if smpte is not None:
@@ -124,7 +124,7 @@ class TempoMap:
         return self._integrate(start, end, first, last, scale)
 
     def _distance_reference(self, start: IntArray, end: IntArray, scale: FloatArray) -> FloatArray:
-        """The public reference's walk (specification A.2), which may begin one tempo too early."""
+        """Return the walk of the public reference (A.2), which may begin one tempo too early."""
         n = len(self.tick)
         if n == 1:
             return np.where(end > self.tick[0], (end - start) * scale[0] * 1000.0, 0.0)

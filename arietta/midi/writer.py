@@ -91,7 +91,7 @@ _Event = tuple[int, int, bytes]  # tick, rank at one tick, message as it stands 
 
 
 def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
-    """A piece as a standard MIDI file.
+    """Return a piece as a standard MIDI file.
 
     A piece whose events are those of the file it was read from is written as that file: every event
     and its order, release velocities, the ends of the tracks, the format. A piece that was edited
@@ -159,7 +159,7 @@ def write_midi(piece: Writable, *, extra_text: Sequence[str] = ()) -> bytes:
 
 
 def write_reference(piece: Writable) -> bytes:
-    """A piece as the public code writes it: one track, notes before programs and tempo.
+    """Return a piece as the public code writes it: one track, notes before programs and tempo.
 
     Specification A.7, byte for byte. Overlaps are cut, the pedal becomes 127 or 0, and text, extra
     events and track numbers are left out.
@@ -227,7 +227,7 @@ def save_midi(
 
 
 def _untouched(piece: Writable, extra_text: Sequence[str]) -> bytes | None:
-    """The file that a piece was read from with further texts; None where its events were edited."""
+    """Return the file a piece was read from with further texts; None where events were edited."""
     origin = piece.origin
     if origin is None or not origin.says(piece):
         return None
@@ -294,7 +294,7 @@ def _rank(data: bytes) -> int:
 
 
 def _framed(data: bytes) -> bytes:
-    """A message as it stands in a file: meta and system-exclusive ones get their length."""
+    """Return a message as it stands in a file: meta and system-exclusive ones get their length."""
     if data[0] < 0xF0:
         return data
     head = 2 if data[0] == 0xFF else 1

@@ -29,7 +29,7 @@ def open_zip(file: Path | IO[bytes]) -> zipfile.ZipFile:
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo | str) -> bytes:
-    """The bytes of a member.
+    """Return the bytes of a member.
 
     Raises:
         BadZipFile: it is damaged, has a password or an unknown compression.

@@ -81,6 +81,8 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
             raise InputError(f"{file}: not a score that can be read; is it complete?")
         tree = ElementTree.fromstring(toolkit.getMEI())
     measures = measures_of(tree, source.times)
+    if not measures:
+        raise InputError(f"{file}: no notes to play; is it the right file?")
     order = given_order(tree, measures) if suffix == ".mei" else None
     toolkit.renderToMIDI()  # before which verovio knows no pitches
     line = timeline(tree, measures, order or play_order(measures), toolkit)

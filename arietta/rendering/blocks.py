@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,46 +25,11 @@ from arietta.errors import UsageError
 from arietta.generation.sampling import RowRandom, pick
 from arietta.models.pianist.protocol import EncodedScore, PianistBackend
 from arietta.rendering.players import RenderProgress
-from arietta.tokenizers.pianist import BOS, PAD, SLOT_RANGES, SLOTS, PianistCompat
+from arietta.rendering.settings import BlockSettings
+from arietta.tokenizers.pianist import BOS, PAD, SLOT_RANGES, SLOTS
 
 REDECODED = 0.2
 """Share of an overlap that is decoded anew."""
-
-
-@dataclass(frozen=True)
-class BlockSettings:
-    """How ids are drawn and windows cut.
-
-    Attributes:
-        temperature: 0..2; 0 always takes the likeliest.
-        top_p: 0..1, the likeliest ids that make up so much together.
-        top_k: how many ids at most; None for any number. The public code has 50, hidden.
-        seed: 0..2^64-1.
-        window_notes: of one window; the model's own length when None.
-        overlap: 0 up to, not including, 1: share of a window that the next one repeats.
-        compat: repeat the public code where it errs, see the module.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 0.95
-    top_k: int | None = 50
-    seed: int = 0
-    window_notes: int | None = None
-    overlap: float = 0.5
-    compat: PianistCompat | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
-            raise UsageError(f"`temperature` must lie between 0 and 2, not {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"`top_p` must be above 0 and at most 1, not {self.top_p}")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"`top_k` must be at least 1, not {self.top_k}")
-        if self.window_notes is not None and self.window_notes < 1:
-            raise UsageError(f"a window needs at least one note, not {self.window_notes}")
-        if not 0 <= self.overlap < 1:
-            raise UsageError(f"overlap must be at least 0 and below 1, not {self.overlap}")
-        RowRandom(self.seed, 0)
 
 
 class Window(NamedTuple):

@@ -12,8 +12,9 @@ from arietta.arrays import Int32Array, IntArray
 from arietta.midi.merged import MergedNotes, pedal_of
 from arietta.models.pianist.protocol import PianistBackend
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes
-from arietta.rendering.blocks import BlockRender, BlockSettings
+from arietta.rendering.blocks import BlockRender
 from arietta.rendering.players import Report, Stop, Take
+from arietta.rendering.settings import BlockSettings
 from arietta.tokenizers.pianist import (
     MAX_DURATION_MS,
     MAX_IOI_MS,

@@ -17,12 +17,12 @@ from arietta.generation.sampling import RowRandom
 from arietta.midi.piece import Piece
 from arietta.models.kernel.packing import Precision
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
-from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls, apply_controls
 from arietta.rendering.obey import at_tempo, obey, says_tempo
 from arietta.rendering.pianist import PianistPlayer
 from arietta.rendering.players import Player, Report, Stop, Take
 from arietta.rendering.rules import RuleRenderer, Strengths
+from arietta.rendering.settings import BlockSettings
 
 RULES = "rules"
 """Name of the player that needs no model."""

@@ -305,8 +305,8 @@ def embed_items(
         passages: windows to embed as well.
         any_program: take every instrument but drums as a piano.
         known: SHA-256 -> an entry made in the same way.
-        refused: told of every item that cannot be used.
-        report: told of every so many tokens that have been run.
+        refused: called with every item that cannot be used.
+        report: called with every so many tokens that have been run.
     """
     known = known or {}
     ready: list[Entry] = []
@@ -369,7 +369,7 @@ def build(
             on from; the caller removes it when the result is safe.
         passages, any_program, known, refused: see ``embed_items``.
         transposed: how far ``with_transposed`` may go; 0 for the pieces as they are alone.
-        report: told of the collection so far, and of the tokens run.
+        report: called with the collection so far, and of the tokens run.
 
     Returns:
         The collection in the order of the paths.

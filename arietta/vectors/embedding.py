@@ -215,7 +215,7 @@ class Embedder:
             pieces: read as they are needed; the order of the results may differ.
             any_program: take every instrument but drums as a piano instead of refusing it.
             passages: windows to embed as well.
-            report: told of every so many tokens that have been run.
+            report: called with every so many tokens that have been run.
 
         Yields:
             Key and vector, or the reason why there is none.

@@ -25,7 +25,16 @@ from arietta.errors import InputError, UsageError
 from arietta.midi.notes import KEYS
 from arietta.vectors.collection import Entry, about, embed_items, music_items, read_item
 from arietta.vectors.embedding import Embedder, Embedding, Passages
-from arietta.vectors.stores import KINDS, Found, Kind, Sense, Store, VectorRecord, open_store
+from arietta.vectors.stores import (
+    KINDS,
+    FolderStore,
+    Found,
+    Kind,
+    Sense,
+    Store,
+    VectorRecord,
+    open_store,
+)
 
 _SPACE_ROWS = 50  # fewer say too little about what all have in common
 _WIDE = 200  # passages looked at for each passage of a query
@@ -155,6 +164,17 @@ class Index:
         """Whether there is an index already."""
         return self._about is not None
 
+    def pieces(self) -> tuple[list[dict[str, Any]], Float32Array]:
+        """Return what is shown of every piece, and its vectors (n, D) of length 1.
+
+        Raises:
+            InputError: there is no index, or it lies in a database.
+        """
+        self.about  # noqa: B018  # an index that is not there is a mistake
+        if not isinstance(self._store, FolderStore):
+            raise InputError(f"{self.where}: only an index in a folder gives all of its pieces")
+        return self._store.pieces()
+
     def contents(self) -> dict[str, str]:
         """Path -> SHA-256 of every piece."""
         return self._store.contents() if self.exists() else {}
@@ -179,7 +199,7 @@ class Index:
             passages: windows with vectors of their own; None for pieces alone.
             any_program: take every instrument but drums as a piano.
             source: name or path that the model can be loaded by again.
-            report: told of pieces put and tokens run.
+            report: called with pieces put and tokens run.
 
         Raises:
             UsageError: the index was made by another model, or with other passages.

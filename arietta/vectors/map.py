@@ -75,7 +75,15 @@ def layout(collection: Collection, seed: int = 0) -> FloatArray:
     """
     vectors = collection.vectors
     space = Space.of(vectors, str(collection.about.get("pooling", "end")))
-    placed = space.place(vectors).astype(np.float64)
+    return on_plane(space.place(vectors).astype(np.float64), seed)
+
+
+def on_plane(placed: FloatArray, seed: int = 0) -> FloatArray:
+    """(n, 2) in -1..1 of vectors (n, D) of length 1; see ``layout``.
+
+    Raises:
+        MissingExtraError: openTSNE is not installed, and there are too many pieces to do without.
+    """
     if len(placed) < _LEAST:
         return _fitted(_axes(placed))
     try:

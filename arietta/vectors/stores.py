@@ -178,6 +178,10 @@ class FolderStore:
         """Path -> SHA-256 of every piece."""
         return {row["path"]: row["sha256"] for row in self._rows["piece"]}
 
+    def pieces(self) -> tuple[list[dict[str, Any]], Float32Array]:
+        """Return what is shown of every piece, and its vectors of likeness (n, D)."""
+        return self._rows["piece"], self._vectors["piece", "likeness"]
+
     def put(self, rows: Mapping[Kind, Sequence[VectorRecord]]) -> None:
         """Add rows of pieces that are not in it."""
         for kind, sense in _PAIRS:

@@ -53,7 +53,7 @@ def test_settings_reach_the_build(desk: Path, arietta: Command) -> None:
         ("build midi -o midi", 1, "not empty"),
         ("build midi -o midi/bad.mid", 1, "is a file"),
         ("build midi -o set --preset wild", 2, "pretrain, finetune, none"),
-        ("build midi -o set --form wav", 2, "pieces, grid"),
+        ("build midi -o set --form wav", 2, "'pieces', 'grid'"),
         ("build midi -o set --filter size=3", 2, "max_programs"),
         ("build midi -o set --filter length=3", 2, "30:7200"),
         ("build midi -o set --exclude score", 2, "FIELD=VALUE"),

@@ -79,7 +79,7 @@ def test_by_model(arietta: Command, score: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert [Path(row["midi"]).name for row in done.json["outputs"]] == ["a-1.mid", "a-2.mid"]
     assert all(row["performed"] == row["notes"] == 24 for row in done.json["outputs"])
-    settings = {"temperature": 0.9, "top_p": 0.8, "top_k": None}
+    settings = {"temperature": 0.9, "top_p": 0.8, "top_k": 0}
     assert done.json["provenance"]["settings"] == settings
     first, second = (tmp_path / f"a-{i}.mid" for i in (1, 2))
     assert pitches(first) == pitches(second) == pitches(score)

@@ -43,7 +43,10 @@ SHOWN = [ROOT / "README.md", ROOT / "docs" / "overview.md", *HOW_TOS]
 # Not run here: they play for minutes, or ask a server or a cluster.
 NOT_RUN = (
     "arietta models pull",
+    "arietta studio",
+    "arietta serve",
     "arietta bench",
+    "arietta duet",
     "arietta data build my-midi -o dataset --engine ray",
     "arietta generate my.mid -o more.mid --model loubb/",
     "arietta count",  # an example of a command that one might add
@@ -76,7 +79,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ARIETTA_PLAYER", "true")
-    names = "my prompt nocturne more more-1 new another transcription reference"
+    names = "my prompt nocturne more more-1 new another transcription reference duet"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
     # long enough for `play --from`

@@ -206,17 +206,19 @@ def test_into_a_track() -> None:
         joined(prompt, into="viola")
 
 
-def test_groove_moves_onsets_to_a_grid_and_only_there() -> None:
+def test_a_tight_groove_puts_what_is_near_the_grid_right_on_it() -> None:
     prompt = case("two_hands")
-    division = prompt.tempo.division
     off, loose, tight = (joined(prompt, groove=name).piece for name in ("off", "loose", "tight"))
 
-    def distance(piece: Piece) -> float:
+    def near(piece: Piece) -> list[int]:
+        """Ticks from the grid, of the new onsets within 12 ms of it."""
         ticks = piece.notes.onset_tick[piece.notes.track > 2]
-        step = piece.tempo.division / 4
-        return float(np.abs(ticks - np.rint(ticks / step) * step).mean()) / piece.tempo.division
+        step = piece.tempo.division / 12
+        away = np.abs(ticks - np.rint(ticks / step) * step)
+        ms = piece.tempo.us_per_quarter[-1] / piece.tempo.division / 1000
+        return np.rint(away[away * ms < 12]).astype(int).tolist()
 
-    assert division and distance(tight) <= 1 / division < distance(loose) < distance(off)
+    assert near(off) == near(loose) and max(near(off)) > 1 >= max(near(tight))
     free = Piece.from_ms(np.cumsum(np.arange(40) % 7 * 31 + 97), 90, 60, 70)
     a, b = (joined(free, groove=name).piece for name in ("off", "tight"))
     assert a.notes.onset_tick.tolist() == b.notes.onset_tick.tolist()

@@ -169,3 +169,41 @@ def test_presets_and_single_numbers() -> None:
     assert (both.top_p, both.min_p) == (0.9, 0.1)
     with pytest.raises(UsageError, match="faithful, balanced, adventurous"):
         settings_from("wild")
+
+
+PARTS = (
+    BOUNDARY,
+    ((TIME, TIME + 1), (NOTES[0] + 300, NOTES[1])),
+    ((EOS, EOS + 1), (TIME, TIME + 1), NOTES),
+    ((PIANO.onset_start + 40, PIANO.onset_start + 500),),
+    ((PIANO.dur_start + 1, PIANO.onset_start),),
+)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SamplingSettings(),
+        SamplingSettings(0.8, 0.05, density=2.0),
+        SamplingSettings(1.2, None, 0.9),
+        SamplingSettings(0.0),
+        SamplingSettings(0.9, 0.02, grammar=False),
+    ],
+)
+def test_rows_drawn_together_are_those_drawn_alone(settings: SamplingSettings) -> None:
+    rng = np.random.default_rng(5)
+    sampler = Sampler(settings, PIANO)
+    rows = [sampler.choices(PARTS[i % len(PARTS)]) for i in range(40)]
+    uniforms = rng.random(len(rows))
+    for head in {choice.head for choice in rows}:
+        members = [i for i, choice in enumerate(rows) if choice.head == head]
+        width = sum(high - low for low, high in head)
+        logits = (3 * rng.standard_normal((len(members), width))).astype(np.float32)
+        chosen = [rows[i] for i in members]
+        tokens, p = sampler.draw(chosen, logits, uniforms[members])
+        for n, choice in enumerate(chosen):
+            one, share = sampler.draw([choice], logits[n : n + 1], [uniforms[members[n]]])
+            assert (one[0], share[0]) == (tokens[n], p[n])
+            expected = sampler.probabilities(choice, logits[n, choice.columns])
+            assert p[n] == pytest.approx(expected[choice.index(int(tokens[n]))], rel=1e-9)
+            assert choice.ids[pick(expected, uniforms[members[n]])] == tokens[n]

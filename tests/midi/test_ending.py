@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import arietta
-from arietta.midi.ending import alone_from_ms, ritard, said_of_the_end, silence_behind_ms
+from arietta.midi.ending import alone_from_ms, notices_of_the_end, ritard, silence_behind_ms
 from arietta.midi.events import END_OF_TRACK, Event
 from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
@@ -39,7 +39,7 @@ def test_a_written_ritard_is_found(usual: float, slowest: float) -> None:
     assert found is not None
     assert (round(found.usual), round(found.last)) == (usual, slowest)
     assert found.start_ms == pytest.approx(36 * 60_000 / usual, abs=1)
-    (said,) = said_of_the_end(piece)
+    (said,) = notices_of_the_end(piece)
     assert f"`prompt_seconds` to {36 * 60 / usual:.1f}" in said
 
 
@@ -55,16 +55,16 @@ def test_what_is_no_ritard() -> None:
 def test_silence_behind_the_last_release() -> None:
     piece = quarters(8, {0: 120}, end=24)
     assert silence_behind_ms(piece) == pytest.approx(24 * 500 - piece.end_ms)
-    (said,) = said_of_the_end(piece)
+    (said,) = notices_of_the_end(piece)
     assert "3.9 s, was taken" in said
-    assert said_of_the_end(quarters(8, {0: 120}, end=10)) == []
+    assert notices_of_the_end(quarters(8, {0: 120}, end=10)) == []
 
 
 def test_notes_that_stand_alone_at_the_end() -> None:
     onset = np.append(np.arange(20) * 500.0, 20_000.0)
     piece = Piece.from_ms(onset, np.full(21, 400), np.full(21, 60), np.full(21, 70))
     assert alone_from_ms(piece) == 20_000
-    (said,) = said_of_the_end(piece)
+    (said,) = notices_of_the_end(piece)
     assert "last 1 notes come 10.1 s" in said and "to 9.9" in said
     early = Piece.from_ms(onset[::-1].max() - onset[::-1], np.full(21, 400), [60] * 21, [70] * 21)
     assert alone_from_ms(early) is None
@@ -72,4 +72,4 @@ def test_notes_that_stand_alone_at_the_end() -> None:
 
 @pytest.mark.parametrize("name", ["waltz", "nocturne", "classical"])
 def test_nothing_is_said_of_a_plain_end(name: str) -> None:
-    assert said_of_the_end(read(PROMPTS / f"{name}.mid")) == []
+    assert notices_of_the_end(read(PROMPTS / f"{name}.mid")) == []

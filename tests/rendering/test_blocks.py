@@ -15,7 +15,8 @@ from arietta.generation.sampling import RowRandom
 from arietta.models.pianist import checkpoint as pianist
 from arietta.models.pianist.openvino import PianistOpenVino
 from arietta.models.pianist.torch_executor import PianistTorch, open_torch
-from arietta.rendering.blocks import BlockRender, BlockSettings, IdSampler, windows
+from arietta.rendering.blocks import BlockRender, IdSampler, windows
+from arietta.rendering.settings import BlockSettings
 from arietta.tokenizers.pianist import SLOT_RANGES, PianistTokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pianist"
@@ -241,9 +242,9 @@ def test_filters_keep_the_likeliest(seed: int, n: int, top_p: float, top_k: int)
         ({"temperature": -1}, "`temperature`"),
         ({"temperature": 3}, "`temperature`"),
         ({"top_p": 0}, "`top_p`"),
-        ({"top_k": 0}, "`top_k`"),
+        ({"top_k": -1}, "`top_k`"),
         ({"overlap": 1}, "overlap"),
-        ({"window_notes": 0}, "at least one note"),
+        ({"window_notes": 0}, "`window_notes` must be at least 1"),
         ({"seed": -1}, "`seed`"),
     ],
 )

@@ -12,10 +12,10 @@ from arietta.errors import UsageError
 from arietta.evaluation.rendering import agreement, played_rows, short_pedals, size
 from arietta.notation.reader import read_score
 from arietta.notation.score_notes import ScoreNotes
-from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.performer import PerformerPlayer
 from arietta.rendering.players import Player
 from arietta.rendering.render import Rendering, open_player, render
+from arietta.rendering.settings import BlockSettings
 from tests.notation.scores import score_of
 
 CASES = Path(__file__).parent.parent / "cases" / "score"

@@ -19,11 +19,11 @@ from arietta.midi.tempo import TempoMap
 from arietta.models.pianist import checkpoint as pianist
 from arietta.models.pianist.torch_executor import open_torch
 from arietta.notation.score_notes import ScoreNotes
-from arietta.rendering.blocks import BlockSettings
 from arietta.rendering.controls import Controls
 from arietta.rendering.performer import PerformerPlayer
 from arietta.rendering.pianist import PianistPlayer, performed_notes, score_ids
 from arietta.rendering.render import RulePlayer, open_player, render
+from arietta.rendering.settings import BlockSettings
 from arietta.tokenizers.pianist import PianistTokenizer, columns_of_ids
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pianist"

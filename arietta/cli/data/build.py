@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,8 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.options import Group, with_groups
+from arietta.data.settings import BuildSettings
 from arietta.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from arietta.data.build import BuildReport
 
 
+@with_groups
 def build(
     sources: Annotated[
         list[Path],
@@ -45,14 +48,8 @@ def build(
             " none: whatever can be read.",
         ),
     ] = "pretrain",
-    form: Annotated[
-        str,
-        typer.Option(
-            metavar="pieces|grid",
-            help="pieces: everything a file holds. grid: the notes as token models see them, in a"
-            " fraction of the space.",
-        ),
-    ] = "pieces",
+    *,
+    chosen: Annotated[dict[str, Any], Group(BuildSettings, first=("form", "dedup"), unset=None)],
     metadata: Annotated[
         Path | None,
         typer.Option(
@@ -75,52 +72,13 @@ def build(
             metavar="FIELD=VALUE", help="Leave out files with this metadata; may be repeated."
         ),
     ] = None,
-    dedup: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GRADE",
-            help="none, known (named by the metadata), exact (equal notes), recordings (shifted,"
-            " cut, re-encoded). [default: the preset's]",
-        ),
-    ] = None,
-    any_key: Annotated[
-        bool, typer.Option("--any-key", help="Transposed notes are equal as well.")
-    ] = False,
-    any_tempo: Annotated[
-        bool, typer.Option("--any-tempo", help="Notes at another speed are equal as well.")
-    ] = False,
-    compositions: Annotated[
-        bool | None,
-        typer.Option(
-            help="Find files of one work by their notes, so that no work is in two splits."
-            " [default: the preset's]"
-        ),
-    ] = None,
     per_work: Annotated[
         int | None,
         typer.Option(metavar="N", help="Keep at most N files a work; 0: all. [default: preset]"),
     ] = None,
-    instruments: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Which stay: default (those of the public tokenizer), piano, or all.",
-        ),
-    ] = "default",
-    infer_tags: Annotated[
-        bool,
-        typer.Option(
-            "--infer-tags", help="Find composer and form in titles, file names and text events."
-        ),
-    ] = False,
     splits: Annotated[
         str | None,
         typer.Option(metavar="NAME=SHARE,...", help="[default: train=0.94,valid=0.03,test=0.03]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Deals splits and order anew.")] = 0,
-    compat: Annotated[
-        str | None,
-        typer.Option(metavar="aria", help="Measure with the public reference's tempo arithmetic."),
     ] = None,
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="Where the work is done.")
@@ -153,19 +111,11 @@ def build(
 
     settings = settings_of(
         preset,
-        form=form,
         filters=filters or (),
         exclude=tuple(_pair("--exclude", text) for text in exclude or ()),
-        any_key=any_key,
-        any_tempo=any_tempo,
-        instruments=instruments,
-        infer_tags=infer_tags,
-        seed=seed,
-        compat=compat,
-        dedup=dedup,
-        compositions=compositions,
         per_work=per_work,
         fractions=None if splits is None else _fractions(splits),
+        **chosen,
     )
     with ProgressLine(quiet=as_json) as progress:
         try:

@@ -142,8 +142,8 @@ def _rendered(
     name: str, pieces: Sequence[TestPiece], variations: int, seed: int, progress: ProgressLine
 ) -> dict[str, list[Rendering]]:
     from arietta.evaluation.testsets import rendering_of
-    from arietta.rendering.blocks import BlockSettings
     from arietta.rendering.render import open_player, render
+    from arietta.rendering.settings import BlockSettings
 
     player = open_player(name, BlockSettings(seed=seed))
     began = time.monotonic()

@@ -81,7 +81,7 @@ def load_file(
 
 
 def load_folder(folder: Path) -> LoadedCheckpoint:
-    """Load a folder in our form, or a public repository snapshot, told by its ``config.json``.
+    """Load a folder in our form, or a public snapshot, recognised by its ``config.json``.
 
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the others.

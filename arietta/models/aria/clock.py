@@ -159,6 +159,13 @@ class RowClocks:
         """Let row b go on from row ``index[b]``."""
         self._cursors = self._cursors[index]
 
+    def merge(self, other: RowClocks) -> None:
+        """Take the rows of others, behind one's own."""
+        width = max(self._cursors.shape[1], other._cursors.shape[1])
+        self._cursors = np.concatenate(
+            [np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in (self._cursors, other._cursors)]
+        )
+
 
 IMPOSSIBLE = np.float32(-1e9)
 """Logit of a token of a kind that cannot come next."""

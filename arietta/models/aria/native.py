@@ -319,6 +319,18 @@ class NativeSession:
                 counts[id(page)] = counts.get(id(page), 0) + 1
         self._shared = {page: n for page, n in counts.items() if n > 1}
 
+    def merge(self, other: Session) -> None:
+        """Take the rows of another session, behind one's own; no page is copied."""
+        assert isinstance(other, NativeSession)
+        width = max(self._table.shape[1], other._table.shape[1])
+        self._table = np.concatenate(
+            [np.pad(t, ((0, 0), (0, width - t.shape[1]))) for t in (self._table, other._table)]
+        )
+        self._lengths = np.concatenate((self._lengths, other._lengths))
+        self._starts = np.concatenate((self._starts, other._starts))
+        self._pages += other._pages
+        self._shared |= other._shared
+
     def rewind(self, lengths: Ids) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
         self._lengths = check_rewind(self._lengths, lengths)

@@ -258,6 +258,30 @@ class OpenVinoSession:
         # An empty cache takes its rows from what is appended first.
         self._beam = self._beam[index] if self._used else np.arange(len(index), dtype=np.int32)
 
+    def merge(self, other: Session) -> None:
+        """Take the rows of another session, behind one's own; the whole cache is copied."""
+        import openvino as ov
+
+        assert isinstance(other, OpenVinoSession) and self._used and other._used
+        used = max(self._used, other._used)
+        theirs = {one.name: one for one in other._request.query_state()}
+        for mine in self._request.query_state():
+            parts = []
+            for state, session in ((mine, self), (theirs[mine.name], other)):
+                rows = state.state.data[session._beam]  # (B, H, S, K)
+                parts.append(np.pad(rows, ((0, 0), (0, 0), (0, used - rows.shape[2]), (0, 0))))
+            mine.state = ov.Tensor(np.ascontiguousarray(np.concatenate(parts)))
+        width = max(self._slots.shape[1], other._slots.shape[1])
+        self._slots = np.concatenate(
+            [
+                np.pad(s, ((0, 0), (0, width - s.shape[1])), constant_values=_DEAD)
+                for s in (self._slots, other._slots)
+            ]
+        )
+        self._lengths = np.concatenate((self._lengths, other._lengths))
+        self._beam = np.arange(len(self._lengths), dtype=np.int32)
+        self._used = used
+
     def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
         target = check_rewind(self._lengths, lengths)

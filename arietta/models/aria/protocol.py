@@ -59,6 +59,12 @@ class Session(Protocol):
     def fork(self, index: AnyIntArray) -> None:
         """Let row b go on from what row ``index[b]`` holds now; B becomes ``len(index)``."""
 
+    def merge(self, other: Session) -> None:
+        """Take the rows of another session of the same backend, behind one's own.
+
+        Both have run something; the other must not be used any more.
+        """
+
     def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
 

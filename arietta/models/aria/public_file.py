@@ -233,8 +233,8 @@ def open_public(
     file = TensorFile(path)
     tensors = CheckpointTensors(file, public_names(file.names, source=path))
     shapes = {name: tensors.shape(name) for name in tensors}
-    told = {**read_hints(path.parent / "config.json"), **(hints or {})}
-    config = infer_config(shapes, source=path, hints=told)
+    known = {**read_hints(path.parent / "config.json"), **(hints or {})}
+    config = infer_config(shapes, source=path, hints=known)
     return config, tokenizer_for(config.vocab_size, source=path), tensors
 
 

@@ -173,6 +173,29 @@ class TorchSession:
             rows = torch.as_tensor(index, device=self._backend.device)
             self._past = [(k[rows], v[rows]) for k, v in self._past]
 
+    def merge(self, other: Session) -> None:
+        """Take the rows of another session, behind one's own; the whole cache is copied."""
+        assert isinstance(other, TorchSession)
+        assert self._past is not None and other._past is not None
+        used = max(self._slots.shape[1], other._slots.shape[1])
+
+        def joined(mine: Tensor, theirs: Tensor) -> Tensor:  # (B, H, S, K)
+            pad = torch.nn.functional.pad
+            parts = [pad(x, (0, 0, 0, used - x.shape[2])) for x in (mine, theirs)]
+            return torch.cat(parts)
+
+        self._past = [
+            (joined(a, c), joined(b, d))
+            for (a, b), (c, d) in zip(self._past, other._past, strict=True)
+        ]
+        self._slots = np.concatenate(
+            [
+                np.pad(s, ((0, 0), (0, used - s.shape[1])), constant_values=_DEAD)
+                for s in (self._slots, other._slots)
+            ]
+        )
+        self._lengths = np.concatenate((self._lengths, other._lengths))
+
     def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on."""
         target = check_rewind(self._lengths, lengths)

@@ -178,6 +178,12 @@ class ClockedSession:
         self._session.fork(index)
         self._clocks.fork(np.asarray(index))
 
+    def merge(self, other: Session) -> None:
+        """Take the rows of another session, behind one's own; see ``Session.merge``."""
+        assert isinstance(other, ClockedSession)
+        self._session.merge(other._session)
+        self._clocks.merge(other._clocks)
+
     def rewind(self, lengths: AnyIntArray) -> None:
         """Forget what row b holds at positions ``lengths[b]`` and on; nothing is copied."""
         self._session.rewind(lengths)

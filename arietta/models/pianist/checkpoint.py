@@ -188,10 +188,10 @@ def infer_config(
     if table[0] != VOCAB_SIZE:
         raise CheckpointError(f"{source}: its vocabulary has {table[0]} ids, not {VOCAB_SIZE}")
     half = values.get("decoder")
-    told = half if isinstance(half, dict) else {}
+    settings = half if isinstance(half, dict) else {}
 
     def number(name: str, default: float) -> float:
-        value = told.get(name, default)
+        value = settings.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise CheckpointError(f"{source}: config.json: {name} should be a number")
         return value

@@ -81,6 +81,38 @@ def test_near_float32(backend: Backend, exact: OpenVinoBackend) -> None:
     assert error < {"f32": 1e-5, "int8": 0.02, "int4": 0.15}[backend.precision]
 
 
+def test_rows_of_two_sessions_go_on_together(backend: Backend) -> None:
+    alone = []
+    for row, length in ((0, 70), (1, 130), (2, 130)):
+        session = backend.new_session()
+        session.append(IDS[row : row + 1, :length])
+        alone.append([session.append(IDS[3:4, i : i + 1]) for i in range(3)])
+    first, second = backend.new_session(), backend.new_session(2)
+    first.append(IDS[:1, :70])
+    second.append(IDS[1:3, :130])
+    first.merge(second)
+    assert first.rows == 3 and first.lengths.tolist() == [70, 130, 130]
+    for i in range(3):
+        found = first.append(np.repeat(IDS[3:4, i : i + 1], 3, axis=0))
+        assert_same(backend, found, np.concatenate([rows[i] for rows in alone]))
+    first.fork(np.array([2, 0]))
+    assert first.lengths.tolist() == [133, 73]
+
+
+def test_merged_rows_still_share_their_past(backend: Backend) -> None:
+    first, second = backend.new_session(), backend.new_session()
+    for session, row in ((first, 0), (second, 1)):
+        session.append(IDS[row : row + 1, :100])
+        session.fork(np.zeros(2, np.int64))
+    first.merge(second)
+    next_ids = IDS[3:7, :1]
+    found = first.append(next_ids)
+    for b, row in enumerate((0, 0, 1, 1)):
+        session = backend.new_session()
+        session.append(IDS[row : row + 1, :100])
+        assert_same(backend, found[b], session.append(next_ids[b : b + 1])[0])
+
+
 @pytest.mark.parametrize("cuts", [[199], [1, 2, 3], [63, 64, 65, 128], list(range(150, 200))])
 def test_cutting_the_prompt_changes_nothing(backend: Backend, cuts: list[int]) -> None:
     whole = backend.new_session().append(IDS[:1])

@@ -60,6 +60,19 @@ def test_append_fork_rewind_head(pair) -> None:
     close(a.head(one), b.head(two))
 
 
+def test_merged_sessions_go_on_as_each_alone(pair) -> None:
+    ids = np.random.default_rng(3).integers(20, 1500, (2, 90))
+    found = []
+    for backend in pair():
+        first, second = backend.new_session(), backend.new_session()
+        first.append(ids[:1, :40])
+        second.append(ids[1:])
+        first.merge(second)
+        assert first.lengths.tolist() == [40, 90]
+        found.append([first.append(ids[:, i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
 def test_condition(pair) -> None:
     literal, other = pair(conditioned=True, embedding_size=8)
     vector = np.linspace(-1, 1, 8).astype(np.float32)

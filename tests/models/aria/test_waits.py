@@ -128,6 +128,18 @@ def test_rewound_and_forked_rows_keep_their_clock() -> None:
     assert (three == whole[[1, 1, 0], 150:]).all()
 
 
+def test_merged_rows_keep_their_clock() -> None:
+    ids = np.stack([music(np.random.default_rng(row), 300) for row in range(2)])
+    whole = RowClocks(CLOCK, 2).append(ids, np.zeros(2, np.int64))[1]
+    first, second = RowClocks(CLOCK, 1), RowClocks(CLOCK, 1)
+    first.append(ids[:1, :20], np.zeros(1, np.int64))
+    second.append(ids[1:, :280], np.zeros(1, np.int64))
+    first.merge(second)
+    rest = np.stack((ids[0, 20:30], ids[1, 280:290]))
+    found = first.append(rest, np.array([20, 280]))[1]
+    assert (found[0] == whole[0, 20:30]).all() and (found[1] == whole[1, 280:290]).all()
+
+
 def test_logits_forbid_the_kinds_that_cannot_come() -> None:
     row = torch.from_numpy(music(np.random.default_rng(3), 60))[None]
     possible = decoder()(row)[0] > float(IMPOSSIBLE) / 2
