@@ -74,7 +74,10 @@ def delayed(piece: Piece, seconds: float) -> WithGap:
         bar = tempo.division * 4 * above / below
         shift = round(math.ceil(shift / bar - 1e-6) * bar)
     tracks = [
-        [event if _stays(event) else event._replace(tick=event.tick + shift) for event in track]
+        sorted(
+            (e if _stays(e) else e._replace(tick=e.tick + shift) for e in track),
+            key=lambda event: event.tick,
+        )
         for track in tracks_of(piece)
     ]
     later = read_bytes(join_bytes(piece.tempo.division, tracks), source=piece.source)

@@ -49,6 +49,13 @@ def test_a_delayed_piece_sounds_as_before(path: Path, seconds: float) -> None:
         assert Counter(message for _, message in old) == Counter(message for _, message in new)
 
 
+def test_a_setting_behind_the_first_note_of_tick_0_stays_in_front() -> None:
+    note, volume = Event(0, b"\x90\x3c\x40"), Event(0, b"\xb0\x07\x50")
+    track = [note, volume, Event(480, b"\x80\x3c\x40"), Event(480, END_OF_TRACK)]
+    made = delayed(read_bytes(join_bytes(480, [track])), 1.0)
+    assert dump(made.piece.to_bytes()).tracks[0][:2] == [volume, (960, note.message)]
+
+
 def test_on_bars_the_time_is_whole_bars() -> None:
     made = delayed(beats(480, [METRE_3, TEMPO_90]), 2.5)
     assert made.end_ms == pytest.approx(2 * 3 * 666.667, abs=1)
