@@ -4,9 +4,10 @@
 
 OLD is a checkout of an earlier commit with its compiled parts built in place. It and this one take
 turns, each time in a new process: reading files (ASAP performances of FOLDER, else the included
-prompts), writing the pieces that were read with other velocities, and deciding tokens
-with the shipped model, one row of a given prompt and seed. Filed are the medians of both and their
-ratio; above 1 is faster now.
+prompts), writing the pieces that were read with other velocities, deciding tokens with the shipped
+model, one row of a given prompt and seed, and starting: ``arietta --help`` and ``import arietta``.
+Everything is counted in processor time. Filed are the medians of both and their ratio; above 1 is
+faster now.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import pickle
+import resource
 import statistics
 import subprocess
 import sys
@@ -83,7 +85,29 @@ def measured(checkout: Path, files: Path) -> dict[str, float]:
     if Path(found.pop("folder")).parent.parent != checkout.resolve():
         raise SystemExit(f"{checkout} was not the one that ran")
     seconds, tokens = found["tokens decided a second"]
-    return {**found, "tokens decided a second": tokens / seconds}
+    return {
+        **found,
+        "tokens decided a second": tokens / seconds,
+        "starts of --help a second": 1 / started(checkout, "-m", "arietta", "--help"),
+        "imports a second": 1 / started(checkout, "-c", "import arietta"),
+    }
+
+
+def started(checkout: Path, *words: str) -> float:
+    """Return the processor seconds of a Python process, the least of five."""
+    found = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, *words],
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            cwd=checkout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(found)
 
 
 def main() -> None:
