@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -41,11 +42,26 @@ class Jack:
         self.process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait until clients can connect."""
+        until = time.monotonic() + 20
+        while not Path(f"/dev/shm/jack_{self.name}_0_0").exists():
+            assert self.process.poll() is None, "jackd ended at once"
+            assert time.monotonic() < until, "jackd does not answer"
+            time.sleep(0.02)
+        time.sleep(0.5)
 
     def kill(self) -> None:
+        """End the server; one that is killed outright keeps one of the eight places there are."""
         if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+            self.process.wait(10)
 
 
 @pytest.fixture
