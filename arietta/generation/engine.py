@@ -968,10 +968,20 @@ def draw_tokens(
         rows = [places[i].row for i in members]
         # Greedy needs no random number, so that it is the same for every seed.
         uniforms = [row.random.uniform() for row in rows]
-        tokens, p = stream.sampler.draw(chosen, logits, uniforms)
+        # Where rules shape the odds, a row is drawn by itself; all others together.
+        plain = [n for n, row in enumerate(rows) if not row.rules.shapes]
+        drawn: dict[int, tuple[int, float]] = {}
+        if plain:
+            tokens, p = stream.sampler.draw(
+                [chosen[n] for n in plain],
+                logits if len(plain) == len(rows) else logits[plain],
+                [uniforms[n] for n in plain],
+            )
+            drawn = dict(zip(plain, zip(tokens.tolist(), p.tolist(), strict=True), strict=True))
         for n, i in enumerate(members):
-            token, share = int(tokens[n]), float(p[n])
-            if rows[n].rules.shapes:
+            if n in drawn:
+                token, share = drawn[n]
+            else:
                 token, share = stream.shaped(rows[n], chosen[n], logits[n], uniforms[n])
             found[i] = places[i].stream.take(rows[n], token, share)
     return [(places[i].stream, note) for i in sorted(found) for note in found[i]]

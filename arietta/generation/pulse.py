@@ -17,6 +17,7 @@ the beat's. Points are
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,23 +44,21 @@ _NEAR = 0.3
 """Share of a period within which an onset moves phase and period."""
 
 
-class Pulse:
+class Pulse(ABC):
     """Points in time, in steps from the start of the tokens; see the module."""
 
     ornament_steps: float = np.inf
 
+    @abstractmethod
     def points(self, first: float, last: float) -> FloatArray:
         """Return the points around and between two times, ascending."""
-        raise NotImplementedError
 
-    @property
-    def spread(self) -> float:
-        """How far onsets lie from a point, in steps."""
-        raise NotImplementedError
+    spread: float
+    """How far onsets lie from a point, in steps."""
 
+    @abstractmethod
     def follow(self, step: int) -> Pulse:
         """Return the pulse after an onset."""
-        raise NotImplementedError
 
     def gather(self, steps: IntArray, probabilities: FloatArray, latest: int) -> FloatArray:
         """Return probabilities of onsets gathered at the points.
@@ -127,7 +126,7 @@ class TrackedPulse(Pulse):
     looseness: float
 
     @property
-    def spread(self) -> float:
+    def spread(self) -> float:  # type: ignore[override]
         """How far onsets lie from a point, in steps."""
         return max(1.0, self.looseness * self.period)
 
