@@ -8,9 +8,9 @@ min-p or top-p over them.
 *By kind*, ours, used with the grammar: where several kinds of token are possible (a note, <T>,
 <E>, a pedal), first the kind is drawn from the kinds' total probabilities, then a token of that
 kind, with min-p and top-p among that kind alone. A temperature below 1, min-p and top-p sharpen
-*what* is played, notes and durations; *when* comes from the model's own distribution, because an
-onset is spread over up to 500 tokens, and any sharpening prefers the short waits: at 0.8 the music
-was twice as fast. The reason for kinds: at the start of an event the chance of
+*what* is struck, pitch and velocity; *when* and *how long* come from the model's own distribution,
+because they are spread over up to 500 tokens, and any sharpening prefers the short ones: at 0.8 the
+music was twice as fast. The reason for kinds: at the start of an event the chance of
 "a note" is spread over up to 1,536 tokens (pitch times velocity) while the chance of "next segment"
 sits on the single token <T>. Measured against that one peak, min-p cuts notes that are together
 the likelier choice, and low temperatures do the same, so chords starve. With one kind possible, as
@@ -219,7 +219,7 @@ class Sampler:
 
     def _of_kind(self, kind: int) -> SamplingSettings:
         """Return the settings for tokens of one kind."""
-        return self._timing if kind == Kind.ONSET else self.settings
+        return self._timing if kind in (Kind.ONSET, Kind.DUR) else self.settings
 
     def _within_rows(self, z: FloatArray, kind: int) -> FloatArray:
         """(N, n) distributions among tokens of one kind, zeros in a row where none is possible."""

@@ -85,23 +85,26 @@ def test_density_leaves_other_kinds_alone() -> None:
 
 
 def test_one_kind_alone_is_the_public_form() -> None:
-    durations = ((PIANO.dur_start, PIANO.onset_start),)
-    z = np.random.default_rng(0).standard_normal(PIANO.onset_start - PIANO.dur_start)
+    z = np.random.default_rng(0).standard_normal(NOTES[1] - NOTES[0])
     ours = Sampler(SamplingSettings(0.9, 0.1), PIANO)
     theirs = Sampler(SamplingSettings(0.9, 0.1, grammar=False), PIANO)
     np.testing.assert_array_equal(
-        ours.probabilities(ours.choices(durations), z),
-        theirs.probabilities(theirs.choices(durations), z),
+        ours.probabilities(ours.choices((NOTES,)), z),
+        theirs.probabilities(theirs.choices((NOTES,)), z),
     )
 
 
 @pytest.mark.parametrize("settings", [SamplingSettings(0.5), SamplingSettings(0.9, 0.1, 0.8)])
-def test_sharpening_leaves_onsets_to_the_model(settings: SamplingSettings) -> None:
-    onsets = ((PIANO.onset_start, PIANO.pedal_start),)
-    z = np.random.default_rng(0).standard_normal(PIANO.pedal_start - PIANO.onset_start)
+@pytest.mark.parametrize(
+    "span", [(PIANO.onset_start, PIANO.pedal_start), (PIANO.dur_start, PIANO.onset_start)]
+)
+def test_sharpening_leaves_time_to_the_model(
+    settings: SamplingSettings, span: tuple[int, int]
+) -> None:
+    z = np.random.default_rng(0).standard_normal(span[1] - span[0])
     ours, own = (Sampler(one, PIANO) for one in (settings, SamplingSettings()))
-    expected = own.probabilities(own.choices(onsets), z)
-    choices = ours.choices(onsets)
+    expected = own.probabilities(own.choices((span,)), z)
+    choices = ours.choices((span,))
     np.testing.assert_array_equal(ours.probabilities(choices, z), expected)
     together = [ours.draw([choices], z[None], [u])[0][0] for u in (0.1, 0.5, 0.9)]
     assert together == [choices.ids[pick(expected, u)] for u in (0.1, 0.5, 0.9)]
