@@ -12,6 +12,8 @@ from pathlib import Path
 
 from arietta.errors import OutputError
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
 
 def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
     """Return the path, if a file could be put there now.
@@ -69,6 +71,45 @@ def whole_file(path: str | PathLike[str], *, force: bool = False) -> Iterator[Pa
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+@contextmanager
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process alone; it is gone afterwards.
+
+    The system takes the lock away when the process dies, however it dies, so that a file that is
+    left behind stands in nobody's way. Windows and some network file systems have no such locks:
+    there nothing is refused.
+
+    Args:
+        path: of the lock file; its folder exists.
+        busy: message of the error where another process holds it.
+
+    Raises:
+        OutputError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it until now may have taken away the file that we opened.
+            mine = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except ImportError:
+            mine = True
+        except OSError as error:
+            mine = error.errno in _NO_LOCKS
+        if not mine:
+            raise OutputError(busy)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _rename_new(temporary: Path, target: Path) -> None:
