@@ -1,18 +1,32 @@
-"""Writing a file whole or not at all, and never over another one by accident."""
+"""Writing a file whole or not at all, never over another one by accident; locks; JSON text."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from arietta.errors import OutputError
 
+_HALF = re.compile("[\ud800-\udfff]")
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return JSON that can be written as UTF-8, whatever files are called.
+
+    Letters stand as they are. The bytes of a name that are no UTF-8, which Python keeps as halves
+    of surrogate pairs, stand as escapes, and are read back as they were.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _HALF.sub(lambda half: f"\\u{ord(half.group()):04x}", text)
 
 
 def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:

@@ -14,6 +14,9 @@ import zlib
 from pathlib import Path
 from typing import IO
 
+PIECE_BYTES = 2**12
+"""Of unpacked data; also of the packed data that bzip2 and LZMA unpack at once."""
+
 
 def open_zip(file: Path | IO[bytes]) -> zipfile.ZipFile:
     """Open a zip file.
@@ -28,19 +31,35 @@ def open_zip(file: Path | IO[bytes]) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(f"{error} cannot be read") from None
 
 
-def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo | str) -> bytes:
-    """Return the bytes of a member.
+def read_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo | str, *, limit: int | None = None
+) -> bytes:
+    """Return the bytes of a member, in memory bounded by what it claims and by what it holds.
+
+    Args:
+        archive: an open zip file.
+        member: one of its files.
+        limit: most bytes unpacked that a member may claim.
 
     Raises:
-        BadZipFile: it is damaged, has a password or an unknown compression.
+        BadZipFile: it is damaged, has a password or an unknown compression, holds less than it
+            claims, or claims more than the limit.
         OSError: the archive cannot be read.
         KeyError: there is no such member.
     """
+    size = archive.getinfo(member).file_size if isinstance(member, str) else member.file_size
+    if limit is not None and size > limit:
+        raise zipfile.BadZipFile(f"{size:,} bytes unpacked; at most {limit:,} are read")
     try:
-        return archive.read(member)
+        with archive.open(member) as file:
+            # In pieces: asked for everything at once, zipfile unpacks 2 GiB before it cuts.
+            content = b"".join(iter(lambda: file.read(PIECE_BYTES), b""))
     except (RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise zipfile.BadZipFile(str(error) or "it ends too early") from None
     except OSError as error:
         if error.errno is None:  # of the bzip2 decompressor, not of the disk
             raise zipfile.BadZipFile(str(error)) from None
         raise
+    if len(content) != size:
+        raise zipfile.BadZipFile(f"it holds {len(content):,} bytes and claims {size:,}")
+    return content
