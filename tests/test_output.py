@@ -68,14 +68,13 @@ def test_a_lock_is_held_by_one_process_and_freed_when_it_dies(tmp_path: Path) ->
         [sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(OutputError, match="^busy$"), held(lock, "busy"):
+        with pytest.raises(OutputError, match=r"^busy$"), held(lock, "busy"):
             raise AssertionError("two hold it")
         other.kill()
         other.wait()
     assert lock.exists()  # left behind, and in nobody's way
-    with held(lock, "busy"):
-        with pytest.raises(OutputError, match="busy"), held(lock, "busy"):
-            raise AssertionError("two hold it")
+    with held(lock, "busy"), pytest.raises(OutputError, match="busy"), held(lock, "busy"):
+        raise AssertionError("two hold it")
     assert not lock.exists()
 
 
