@@ -503,3 +503,16 @@ def test_differences_in_time_lie_in_one_window(late: int, same: bool) -> None:
     match = same_recording(a, b, agreement=0.9)
     assert match.same == same
     assert match.shared == (count if same else count // 2)
+
+
+def test_the_window_of_differences_is_two_shifts_wide() -> None:
+    """21 sequences come up to two shifts later, evenly; 15 come at one other time."""
+    shift = dedup.SHIFT_MS
+    late = np.array([0, shift, 2 * shift] * 7 + [8 * shift] * 15, np.uint32)
+    count = len(late)
+    hashes, time = np.arange(count, dtype=np.uint32), np.arange(count, dtype=np.uint32) * 1000
+    a, b = (
+        Fingerprint(hashes, t, np.zeros(count, np.uint16), 0, count) for t in (time, time + late)
+    )
+    match = same_recording(a, b)
+    assert match.shared == 21 and match.shift_ms == shift
