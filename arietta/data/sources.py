@@ -328,7 +328,7 @@ def _zip_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:
         consumed = 0
         for info in archive.infolist():
             consumed += info.compress_size
-            if not info.is_dir():
+            if not info.filename.endswith("/"):
                 yield info.filename, info.file_size, partial(read_member, archive, info), consumed
 
 

@@ -9,6 +9,7 @@ ours is taken for one of the file.
 from __future__ import annotations
 
 import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import IO
 
 PIECE_BYTES = 2**12
 """Of unpacked data; also of the packed data that bzip2 and LZMA unpack at once."""
+
+# Numbers of its headers that lead nowhere, and names that are no UTF-8 though said to be.
+_NOT_AS_IT_SAYS = (ValueError, IndexError, OverflowError, struct.error)
 
 
 def open_zip(file: Path | IO[bytes]) -> zipfile.ZipFile:
@@ -29,6 +33,8 @@ def open_zip(file: Path | IO[bytes]) -> zipfile.ZipFile:
         return zipfile.ZipFile(file)
     except NotImplementedError as error:
         raise zipfile.BadZipFile(f"{error} cannot be read") from None
+    except _NOT_AS_IT_SAYS as error:
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def read_member(
@@ -54,7 +60,7 @@ def read_member(
         with archive.open(member) as file:
             # In pieces: asked for everything at once, zipfile unpacks 2 GiB before it cuts.
             content = b"".join(iter(lambda: file.read(PIECE_BYTES), b""))
-    except (RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (RuntimeError, EOFError, zlib.error, lzma.LZMAError, *_NOT_AS_IT_SAYS) as error:
         raise zipfile.BadZipFile(str(error) or "it ends too early") from None
     except OSError as error:
         if error.errno is None:  # of the bzip2 decompressor, not of the disk
