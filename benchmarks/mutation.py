@@ -1,13 +1,15 @@
 """How many small faults, put into the code one by one, does a test notice?
 
-    python -m benchmarks.mutation [--sample 300] [--seed 0] [--all] [--jobs 2]
+    python -m benchmarks.mutation [--sample 300] [--seed 0] [--all] [--jobs 2] [--package midi]
     python -m benchmarks.mutation --short
 
 mutmut writes every mutant of a function beside the function, so that a run imports once and forks
 for each; what runs is the tests that pass through that function. Everything happens in a copy of
 the tree, ``build/mutation``, so that a run that is killed leaves nothing mutated behind.
 
-The sample is drawn evenly from all mutants of ``PACKAGES``, from the seed. ``--short`` holds the
+The sample is drawn evenly from all mutants of ``PACKAGES`` (or of those given), from the seed.
+What runs is a package's own tests: a mutant that only a test of another package would notice counts
+as survived. ``--short`` holds the
 modules of ``HELD`` to ``LEAST`` and is part of ``make check``: a sample of their mutants against
 their own tests, in about a minute.
 
@@ -152,14 +154,15 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every mutant: hours")
     parser.add_argument("--sample", type=int, default=300, help="mutants to draw")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--package", action="append", choices=PACKAGES, help="all by default")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     given = parser.parse_args()
     began = time.monotonic()
     if given.short:
         prepare(list(HELD), list(HELD.values()), "fork")
     else:
-        mutated = [f"arietta/{package}/*" for package in PACKAGES]
-        prepare(mutated, [f"tests/{package}" for package in PACKAGES], "forkserver")
+        mutated = [f"arietta/{package}/*" for package in given.package or PACKAGES]
+        prepare(mutated, [f"tests/{package}" for package in given.package or PACKAGES], "fork")
     # It makes the mutants and learns which tests run through which function, then finds no such
     # mutant to run; names are known from here on.
     mutmut("run", "no.such.mutant", well="nothing matches")
@@ -176,7 +179,7 @@ def main() -> int:
     print(f"{len(drawn)} of {len(names)} mutants: {dict(counts)}; noticed {share(counts):.1%}")
     if given.short:
         return int(share(counts) < LEAST)
-    packages: dict[str, Counter[str]] = {package: Counter() for package in PACKAGES}
+    packages = {package: Counter[str]() for package in given.package or PACKAGES}
     for name, what in became.items():
         packages[module_of(name).partition(".")[0]][what] += 1
     figures: dict[str, Any] = {
