@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arietta.api import data, evaluate
+    from arietta.api import data, evaluate, listening
     from arietta.api.classification import ClassifyResult, classify
     from arietta.api.data import PairsResult
     from arietta.api.duet import DuetResult, duet, duet_ports, tap_latency
@@ -74,7 +74,7 @@ _PLACES = {
     "tokenize": "api.tokens",
     "train": "api.training",
 }
-_MODULES = ("data", "evaluate")
+_MODULES = ("data", "evaluate", "listening")
 
 __all__ = [
     "CONDITIONED_MODEL",
@@ -108,6 +108,7 @@ __all__ = [
     "fill",
     "generate",
     "index",
+    "listening",
     "load",
     "load_renderer",
     "render",

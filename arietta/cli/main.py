@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "build datasets from MIDI, and look at them",
     "train": "train a model by a recipe",
     "evaluate": "measure a model on your files",
+    "listen": "make a listening test, and analyse its answers",
     "models": "list, inspect, fetch and convert models",
     "tokenize": "MIDI file -> token ids",
     "detokenize": "token ids -> MIDI file",
