@@ -29,8 +29,8 @@ def analyse(
     strict: Annotated[
         bool,
         typer.Option(
-            help="Leave doubtful listeners out: no headphones, the floor liked as much as the"
-            " human, a difference heard in every identical pair."
+            help="Leave doubtful listeners out: the headphone check failed, the floor liked as much"
+            " as the human, a difference heard in every identical pair."
         ),
     ] = False,
     draws: Annotated[int, typer.Option(metavar="N", help="Of listeners, for intervals.")] = 1000,

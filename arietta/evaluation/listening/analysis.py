@@ -269,16 +269,12 @@ def _strengths(
     if drawn is not None:
         spread = strengths(drawn, compared)
         spread = spread - spread[:, human, None]
-    order = np.argsort(-found, kind="stable")
-    return tuple(
-        Strength(
-            systems[i],
-            float(found[i]),
-            *((None, None) if spread is None else interval(spread[:, i])),
-            share_against_human=float(1 / (1 + np.exp(-found[i]))),
-        )
-        for i in order
-    )
+    rows = []
+    for i in np.argsort(-found, kind="stable"):
+        low, high = (None, None) if spread is None else interval(spread[:, i])
+        against = float(1 / (1 + np.exp(-found[i])))
+        rows.append(Strength(systems[i], float(found[i]), low, high, against))
+    return tuple(rows)
 
 
 # ---- the listeners -----------------------------------------------------------------------------
@@ -286,11 +282,12 @@ def _strengths(
 
 @dataclass(frozen=True)
 class _Checks:
-    """Counts of one listener: asked, and right."""
+    """Counts of one listener: asked, and right; how often the floor won against the human."""
 
     repeats: tuple[int, int]
     identical: tuple[int, int]
     anchors: tuple[int, int]
+    floor_won: int
 
 
 def _checks(one: Answers, plan: Plan) -> _Checks:
@@ -301,6 +298,7 @@ def _checks(one: Answers, plan: Plan) -> _Checks:
         if trial.kind == "pair" and place in said
     }
     repeats, identical, anchors = [], [], []
+    floor_won = 0
     for place, choice in one.choices:
         trial = form[place]
         if trial.kind == "identical":
@@ -314,7 +312,13 @@ def _checks(one: Answers, plan: Plan) -> _Checks:
             names = {plan.clips[trial.left].system, plan.clips[trial.right].system}
             if names == {plan.human, plan.floor}:
                 anchors.append(found is not None and found[0] == plan.human)
-    return _Checks(*((len(rows), sum(rows)) for rows in (repeats, identical, anchors)))
+                floor_won += found is not None and found[0] == plan.floor
+    return _Checks(
+        (len(repeats), sum(repeats)),
+        (len(identical), sum(identical)),
+        (len(anchors), sum(anchors)),
+        floor_won,
+    )
 
 
 def _doubt(one: Answers, plan: Plan) -> str | None:
@@ -323,8 +327,8 @@ def _doubt(one: Answers, plan: Plan) -> str | None:
     if one.headphones is False:
         return "the headphone check failed"
     asked, right = checks.anchors
-    if asked and 2 * right <= asked:
-        return f"the human won only {right} of {asked} against the floor"
+    if asked and right <= checks.floor_won:
+        return f"the floor won {checks.floor_won} of {asked} against the human, and lost {right}"
     asked, right = checks.identical
     if asked and not right:
         return f"a difference was heard in all {asked} identical pairs"
@@ -334,12 +338,13 @@ def _doubt(one: Answers, plan: Plan) -> str | None:
 def _reliability(answers: Sequence[Answers], plan: Plan) -> Reliability:
     checks = [_checks(one, plan) for one in answers]
     sides = Counter(choice for one in answers for _, choice in one.choices)
-    total = {
-        name: np.sum([getattr(one, name) for one in checks], axis=0)
-        for name in ("repeats", "identical", "anchors")
-    }
     return Reliability(
-        *(int(n) for name in ("repeats", "identical", "anchors") for n in total[name]),
+        repeats=sum(one.repeats[0] for one in checks),
+        repeats_same=sum(one.repeats[1] for one in checks),
+        identical=sum(one.identical[0] for one in checks),
+        identical_same=sum(one.identical[1] for one in checks),
+        anchors=sum(one.anchors[0] for one in checks),
+        anchors_right=sum(one.anchors[1] for one in checks),
         left=sides["left"],
         right=sides["right"],
         p_side=preference(sides["left"], 0, sides["right"]).p_value,

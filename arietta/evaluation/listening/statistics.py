@@ -108,7 +108,8 @@ def strengths(wins: FloatArray, compared: BoolArray) -> FloatArray:
         weights = after
         if moved < _CLOSE:
             break
-    return np.log(weights)
+    fitted: FloatArray = np.log(weights)
+    return fitted
 
 
 def connected(compared: BoolArray) -> bool:
@@ -137,7 +138,8 @@ def resampled(wins: FloatArray, draws: int, seed: int) -> FloatArray:
     times = np.random.default_rng(seed).multinomial(
         listeners, np.full(listeners, 1 / listeners), size=draws
     )
-    return np.einsum("dl,lij->dij", times.astype(np.float64), wins)
+    drawn: FloatArray = np.einsum("dl,lij->dij", times.astype(np.float64), wins)
+    return drawn
 
 
 def interval(values: FloatArray) -> tuple[float, float]:
