@@ -20,6 +20,7 @@ COMMANDS = {
     "play": "hear a MIDI file",
     "duet": "play with the model on your MIDI keyboard: it answers when you stop",
     "synth": "turn a MIDI file into WAV, FLAC, OGG or MP3",
+    "transcribe": "turn a recording of a piano into a MIDI file",
     "info": "what is in a MIDI file",
     "score": "how surprising each note of a file is: find the wrong ones",
     "embed": "MIDI files -> vectors, near each other where pieces are alike",
