@@ -82,12 +82,11 @@ class Transkun:
 
 
 def _load(device: str) -> tuple[Any, Any]:
-    import torch
-
     with _without_torchaudio(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside of the package
         try:
             import moduleconf
+            import torch
             from transkun.Util import makeFrame
 
             place = files("transkun") / "pretrained"
@@ -110,9 +109,10 @@ def _without_torchaudio() -> Iterator[None]:
     The table itself comes with its weights. A torchaudio of another version than torch cannot be
     loaded at all.
     """
-    import torch
 
     def table(*, n_freqs: int, n_mels: int, **_: object) -> Any:
+        import torch
+
         return torch.zeros(n_freqs, n_mels)
 
     stand_in = ModuleType("torchaudio")
