@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from math import ceil, floor
+from math import ceil
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -42,14 +42,15 @@ class Transkun:
         self.step_frames = ceil(model.segmentHopSizeInSecond * model.fs / model.hopSize) * int(
             model.hopSize
         )
+        pad_s = model.segmentSizeInSecond - model.segmentHopSizeInSecond
+        self.pad_frames = ceil(pad_s * model.fs)
         self.begin()
 
     def begin(self) -> None:
         """Forget what was read: the next segment begins another recording."""
         model = self._model
-        pad_s = model.segmentSizeInSecond - model.segmentHopSizeInSecond
         # Each pitch may have its first event behind the silence in front of the recording.
-        self._starts = [floor(pad_s * model.fs / model.hopSize)] * len(model.targetMIDIPitch)
+        self._starts = [self.pad_frames // model.hopSize] * len(model.targetMIDIPitch)
 
     def read(self, segment: Float32Array) -> list[Event]:
         """Return the events of the next segment, (frames, channels), in order of their starts."""

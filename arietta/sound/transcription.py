@@ -66,6 +66,10 @@ class Transcriber(Protocol):
     def step_frames(self) -> int:
         """From the start of a segment to that of the next."""
 
+    @property
+    def pad_frames(self) -> int:
+        """Silence in front of a recording and behind it."""
+
     def read(self, segment: Float32Array) -> list[Event]:
         """Return the events of the next segment, (frames, channels), in order of their starts."""
 
@@ -82,12 +86,12 @@ def transcribe(
         model: a fresh one, or one that has read no segment yet.
         progress: called with seconds done after each segment.
     """
-    open_at_first = model.segment_frames - model.step_frames
+    pad = model.pad_frames
     rows: dict[int, list[Event]] = defaultdict(list)
     for number, segment in enumerate(
-        _segments(blocks, open_at_first, model.segment_frames, model.step_frames)
+        _segments(blocks, pad, model.segment_frames, model.step_frames)
     ):
-        begin_s = (number * model.step_frames - open_at_first) / model.sample_rate
+        begin_s = (number * model.step_frames - pad) / model.sample_rate
         for event in model.read(segment):
             start = max(event.start_s + begin_s, 0.0)
             end = max(event.end_s + begin_s, start)

@@ -42,6 +42,7 @@ class StandIn:
     sample_rate: int = RATE
     segment_frames: int = 16 * RATE
     step_frames: int = 8 * RATE
+    pad_frames: int = 8 * RATE
     segments: list[np.ndarray] = field(default_factory=list)
 
     def read(self, segment: np.ndarray) -> list[Event]:
