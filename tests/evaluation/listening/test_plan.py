@@ -73,6 +73,26 @@ def test_places_are_balanced_and_neighbours_differ() -> None:
         assert max(found) - min(found) >= 9 and abs(sum(found) / 12 - 8.5) < 4
 
 
+def test_the_cycle_never_plays_an_item_twice_in_a_row() -> None:
+    for seed in range(20):
+        made = plan(repeats=0, seed=seed)
+        items = [made.clips[one.left].item for one in made.forms[0]]
+        assert all(a != b for a, b in pairwise(items)), seed
+
+
+def test_no_pair_always_follows_another() -> None:
+    made = plan(forms=4, repeats=0, identical=0)
+    first, second = (
+        {(frozenset((a.left, a.right)), frozenset((b.left, b.right))) for a, b in pairwise(form)}
+        for form in (made.forms[0], made.forms[2])
+    )
+    assert not first & second
+    assert first == {
+        (frozenset((a.left, a.right)), frozenset((b.left, b.right)))
+        for a, b in pairwise(made.forms[1])
+    }
+
+
 def test_repeats_swap_sides_and_come_late() -> None:
     for form in plan(repeats=3).forms:
         for at, one in enumerate(form):
