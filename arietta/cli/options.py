@@ -45,6 +45,18 @@ AnyProgramFlag = Annotated[
 ]
 WavFlag = Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")]
 
+RepoArgument = Annotated[
+    str,
+    typer.Argument(metavar="OWNER/NAME", help="Repository on the hub; made where it is missing."),
+]
+LicenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Terms, where the files do not tell them; needed then."),
+]
+PublicFlag = Annotated[
+    bool, typer.Option("--public", help="Let everybody see a new repository. [default: private]")
+]
+
 
 def choices_of(name: str, choices: Iterable[str]) -> Any:
     """Return the enumeration that the option parser takes for a choice of texts."""
