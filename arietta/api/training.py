@@ -119,11 +119,12 @@ def train(
             say=say,
             write_samples=_write_samples,
         )
-        _describe(out / name if name else out, one, dataset, runs[one.name])
+        called = f"{out.resolve().name}-{name}" if name else out.resolve().name
+        _describe(called, one, dataset, runs[one.name])
     return TrainResult(runs)
 
 
-def _describe(run: Path, recipe: Any, data: Path, done: Result) -> None:
+def _describe(name: str, recipe: Any, data: Path, done: Result) -> None:
     """Give the model of a run its name, its card, and the hash and the licence of its data."""
     from arietta.checkpoints.store import CONFIG
     from arietta.models.card import Training, describe_model, init_of
@@ -142,7 +143,7 @@ def _describe(run: Path, recipe: Any, data: Path, done: Result) -> None:
     describe_model(
         done.model,
         Training(
-            name=run.resolve().name,
+            name=name,
             recipe=recipe.name,
             settings=recipe.to_dict(),
             data=data.resolve().name,

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,10 @@ AnyProgramFlag = Annotated[
 ]
 WavFlag = Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")]
 
+PerPieceOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write a row for each piece: .parquet or .csv."),
+]
 RepoArgument = Annotated[
     str,
     typer.Argument(metavar="OWNER/NAME", help="Repository on the hub; made where it is missing."),
