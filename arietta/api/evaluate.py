@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arietta.generation.measures import Notes
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
+    from arietta.tokenizers.open import Tokenizer
 
 __all__ = [
     "Evaluation",
@@ -33,6 +34,12 @@ __all__ = [
 ]
 
 NGRAM_ORDER = 5
+NGRAMS: Mapping[str, tuple[str, bool]] = {
+    "5-gram": ("piano", False),
+    "5-gram by kind": ("piano", True),
+    "5-gram by kind, on waits": ("relative-piano", True),
+}
+"""Baselines -> vocabulary, and whether they back off to tokens of the kind that comes next."""
 Show = Callable[[str], None]
 """Called with a line on the progress of the work."""
 
@@ -77,6 +84,7 @@ def likelihood(
     seed: int = 0,
     precision: Precision = "int8",
     device: Device = "cpu",
+    per_piece: str | PathLike[str] | None = None,
     force: bool = False,
     show: Show = lambda _: None,
     refused: Callable[[str], None] = lambda _: None,
@@ -91,10 +99,12 @@ def likelihood(
         windows: how many to score; 0 for all.
         length: tokens of a window, in the absolute piano vocabulary.
         by: also split the figures by these.
-        ngram: dataset or files to count a 5-gram on, as a baseline.
+        ngram: dataset or files to count 5-grams on, as baselines: over all tokens, backing off
+            within the kind of token that comes next, and so on waits instead of onsets.
         seed: decides the windows.
         precision, device: of the models.
-        force: replace a file that exists.
+        per_piece: file for the bits of every recording, ``.parquet`` or ``.csv``.
+        force: replace files that exist.
         show: called with a line of progress.
         refused: called before the scoring with the reason of each file that is left out.
 
@@ -107,7 +117,14 @@ def likelihood(
         OutputError: the file exists or cannot be written.
         UsageError: the windows are longer than a model's context.
     """
-    from arietta.evaluation.likelihood import backend_scorer, compare, draw_stretches, evaluate
+    from arietta.evaluation.intervals import check_rows, write_rows
+    from arietta.evaluation.likelihood import (
+        backend_scorer,
+        compare,
+        draw_stretches,
+        evaluate,
+        piece_rows,
+    )
     from arietta.evaluation.recordings import is_dataset, recordings
     from arietta.models.aria.checkpoint import load as load_checkpoint
     from arietta.models.executors import open_backend
@@ -115,6 +132,8 @@ def likelihood(
     from arietta.tokenizers.open import tokenizer_named
 
     target = None if output is None else check_output(output, force=force)
+    rows_file = None if per_piece is None else Path(per_piece)
+    check_rows(rows_file, force=force)
     paths = [Path(path) for path in music]
     checkpoints = {str(name): load_checkpoint(name) for name in models}
     for checkpoint in checkpoints.values():
@@ -150,10 +169,11 @@ def likelihood(
             "precision": precision if device == "cpu" else "float32",
         }
     if ngram is not None:
-        name = f"{NGRAM_ORDER}-gram"
-        counted = _ngram(Path(ngram), show)
-        scored[name] = _score(name, stretches, tokenizer_named("piano"), counted, show)
-        described[name] = {"vocabulary": "piano", "trained_on": str(ngram)}
+        for name, (vocabulary, by_kind) in NGRAMS.items():
+            tokenizer = tokenizer_named(vocabulary)
+            counted = _ngram(Path(ngram), tokenizer, show, by_kind=by_kind)
+            scored[name] = _score(name, stretches, tokenizer, counted, show)
+            described[name] = {"vocabulary": vocabulary, "trained_on": str(ngram)}
     tables: dict[str, Any] = {}
     first = next(iter(scored.values()))
     for name, result in scored.items():
@@ -174,6 +194,9 @@ def likelihood(
     }
     if target is not None:
         _write_json(target, figures, force=force)
+    if rows_file is not None:
+        rows = [{"model": name, **row} for name in scored for row in piece_rows(scored[name])]
+        write_rows(rows_file, rows, force=force)
     return Evaluation(figures, tuple(left_out))
 
 
@@ -216,15 +239,13 @@ class _Remaining:
         return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
 
 
-def _ngram(music: Path, show: Show) -> Any:
+def _ngram(music: Path, tokenizer: Tokenizer, show: Show, *, by_kind: bool) -> Any:
     """Return the scorer of a 5-gram of the train split, or of all files."""
     import numpy as np
 
-    from arietta.evaluation.ngram import NgramModel
+    from arietta.evaluation.ngram import NgramModel, follows_of
     from arietta.evaluation.recordings import is_dataset, recordings
-    from arietta.tokenizers.aria import AriaTokenizer
 
-    tokenizer = AriaTokenizer("piano")
     split = "train" if is_dataset(music) else None
     rows = []
     for recording in _counted(recordings([music], split, lambda *_: None), show):
@@ -232,7 +253,8 @@ def _ngram(music: Path, show: Show) -> Any:
     if not rows:
         raise InputError(f"{music}: nothing to count: no recording with piano notes")
     show(f"counting {NGRAM_ORDER}-grams")
-    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size).nats
+    follows = follows_of(tokenizer.vocabulary) if by_kind else None
+    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size, follows).nats
 
 
 # ---- probe -------------------------------------------------------------------------------------

@@ -238,7 +238,9 @@ def compare(
     groups = [e.group for e in examples]
     fold = stratified_folds(labels, groups, FOLDS, np.random.default_rng(0))
     pool, test = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
-    unseen = np.array([examples[i].item.known.get("split", "train") != "train" for i in test])
+    unseen = np.array(
+        [examples[i].item.known.get("split", "train") != "train" for i in test.tolist()]
+    )
     tuned = None if finetuning is None else finetuning(examples, labels, groups)
     table: list[dict[str, Any]] = []
     single: list[dict[str, Any]] = []

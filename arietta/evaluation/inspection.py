@@ -85,7 +85,7 @@ class PieceTokens:
     def per_note(self, values: FloatArray) -> FloatArray:
         """(m,) sums over the tokens of each note of values (n,)."""
         mine = self.note >= 0
-        return np.bincount(self.note[mine], values[mine], len(self.notes.pitch))
+        return np.bincount(self.note[mine], values[mine], len(self.notes.pitch)).astype(np.float64)
 
 
 def piece_tokens(piece: Piece, tokenizer: Tokenizer) -> PieceTokens:
@@ -308,8 +308,10 @@ def checked_per(per: str) -> Per:
     Raises:
         UsageError: it is neither ``note`` nor ``token``.
     """
-    if per == "note" or per == "token":
-        return per
+    if per == "note":
+        return "note"
+    if per == "token":
+        return "token"
     raise UsageError(f"`per` {per!r} is neither note nor token")
 
 
@@ -363,4 +365,5 @@ def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
 
 def _log_softmax(logits: Float32Array) -> FloatArray:
     shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    out: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return out

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from docs.make import api, commands, models
+from docs.make import api, commands, dataset, models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +17,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs/reference/commands.md": commands.page(),
         ROOT / "docs/reference/api.md": api.page(),
+        ROOT / "docs/reference/dataset.md": dataset.page(),
         ROOT / "docs/reference/models.md": models.page(),
         **{ROOT / f"docs/models/{name}.md": models.card(name) for name in models.shipped()},
         readme: models.with_table(readme.read_text(encoding="utf-8")),

@@ -155,7 +155,8 @@ def _attention(layer: EncodeLayer, x: Tensor, cos: Tensor, sin: Tensor) -> Tenso
     q, k, _ = layer.queries_keys_values(x, cos, sin)
     scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
     later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-    return scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+    shares: Tensor = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+    return shares
 
 
 class TorchSession:

@@ -124,7 +124,7 @@ class NumpyTracer:
 
     def _embedded(self, rows: Sequence[AnyIntArray]) -> Float32Array:
         """Embedded tokens (N, D) of all rows."""
-        x = self._tensor("model.tok_embeddings.weight")[np.concatenate(rows)]
+        x: Float32Array = self._tensor("model.tok_embeddings.weight")[np.concatenate(rows)]
         if self._config.waits is not None:
             clock, start = clock_of(self._config.waits), np.zeros(1, np.int64)
             waits = np.concatenate([clock.waits(np.asarray(row)[None], start)[0] for row in rows])
@@ -167,7 +167,7 @@ class NumpyTracer:
         y = self._norm(x, f"{name}norm2")
         gate = y @ self._tensor(f"{name}ff_gate_proj.weight").T
         gate *= y @ self._tensor(f"{name}ff_up_proj.weight").T / (1 + np.exp(-gate))
-        return x + gate @ self._tensor(f"{name}ff_down_proj.weight").T
+        return np.asarray(x + gate @ self._tensor(f"{name}ff_down_proj.weight").T, np.float32)
 
 
 def rotated(x: Float32Array, cos: Float32Array, sin: Float32Array) -> Float32Array:
