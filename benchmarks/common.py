@@ -73,6 +73,9 @@ def code_state() -> dict[str, Any]:
         return {}
 
 
+_CODE = code_state()  # when the run began: files may change while it measures
+
+
 def inputs(words: Sequence[str]) -> dict[str, Any]:
     """Return what the words of a command line name, and what ships: hashes, recipes.
 
@@ -141,7 +144,7 @@ def file_result(name: str, figures: dict[str, Any]) -> Path:
         "machine": machine(),
         "versions": versions(),
         "command": command(),
-        "code": code_state(),
+        "code": _CODE,
         "inputs": inputs(sys.argv[1:]),
         "seeds": seeds(figures),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
