@@ -1,12 +1,13 @@
 """Does generated music degenerate, and which sampling settings come closest to what people played?
 
     python -m benchmarks.continuations presets DATASET    # grid on the valid split
-    python -m benchmarks.continuations test DATASET       # the presets on 40 test prompts
+    python -m benchmarks.continuations test DATASET [--previous MODEL]    # 40 test prompts
     python -m benchmarks.continuations endings DATASET    # how often an ending is found there
 
 Each prompt is 15 s out of a performance, taken at random; the human continuation is the 20 s that
 followed. ``arietta evaluate continuations`` measures the same; figures are defined in
-``arietta.evaluation.continuations`` and ``musicality``. As a ceiling, the human continuations are
+``arietta.evaluation.continuations`` and ``musicality``. ``test`` measures one take by each preset,
+the best of 16 takes, and one take of an earlier model. As a ceiling, the human continuations are
 also compared with those of 40 other performances.
 """
 
@@ -51,12 +52,23 @@ def grid() -> dict[str, GenerateOptions]:
     return found
 
 
+def musicality_line(system: Mapping[str, Any]) -> str:
+    """Return the medians of what a listener notices, and the metronome test."""
+    medians = {n: value for n, value in system["musicality"].items() if value is not None}
+    metronome = system.get("metronome", {})
+    return "  ".join(
+        [f"{name} {value:.3f}" for name, value in medians.items()]
+        + [f"metronome {bpm}: {all_:.2f}" for bpm, (all_, _, _) in metronome.items()]
+    )
+
+
 def main() -> None:
     """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("presets", "test", "endings"))
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", default="small")
+    parser.add_argument("--previous", help="an earlier model, measured beside it")
     parser.add_argument("--prompts", type=int, default=40)
     arguments = parser.parse_args()
     split = "valid" if arguments.what == "presets" else "test"
@@ -69,12 +81,19 @@ def main() -> None:
         figures |= {"model_sha256": model.checkpoint.sha256, "stopped": stopped}
         file_result("endings", {"prompts": len(excerpts), **figures})
         return
-    tried: Mapping[str, Mapping[str, Any]] = grid()
+    tried: dict[str, Mapping[str, Any]] = {
+        name: {**one, "of": 1, "model": arguments.model} for name, one in grid().items()
+    }
     if arguments.what == "test":
-        tried = {name: {"preset": name} for name in PRESETS}
+        tried = {
+            name: {"preset": name, "of": 1, "model": arguments.model} for name in PRESETS
+        }
+        tried["best of 16"] = {"of": 16, "model": arguments.model}
+        if arguments.previous:
+            tried["previous model"] = {"of": 1, "model": arguments.previous}
     found = evaluate.continuations(
         arguments.dataset,
-        systems={name: {**one, "model": arguments.model} for name, one in tried.items()},
+        systems=tried,
         split=split,
         prompts=arguments.prompts,
         show=lambda line: print(line, flush=True),
@@ -105,6 +124,8 @@ def main() -> None:
             ),
             flush=True,
         )
+    for name in (evaluate.PEOPLE, evaluate.SHUFFLED, *tried):
+        print(f"{name:18} {musicality_line(systems[name])}", flush=True)
     file_result(f"continuations_{arguments.what}", figures)
 
 

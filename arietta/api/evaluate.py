@@ -387,7 +387,9 @@ def continuations(
         Figures: ``systems``, each with ``mean_overlap``, ``statistics`` and ``musicality``, as
         ``evaluation.excerpts.evaluate`` gives them: people, others (as many continuations of
         other performances), people with the times between their onsets in random order, then
-        the systems.
+        the systems, also with ``metronome``: quarters a minute -> share of the onsets of 12 takes
+        within 30 ms of an eighth, behind eight bars of even quarters; all, those of the first
+        4 s, and chance.
 
     Raises:
         CheckpointError: a model does not generate.
@@ -425,6 +427,7 @@ def continuations(
             "model": models[name].name,
             "model_sha256": models[name].checkpoint.sha256,
             **evaluate(played, excerpts),
+            "metronome": _on_eighths(models[name], keywords),
         }
     figures = {
         "dataset": str(dataset),
@@ -454,6 +457,27 @@ def _continued(
         show(
             f"{name}: {done:,} of {len(excerpts):,} prompts, {left.text(done, len(excerpts))} left"
         )
+    return found
+
+
+def _on_eighths(model: Model, options: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Return the shares of the metronome test, see ``continuations``."""
+    from arietta.evaluation.musicality import METRONOMES, TOLERANCE_MS
+
+    takes = 12
+    found: dict[str, list[float | None]] = {}
+    for test in METRONOMES:
+        keywords = {**options, "seconds": 16.0, "seed": 3, "variations": takes, "of": takes}
+        rows = [
+            take.place_ms + take.new.onset_ms.astype(float)
+            for take in model.generate_many(test.prompt(), **keywords)
+        ]
+        shares = []
+        for first_ms in (None, 4_000.0):
+            each = [test.share(onset_ms, first_ms) for onset_ms in rows]
+            known = [share for share in each if share is not None]
+            shares.append(sum(known) / len(known) if known else None)
+        found[f"{test.bpm:g}"] = [*shares, 2 * TOLERANCE_MS / test.eighth_ms]
     return found
 
 

@@ -113,7 +113,9 @@ def convert(
         return performer_checkpoint.save(
             folder, found.config, found.tensors, found.levels, **options
         )
-    return aria_checkpoint.save(folder, found.config, found.tensors, **options)
+    return aria_checkpoint.save(
+        folder, found.config, found.tensors, tokenizer=found.tokenizer, **options
+    )
 
 
 def renders(name_or_path: str | PathLike[str], *, offline: bool = False) -> bool:

@@ -1,21 +1,25 @@
-"""Make the batch of each optimiser step ahead of time in a thread."""
+"""Make the batch of each optimiser step ahead of time, in a thread or in a process."""
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from arietta.arrays import Int32Array
+from arietta.errors import TrainingError
 from arietta.training.config import PlannedStage
 from arietta.training.tasks.decoder import Task
 
 Positions = dict[int, dict[str, Any]]
 _T = TypeVar("_T")
+DEPTH = 24
+"""Steps made ahead: a block of pieces takes as long to make as several steps of a small model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def step_batches(
             step += 1
 
 
-def ahead(items: Iterator[_T], depth: int = 2) -> Generator[_T, None, None]:
+def ahead(items: Iterator[_T], depth: int = DEPTH) -> Generator[_T, None, None]:
     """Yield the same items from a thread that works ``depth`` ahead; raise its errors here."""
     made: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stop = threading.Event()
@@ -112,3 +116,48 @@ def ahead(items: Iterator[_T], depth: int = 2) -> Generator[_T, None, None]:
     finally:
         stop.set()
         thread.join()
+
+
+def ahead_in_process(
+    make: Callable[[], Iterator[_T]], depth: int = DEPTH
+) -> Generator[_T, None, None]:
+    """Yield the items that ``make`` yields in a process of its own; raise its errors here.
+
+    Args:
+        make: called in the process; it, its items and its errors are pickled.
+        depth: items made ahead.
+    """
+    context = multiprocessing.get_context("spawn")
+    made: multiprocessing.Queue[tuple[bool, Any]] = context.Queue(depth)
+    process = context.Process(target=_put_items, args=(make, made), daemon=True)
+    process.start()
+    try:
+        while True:
+            try:
+                more, value = made.get(timeout=5)
+            except queue.Empty:
+                if process.is_alive():
+                    continue
+                raise TrainingError(
+                    f"the process that reads the data ended with status {process.exitcode}"
+                ) from None
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        process.kill()
+        process.join()
+
+
+def _put_items(
+    make: Callable[[], Iterator[_T]], made: multiprocessing.Queue[tuple[bool, Any]]
+) -> None:
+    try:
+        for item in make():
+            made.put((True, item))
+        made.put((False, None))
+    except Exception as error:  # handed over, not swallowed
+        made.put((False, error))

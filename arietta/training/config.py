@@ -108,6 +108,8 @@ class Optimiser:
 class Schedule:
     """Describe the learning rate over the optimiser steps of the whole run.
 
+    With ``minutes`` in the recipe the clock takes the place of the steps.
+
     Attributes:
         warmup_steps: linear rise from 1e-6 of the peak.
         shape: ``linear`` or ``cosine`` down to ``end_ratio`` over the other steps; ``trapezoid``
@@ -170,6 +172,7 @@ class Contrastive:
         min_notes, max_notes: range of the notes of a view.
         temperature: temperature of the loss; 0.1 in the paper, 0.5 by default in its code.
         negatives: ``all`` as in the paper's equation, or ``cross-view`` as in its code.
+        same_source: see ``arietta.training.rows.slices.SlicePairSettings``.
         embedding_size: size of the embedding head.
     """
 
@@ -177,6 +180,7 @@ class Contrastive:
     max_notes: int = 650
     temperature: float = 0.1
     negatives: str = "all"
+    same_source: int = 0
     embedding_size: int = 512
 
     def __post_init__(self) -> None:
@@ -318,6 +322,8 @@ class Recipe:
         optimiser, schedule, data, lora: see their classes.
         contrastive, classify, conditioned, perform, denoise, play: settings of one task each.
         stages: in order; the last one ends the run.
+        minutes: the run ends after this many minutes of its own time, if the stages do not end it
+            earlier, and the learning rate follows whichever end is nearer; None for no limit.
         model: architecture; may be omitted if ``init`` names a model.
         init: model to start from; None for fresh weights.
         tokenizer: vocabulary.
@@ -353,6 +359,7 @@ class Recipe:
     perform: Perform | None = None
     denoise: Denoise | None = None
     play: Play | None = None
+    minutes: float | None = None
     streams: int = 1
     precision: str = "bf16"
     compile: bool = False
@@ -384,6 +391,8 @@ class Recipe:
             raise UsageError(f"recipe: precision is bf16 or f32, not {self.precision!r}")
         if min(self.streams, self.keep, self.patience or 1) < 1:
             raise UsageError("recipe: streams, keep and patience must be at least 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise UsageError(f"recipe: minutes must be above 0, got {self.minutes}")
         longest = max(s.seq_len for s in self.stages)
         if isinstance(self.model, AriaConfig) and longest > self.model.max_seq_len:
             raise UsageError(

@@ -8,6 +8,7 @@ one process as on many.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import shutil
@@ -22,13 +23,14 @@ import torch
 from torch import Tensor
 
 from arietta.errors import TrainingError, UsageError
-from arietta.training.batches import StepBatch, ahead, step_batches
+from arietta.training.batches import StepBatch, ahead, ahead_in_process, step_batches
 from arietta.training.checkpoints import load_state, save_state, saved_states
 from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
 from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
 from arietta.training.tasks.by_name import task_of
+from arietta.training.tasks.decoder import Task
 
 RECIPE = "recipe.json"
 LOSSES = "loss.csv"
@@ -141,7 +143,7 @@ class _Run:
                 f"{recipe.name}: {recipe.streams} data streams cannot be shared by"
                 f" {processes.world} processes; `changes` streams={processes.world} or a multiple"
             )
-        self.recipe, self.run = recipe, run
+        self.recipe, self.data, self.run = recipe, data, run
         self.step = self.tokens = 0
         self.seconds = 0.0
         self.measured: list[float] = []
@@ -178,7 +180,7 @@ class _Run:
         if path.is_file():
             there = json.loads(path.read_text("utf8"))
             # The settings of saving, and how a step is computed, may change between starts.
-            free = {"checkpoint_every_seconds", "keep", "compile", "grad_checkpoint"}
+            free = {"checkpoint_every_seconds", "keep", "compile", "grad_checkpoint", "minutes"}
             other = [k for k in resolved if k not in free and there.get(k) != resolved[k]]
             if other:
                 raise UsageError(
@@ -218,26 +220,30 @@ class _Run:
             processes.device, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         )
         logs = _Logs(self.run, self.step, self.task.measures) if processes.is_main else None
-        batches = ahead(
-            step_batches(
-                self.task,
-                self.planned,
-                step=self.step,
-                positions=self.positions,
-                rank=processes.rank,
-                world=processes.world,
-            )
+        make = functools.partial(
+            step_batches,
+            planned=self.planned,
+            step=self.step,
+            positions=self.positions,
+            rank=processes.rank,
+            world=processes.world,
         )
+        if processes.device.type == "cuda":
+            # A thread would take turns with the one that starts the work of the device.
+            batches = ahead_in_process(functools.partial(_task_batches, recipe, self.data, make))
+        else:
+            batches = ahead(make(self.task))
         recent: list[float] = []
         saved_step = self.step
-        started = mark = saved_at = time.monotonic()
+        started = mark = time.monotonic()
+        saved_at = self.seconds
         started_tokens, started_step = self.tokens, self.step
         flops_done = 0.0
         self.module.train()
         if valid is not None and recipe.patience is not None and not self.measured:
             self._validate(valid, logs)  # the initial model may remain the best
         try:
-            while self.step < end and not self._out_of_patience():
+            while self.step < end and not (self._out_of_time() or self._out_of_patience()):
                 batch = next(batches)
                 stage = self._stage().stage
                 lr = self._set_lr()
@@ -249,13 +255,16 @@ class _Run:
                 self.tokens += seen
                 self.positions = batch.after
                 now = time.monotonic()
-                self.seconds, mark = self.seconds + now - mark, now
+                self.seconds = self._shared_time(self.seconds + now - mark)
+                mark = now
                 recent = [*recent[-49:], loss]
                 flops_done += self.task.flops_per_token(stage.seq_len) * seen
                 if logs:
                     logs.loss(self.step, self.tokens, lr, loss, self.seconds)
                 if valid is not None and (
-                    self.step % recipe.valid_every_steps == 0 or self.step == self.steps
+                    self.step % recipe.valid_every_steps == 0
+                    or self.step == self.steps
+                    or self._out_of_time()
                 ):
                     self._validate(valid, logs)
                 if self.task.plays and self._due(recipe.samples_every_steps):
@@ -263,30 +272,22 @@ class _Run:
                 if logs:
                     passed = max(1e-9, time.monotonic() - started)
                     done = self.step - started_step
+                    steps = self._expected_steps()
                     report(
                         Report(
                             self.step,
-                            self.steps,
+                            steps,
                             self.tokens,
                             float(np.mean(recent)),
                             self.measured[0] if self.measured else None,
                             (self.tokens - started_tokens) / passed,
                             flops_done / passed / (peak * processes.world),
-                            (self.steps - self.step) * passed / done,
+                            (steps - self.step) * passed / done,
                         )
                     )
-                # The clock of the main process decides for all processes.
-                due = torch.tensor(
-                    float(time.monotonic() - saved_at > recipe.checkpoint_every_seconds),
-                    device=processes.device,
-                )
-                if processes.world > 1:
-                    due = processes.mean(due)
-                if float(due) >= 1.0:
+                if self.seconds - saved_at > recipe.checkpoint_every_seconds:
                     self._save()
-                    saved_step = self.step
-                    saved_at = time.monotonic()
-                mark = time.monotonic()
+                    saved_step, saved_at = self.step, self.seconds
         finally:
             batches.close()
             if logs:
@@ -320,8 +321,27 @@ class _Run:
     def _stage(self) -> PlannedStage:
         return next(part for part in self.planned if self.step < part.end_step)
 
+    def _expected_steps(self) -> int:
+        """Return the steps of the whole run, as far as the clock lets it come."""
+        if self.recipe.minutes is None or not self.seconds:
+            return self.steps
+        by_clock = round(self.step * 60 * self.recipe.minutes / self.seconds)
+        return max(self.step, min(self.steps, by_clock))
+
+    def _shared_time(self, seconds: float) -> float:
+        """Return one time for all processes, so that they save and end at the same step."""
+        if self.processes.world == 1:
+            return seconds
+        shared = torch.tensor(seconds, dtype=torch.float64, device=self.processes.device)
+        return float(self.processes.mean(shared))
+
+    def _out_of_time(self) -> bool:
+        minutes = self.recipe.minutes
+        return minutes is not None and self.seconds >= 60 * minutes
+
     def _set_lr(self) -> float:
-        lr = self.recipe.optimiser.lr * self.recipe.schedule.factor(self.step, self.steps)
+        schedule = self.recipe.schedule
+        lr = self.recipe.optimiser.lr * schedule.factor(self.step, self._expected_steps())
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = lr
@@ -427,6 +447,13 @@ class _Run:
             )
         self.processes.wait()
         return folder
+
+
+def _task_batches(
+    recipe: Recipe, data: Path, make: Callable[[Task], Iterator[StepBatch]]
+) -> Iterator[StepBatch]:
+    """Yield the batches of a recipe in a process that has only its settings."""
+    return make(task_of(recipe, data))
 
 
 class _Logs:

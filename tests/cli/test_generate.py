@@ -77,7 +77,7 @@ def test_only_new_bars_and_default_name(arietta: Command, desk: Path) -> None:
     piece = read("waltz-continued-1.mid")
     assert len(piece) == done.json["notes"] and piece.notes.onset_tick.min() == 0
     place = done.json["outputs"][0]["place"]
-    assert place.startswith("0:0") and f"place at {place}" in done.err  # played without a metre
+    assert place.startswith("0:") and f"place at {place}" in done.err  # played without a metre
     assert done.json["music_seconds"] < 2 + 10  # one bar of 4/4 at 120, and a note's length
 
 

@@ -65,7 +65,7 @@ def test_likelihood_of_files(arietta: Command, prompts_dir: Path, tmp_path: Path
     assert [r["file"].rsplit("/")[-1] for r in done.json["refused"]] == ["broken.mid"]
     small, five = done.json["models"]["small"], done.json["models"]["5-gram"]
     assert small["windows"] == 4 and small["groups"] == 2
-    assert 2.5 < small["nats_per_token"] < 4.5
+    assert 1.5 < small["nats_per_token"] < 4.5
     assert five["against_first"]["bits_per_note"] == pytest.approx(
         five["bits_per_note"] - small["bits_per_note"], abs=0.01
     )

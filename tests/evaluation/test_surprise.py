@@ -98,10 +98,10 @@ def test_long_pieces_slide(backend: Backend, waltz: NoteColumns) -> None:
     np.testing.assert_allclose(
         slid.total[last.first :], alone.total[last.first - last.start :], atol=1e-4
     )
-    # The first window is the same; later ones know less and are a little worse.
+    # The first window is the same; later ones know less and are worse.
     first = next(windows(np.asarray(waltz.onset_ms), 256)).stop
     np.testing.assert_allclose(slid.total[:first], whole.total[:first], atol=1e-4)
-    assert abs(slid.total.mean() - whole.total.mean()) < 1.0
+    assert 0 < slid.total.mean() - whole.total.mean() < 2.0
 
 
 def test_removal_is_what_the_next_notes_gain(backend: Backend, waltz: NoteColumns) -> None:

@@ -61,7 +61,9 @@ def test_min_p_starves_notes_in_the_public_form_and_not_in_ours() -> None:
 
 def test_temperature_does_not_starve_notes() -> None:
     time, _ = boundary(SamplingSettings(0.5, None), 0.2)
-    assert time == pytest.approx(0.2**2 / (0.2**2 + 0.8**2))
+    assert time == pytest.approx(0.2)
+    time, _ = boundary(SamplingSettings(2.0, None), 0.2)
+    assert time == pytest.approx(0.2**0.5 / (0.2**0.5 + 0.8**0.5))
     assert boundary(SamplingSettings(0.0, None), 0.2) == (0.0, 1.0)
     assert boundary(SamplingSettings(0.0, None), 0.6) == (1.0, 0.0)
 
@@ -83,14 +85,29 @@ def test_density_leaves_other_kinds_alone() -> None:
 
 
 def test_one_kind_alone_is_the_public_form() -> None:
-    z = np.random.default_rng(0).standard_normal(500)
-    onsets = ((PIANO.onset_start, PIANO.pedal_start),)
+    z = np.random.default_rng(0).standard_normal(NOTES[1] - NOTES[0])
     ours = Sampler(SamplingSettings(0.9, 0.1), PIANO)
     theirs = Sampler(SamplingSettings(0.9, 0.1, grammar=False), PIANO)
     np.testing.assert_array_equal(
-        ours.probabilities(ours.choices(onsets), z),
-        theirs.probabilities(theirs.choices(onsets), z),
+        ours.probabilities(ours.choices((NOTES,)), z),
+        theirs.probabilities(theirs.choices((NOTES,)), z),
     )
+
+
+@pytest.mark.parametrize("settings", [SamplingSettings(0.5), SamplingSettings(0.9, 0.1, 0.8)])
+@pytest.mark.parametrize(
+    "span", [(PIANO.onset_start, PIANO.pedal_start), (PIANO.dur_start, PIANO.onset_start)]
+)
+def test_sharpening_leaves_time_to_the_model(
+    settings: SamplingSettings, span: tuple[int, int]
+) -> None:
+    z = np.random.default_rng(0).standard_normal(span[1] - span[0])
+    ours, own = (Sampler(one, PIANO) for one in (settings, SamplingSettings()))
+    expected = own.probabilities(own.choices((span,)), z)
+    choices = ours.choices((span,))
+    np.testing.assert_array_equal(ours.probabilities(choices, z), expected)
+    together = [ours.draw([choices], z[None], [u])[0][0] for u in (0.1, 0.5, 0.9)]
+    assert together == [choices.ids[pick(expected, u)] for u in (0.1, 0.5, 0.9)]
 
 
 @pytest.mark.parametrize("name", ["piano", "full", "piano-demo", "full-pedal-delimiter"])

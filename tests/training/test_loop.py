@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,28 @@ def test_a_stopped_run_goes_on_to_the_same_bits(dataset: Path, whole: Path, tmp_
         train(tiny(), dataset, tmp_path / "run", cpu=True, max_steps=steps)
     train(tiny(), dataset, tmp_path / "run", cpu=True)
     same_run(whole, tmp_path / "run")
+
+
+def test_the_clock_ends_a_run_with_the_rate_at_its_end(dataset: Path, tmp_path: Path) -> None:
+    recipe = tiny(
+        minutes=0.05,
+        stages=[{"seq_len": 64, "rows": 2, "until_tokens": 10**9}],
+        schedule={"shape": "trapezoid", "end_ratio": 0.0, "decay_share": 0.5},
+        valid_every_steps=10**6,
+    )
+    states: list[loop.Report] = []
+    result = train(recipe, dataset, tmp_path / "run", cpu=True, report=states.append)
+    seconds = column(tmp_path / "run", "seconds")
+    assert seconds[-2] < 3 <= seconds[-1]
+    rates = column(tmp_path / "run", "lr")
+    peak = recipe.optimiser.lr
+    assert rates[0] == peak
+    assert rates[-1] < 0.2 * peak
+    assert states[-1].steps == result.steps  # the steps that the clock lets the run come to
+    # The last step is validated, and more time lets the run go on.
+    assert column(tmp_path / "run", "step", "valid.csv")[-1] == result.steps
+    longer = train(replace(recipe, minutes=0.06), dataset, tmp_path / "run", cpu=True)
+    assert longer.steps > result.steps
 
 
 def start(recipe: dict[str, Any], dataset: Path, run: Path, *launcher: str) -> list[str]:

@@ -56,6 +56,14 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Stop after N steps; go on later.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="M",
+            help="End after M minutes, with the learning rate at its end; the recipe's `minutes`.",
+        ),
+    ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Stay on the processor.")] = False,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print what the run would be, and stop.")
@@ -83,7 +91,8 @@ def train(
     if recipe is None:
         _list(as_json)
         return
-    given: dict[str, Any] = {"changes": changes or (), "variant": variant}
+    limit = [f"minutes={minutes}"] if minutes is not None else []
+    given: dict[str, Any] = {"changes": [*(changes or ()), *limit], "variant": variant}
     if plan_only:
         _show_plan(recipe, data, out, {**given, "labels": labels, "steps": steps}, as_json)
         return

@@ -35,6 +35,7 @@ from arietta.tokenizers.vocabulary import (
 
 Mixup = np.random.Generator | Literal["reverse"] | None
 MAX_VELOCITY = MAX_VELOCITY_STEP * STEP
+CONTRAST_CENTRE = 64
 
 
 @dataclass(frozen=True)
@@ -46,26 +47,41 @@ class Ranges:
         pitch: semitones are uniform in -pitch .. pitch.
         velocity: steps of 10 are uniform in -velocity .. velocity.
         mixup: whether notes of one onset are shuffled.
+        length, contrast: the factors of all lengths, and of the distance of velocities from 64,
+            are uniform in 1 - range .. 1 + range; not in the paper.
 
     Raises:
-        UsageError: a range is negative, or the tempo range reaches 1.
+        UsageError: a range is negative, or a range of factors reaches 1.
     """
 
     tempo: float = 0.2
     pitch: int = 5
     velocity: int = 1
     mixup: bool = True
+    length: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tempo < 1 or self.pitch < 0 or self.velocity < 0:
-            raise UsageError(f"{self}: tempo must lie in 0..1, pitch and velocity not below 0")
+        factors = (self.tempo, self.length, self.contrast)
+        if not all(0 <= f < 1 for f in factors) or self.pitch < 0 or self.velocity < 0:
+            raise UsageError(
+                f"{self}: tempo, length and contrast must lie in 0..1, pitch and velocity not"
+                " below 0"
+            )
 
     def draw(self, rng: np.random.Generator) -> Change:
         """Draw a random change."""
+
+        def factor(width: float) -> float:
+            return float(rng.uniform(1 - width, 1 + width))
+
         return Change(
-            float(rng.uniform(1 - self.tempo, 1 + self.tempo)),
+            factor(self.tempo),
             int(rng.integers(-self.pitch, self.pitch + 1)),
             int(rng.integers(-self.velocity, self.velocity + 1)),
+            # A range of 0 draws nothing: the rows of recipes without it stay the same.
+            factor(self.length) if self.length else 1.0,
+            factor(self.contrast) if self.contrast else 1.0,
         )
 
 
@@ -77,11 +93,15 @@ class Change:
         tempo: factor of all times; above 1 is slower.
         pitch: transposition in semitones.
         velocity: change in steps of 10.
+        length: factor of all lengths, beside that of the tempo.
+        contrast: factor of the distance of velocities from ``CONTRAST_CENTRE``.
     """
 
     tempo: float = 1.0
     pitch: int = 0
     velocity: int = 0
+    length: float = 1.0
+    contrast: float = 1.0
 
 
 def scaled_steps(ms: AnyIntArray, factor: float) -> IntArray:
@@ -141,12 +161,16 @@ def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> 
     if order is not None:
         onset, duration = onset[order], duration[order]
         pitch, velocity = pitch[order], velocity[order]
-    new_duration = scaled_steps(duration, change.tempo) * STEP
+    new_duration = scaled_steps(duration, change.tempo * change.length) * STEP
+    velocity = velocity.astype(np.int64)
+    if change.contrast != 1:
+        far = (velocity - CONTRAST_CENTRE) * change.contrast
+        velocity = np.rint((CONTRAST_CENTRE + far) / STEP).astype(np.int64) * STEP
     columns = NoteColumns(
         scaled_steps(onset, change.tempo) * STEP,
         np.minimum(np.maximum(new_duration, STEP), MAX_DURATION_MS),
         pitch.astype(np.int64) + change.pitch,
-        _moved_velocity(velocity.astype(np.int64), change.velocity),
+        _moved_velocity(velocity, change.velocity),
     )
     if change.pitch:
         kept = (columns.pitch >= 0) & (columns.pitch < N_PITCHES)

@@ -35,10 +35,13 @@ class SlicePairSettings(LoaderSettings):
     Attributes:
         min_notes, max_notes: range of the uniform number of notes of a slice; a shorter piece is
             used completely.
+        same_source: if above 0, half of every this many pieces in a row come from one source, so
+            that negatives do not differ by how a collection was made; not in the paper.
     """
 
     min_notes: int = 100
     max_notes: int = 650
+    same_source: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +112,7 @@ class SlicePairStream(SliceRows):
         stored = list(self._pieces(epoch, block))
         rows: list[Sequence[Int32Array]] = []
         names: list[tuple[str, ...]] = []
-        for i in rng.permutation(len(stored)).tolist():
+        for i in self._order([row.source for row, _ in stored], rng):
             row, notes = stored[i]
             pair = [
                 self.slice_ids(sliced(notes, *span), rng)
@@ -120,6 +123,20 @@ class SlicePairStream(SliceRows):
                 names.append((row.id,))
         shape = (len(rows), 2, self.settings.seq_len)
         return Block(np.array(rows, np.uint16).reshape(shape), names, [])
+
+    def _order(self, sources: Sequence[str], rng: np.random.Generator) -> list[int]:
+        """Return the order of the pieces of a block."""
+        left: list[int] = rng.permutation(len(sources)).tolist()
+        half = self.settings.same_source // 2
+        if not half:
+            return left
+        found: list[int] = []
+        while left:
+            of_first = [i for i in left if sources[i] == sources[left[0]]][:half]
+            others = [i for i in left if i not in of_first][:half]
+            found += [*of_first, *others]
+            left = [i for i in left if i not in {*of_first, *others}]
+        return found
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ Mode = Literal["packed", "aligned", "separate"]
 Position = dict[str, Any]
 
 
-_SCORE_RANGES = Ranges(tempo=0.35, velocity=3)
+_SCORE_RANGES = Ranges(tempo=0.35, velocity=3, mixup=False)
 
 
 def _is_score(row: GridRow) -> bool:

@@ -73,6 +73,22 @@ def test_rows_are_whole_pieces_in_small(folder: Path) -> None:
     assert all(np.array_equal(x, next(again)) for x in after)
 
 
+def test_half_of_a_group_comes_from_one_source(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "set", "grid", rows_per_group=40) as writer:
+        for i in range(40):
+            record = PieceRecord(f"{'abcd'[i % 4]}{i}", "train", str(i), "abcd"[i % 4])
+            writer.add(record, some_notes(40, i))
+    settings = SlicePairSettings(
+        seq_len=64, min_notes=10, max_notes=30, block_pieces=40, augment=None, same_source=8
+    )
+    stream = SlicePairStream(open_dataset(tmp_path / "set"), "train", settings)
+    seen = [(next(stream), stream.names[0])[1] for _ in range(40)]
+    assert len(set(seen)) == 40  # each piece once
+    for first in (0, 8, 16):
+        assert len({name[0] for name in seen[first : first + 4]}) == 1
+        assert len({name[0] for name in seen[first : first + 8]}) > 1
+
+
 def test_a_slice_begins_at_zero() -> None:
     notes = sliced(some_notes(50, 1), 20, 30)
     assert len(notes) == 10
