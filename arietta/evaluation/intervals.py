@@ -36,6 +36,22 @@ def paired(values: AnyFloatArray, baseline: AnyFloatArray) -> list[float]:
     return interval(np.asarray(values, np.float64) - np.asarray(baseline, np.float64))
 
 
+def paired_by_group(
+    values: AnyFloatArray, baseline: AnyFloatArray, groups: Sequence[str]
+) -> list[float]:
+    """Return the mean difference of paired values (n,), and its interval over groups.
+
+    Groups are drawn whole: pieces of one work are not independent.
+    """
+    difference = np.asarray(values, np.float64) - np.asarray(baseline, np.float64)
+    _, group = np.unique(np.asarray(groups, np.str_), return_inverse=True)
+    sums, counts = np.bincount(group, difference), np.bincount(group)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), DRAWS)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), (0.025, 0.975))
+    return [round(float(x), 4) for x in (difference.mean(), low, high)]
+
+
 def check_rows(path: Path | None, *, force: bool) -> None:
     """Refuse a file for rows before the work that fills it.
 

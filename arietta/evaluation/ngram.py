@@ -189,6 +189,6 @@ class NgramModel:
         assert self.follows is not None
         kinds = self.follows.kind[table.grams.astype(np.int64)]
         most = int(self.follows.kind.max()) + 1
-        totals = np.bincount(kinds, table.counts, most)
+        totals = np.bincount(kinds, table.counts, most).astype(np.float64)
         types = np.bincount(kinds, minlength=most).astype(np.float64)
         return totals[kind], types[kind]

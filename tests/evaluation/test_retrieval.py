@@ -12,7 +12,7 @@ import pytest
 import arietta
 from arietta.api import evaluate
 from arietta.errors import InputError, UsageError
-from arietta.evaluation.intervals import interval, paired, write_rows
+from arietta.evaluation.intervals import interval, paired, paired_by_group, write_rows
 from arietta.evaluation.retrieval import ANY_KEY, HISTOGRAM, TASKS, figures, ranks, works_of
 
 
@@ -51,6 +51,12 @@ def test_intervals_are_of_means_and_of_pairs(tmp_path: Path) -> None:
     )
     better, low, high = paired(hard + 0.5, hard)
     assert (better, low, high) == (0.5, 0.5, 0.5)
+    # Pieces of one group are drawn together: their interval is wider than that of as many groups.
+    values, zero = np.repeat([0.0, 1.0, 0.0, 1.0], 50), np.zeros(200)
+    mean, low, high = paired_by_group(values, zero, [str(i // 50) for i in range(200)])
+    assert (mean, low) == (0.5, 0.0) and high == 1.0
+    mean, low, high = paired_by_group(values, zero, [str(i) for i in range(200)])
+    assert mean == 0.5 and 0.4 < low < high < 0.6
     rows = [{"piece": "a", "bits": 1.5}, {"piece": "b", "bits": 2.0}]
     write_rows(tmp_path / "a.csv", rows, force=False)
     with (tmp_path / "a.csv").open(newline="") as file:
