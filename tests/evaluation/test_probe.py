@@ -196,6 +196,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert mean == pytest.approx(good["accuracy"]["mean"] - bad["accuracy"]["mean"], abs=1e-3)
     assert 0 < low < mean < high and "accuracy_over_first" not in bad
     again = evaluate("mine", rows, [Vectors("x", x, False)], splits=10)
+    del good["accuracy_over_first"]
     assert again["rows"][0] == good and again["published"] == []
     with pytest.raises(InputError, match="two classes"):
         evaluate("mine", rows[:10], [Vectors("x", x[:10], False)])
