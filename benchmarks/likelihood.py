@@ -3,8 +3,10 @@
     python -m benchmarks.likelihood DATASET [--model small ...] [--windows 1500]
 
 DATASET is what ``arietta data build`` makes. Each model in float32, int8 and int4, as
-``arietta.load`` runs it here and as an OpenVINO graph, and a Kneser-Ney 5-gram of the train split
-score the same notes. To score models only, use ``arietta evaluate likelihood``.
+``arietta.load`` runs it here and as an OpenVINO graph, and three Kneser-Ney 5-grams of the train
+split score the same notes: over all tokens, backing off by kind of token, and so on waits. Without
+names behind ``--models`` these floors are measured alone. To score models only, use ``arietta
+evaluate likelihood``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from arietta.api.evaluate import NGRAM_ORDER, NGRAMS
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,
@@ -24,7 +27,7 @@ from arietta.evaluation.likelihood import (
     evaluate,
     score_stretches,
 )
-from arietta.evaluation.ngram import NgramModel
+from arietta.evaluation.ngram import NgramModel, follows_of
 from arietta.evaluation.recordings import recordings_of_dataset
 from arietta.models.aria.checkpoint import load
 from arietta.models.aria.openvino import OpenVinoBackend
@@ -38,7 +41,7 @@ def main() -> None:
     """Measure, print, file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--models", nargs="+", default=["small"])
+    parser.add_argument("--models", nargs="*", default=["small"], help="none for the floors alone")
     parser.add_argument("--windows", type=int, default=1_500)
     parser.add_argument("--length", type=int, default=1_024)
     parser.add_argument("--splits", nargs="+", default=["valid", "test"])
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--no-graph", action="store_true", help="skip the graph where our kernel runs"
     )
-    parser.add_argument("--no-ngram", action="store_true", help="skip the 5-gram")
+    parser.add_argument("--no-ngram", action="store_true", help="skip the 5-grams")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"window_tokens": arguments.length, "models": {}}
@@ -81,25 +84,31 @@ def main() -> None:
                     found = score_stretches(stretches, tokenizer, backend_scorer(backend))
                     scored[split, name] = found
     if not arguments.no_ngram:
-        piano = tokenizer_named("piano")
-        train = [
-            piano.encode_columns(*r.notes).astype(np.uint16)
-            for r in recordings_of_dataset(arguments.dataset, "train")
-        ]
-        five = NgramModel(np.concatenate(train), 5, piano.vocab_size)
-        for split, stretches in drawn.items():
-            scored[split, "5-gram"] = score_stretches(stretches, piano, five.nats)
+        for name, (vocabulary, by_kind) in NGRAMS.items():
+            tokenizer = tokenizer_named(vocabulary)
+            train = [
+                tokenizer.encode_columns(*r.notes).astype(np.uint16)
+                for r in recordings_of_dataset(arguments.dataset, "train")
+            ]
+            follows = follows_of(tokenizer.vocabulary) if by_kind else None
+            five = NgramModel(np.concatenate(train), NGRAM_ORDER, tokenizer.vocab_size, follows)
+            for split, stretches in drawn.items():
+                scored[split, name] = score_stretches(stretches, tokenizer, five.nats)
+            del five
     for split in drawn:
         figures[split] = {}
         for (which, name), found in scored.items():
             if which != split:
                 continue
             table = figures[split][name] = evaluate(found)
+            if name in NGRAMS and name != next(iter(NGRAMS)):
+                table["against_plain"] = compare(found, scored[split, next(iter(NGRAMS))])
             if precise.get(name, name) != name:
                 table["cost"] = compare(found, scored[split, precise[name]])
             print(f"{split:6} {name}", table, flush=True)
     if not arguments.no_file:
-        file_result("_".join(("likelihood", *arguments.splits)), figures)
+        what = "likelihood" if arguments.models else "likelihood_floors"
+        file_result("_".join((what, *arguments.splits)), figures)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ are compared.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -79,7 +80,13 @@ def _envelope_db(audio: Float32Array) -> Float32Array:
 
 
 def main() -> None:
-    """Measure every prompt in a separate process and file the result."""
+    """Measure every prompt in a separate process and file the result; a named prompt alone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("prompt", nargs="?", help="measure this one here, and file nothing")
+    given = parser.parse_args()
+    if given.prompt is not None:
+        print(json.dumps(one(given.prompt)))
+        return
     figures = {}
     for name in PROMPTS:
         command = [sys.executable, "-m", "benchmarks.sound", name]
@@ -90,7 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(one(sys.argv[1])))
-    else:
-        main()
+    main()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from arietta.data.pairs import Pair
     from arietta.data.settings import BuildSettings
 
-__all__ = ["PairsResult", "build", "pairs", "settings_of"]
+__all__ = ["PairsResult", "build", "pairs", "push", "settings_of"]
 
 
 def settings_of(
@@ -97,6 +97,36 @@ def build(
         force=force,
         report=report,
     )
+
+
+def push(
+    dataset: str | PathLike[str],
+    repo: str,
+    *,
+    licence: str | None = None,
+    private: bool = True,
+    manifest: bool = False,
+) -> str:
+    """Put a dataset on the Hugging Face hub, where ``datasets.load_dataset`` opens it.
+
+    Args:
+        dataset: folder of a finished dataset.
+        repo: ``owner/name``.
+        licence: of the music, where the dataset does not tell it.
+        private: of a new repository.
+        manifest: also put the manifest there, which holds the paths of all input files.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        InputError: there is no finished dataset.
+        OutputError: the hub cannot be reached, or does not take it.
+        UsageError: no licence is known, or the repository's name is none.
+    """
+    from arietta.data.push import push_dataset
+
+    return push_dataset(Path(dataset), repo, licence=licence, private=private, manifest=manifest)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arietta.api.models import DEFAULT_MODEL, Model, load
+from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
 from arietta.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +19,26 @@ if TYPE_CHECKING:
     from arietta.generation.measures import Notes
     from arietta.models.executors import Device
     from arietta.models.kernel.packing import Precision
+    from arietta.tokenizers.open import Tokenizer
 
-__all__ = ["Evaluation", "continuations", "likelihood", "probe", "rendering"]
+__all__ = [
+    "Evaluation",
+    "continuations",
+    "few_label",
+    "likelihood",
+    "probe",
+    "rendering",
+    "retrieval",
+    "steering",
+]
 
 NGRAM_ORDER = 5
+NGRAMS: Mapping[str, tuple[str, bool]] = {
+    "5-gram": ("piano", False),
+    "5-gram by kind": ("piano", True),
+    "5-gram by kind, on waits": ("relative-piano", True),
+}
+"""Baselines -> vocabulary, and whether they back off to tokens of the kind that comes next."""
 Show = Callable[[str], None]
 """Called with a line on the progress of the work."""
 
@@ -67,6 +83,7 @@ def likelihood(
     seed: int = 0,
     precision: Precision = "int8",
     device: Device = "cpu",
+    per_piece: str | PathLike[str] | None = None,
     force: bool = False,
     show: Show = lambda _: None,
     refused: Callable[[str], None] = lambda _: None,
@@ -81,10 +98,12 @@ def likelihood(
         windows: how many to score; 0 for all.
         length: tokens of a window, in the absolute piano vocabulary.
         by: also split the figures by these.
-        ngram: dataset or files to count a 5-gram on, as a baseline.
+        ngram: dataset or files to count 5-grams on, as baselines: over all tokens, backing off
+            within the kind of token that comes next, and so on waits instead of onsets.
         seed: decides the windows.
         precision, device: of the models.
-        force: replace a file that exists.
+        per_piece: file for the bits of every recording, ``.parquet`` or ``.csv``.
+        force: replace files that exist.
         show: called with a line of progress.
         refused: called before the scoring with the reason of each file that is left out.
 
@@ -97,7 +116,14 @@ def likelihood(
         OutputError: the file exists or cannot be written.
         UsageError: the windows are longer than a model's context.
     """
-    from arietta.evaluation.likelihood import backend_scorer, compare, draw_stretches, evaluate
+    from arietta.evaluation.intervals import check_rows, write_rows
+    from arietta.evaluation.likelihood import (
+        backend_scorer,
+        compare,
+        draw_stretches,
+        evaluate,
+        piece_rows,
+    )
     from arietta.evaluation.recordings import is_dataset, recordings
     from arietta.models.aria.checkpoint import load as load_checkpoint
     from arietta.models.executors import open_backend
@@ -105,6 +131,8 @@ def likelihood(
     from arietta.tokenizers.open import tokenizer_named
 
     target = None if output is None else check_output(output, force=force)
+    rows_file = None if per_piece is None else Path(per_piece)
+    check_rows(rows_file, force=force)
     paths = [Path(path) for path in music]
     checkpoints = {str(name): load_checkpoint(name) for name in models}
     for checkpoint in checkpoints.values():
@@ -140,10 +168,11 @@ def likelihood(
             "precision": precision if device == "cpu" else "float32",
         }
     if ngram is not None:
-        name = f"{NGRAM_ORDER}-gram"
-        counted = _ngram(Path(ngram), show)
-        scored[name] = _score(name, stretches, tokenizer_named("piano"), counted, show)
-        described[name] = {"vocabulary": "piano", "trained_on": str(ngram)}
+        for name, (vocabulary, by_kind) in NGRAMS.items():
+            tokenizer = tokenizer_named(vocabulary)
+            counted = _ngram(Path(ngram), tokenizer, show, by_kind=by_kind)
+            scored[name] = _score(name, stretches, tokenizer, counted, show)
+            described[name] = {"vocabulary": vocabulary, "trained_on": str(ngram)}
     tables: dict[str, Any] = {}
     first = next(iter(scored.values()))
     for name, result in scored.items():
@@ -164,6 +193,9 @@ def likelihood(
     }
     if target is not None:
         _write_json(target, figures, force=force)
+    if rows_file is not None:
+        rows = [{"model": name, **row} for name in scored for row in piece_rows(scored[name])]
+        write_rows(rows_file, rows, force=force)
     return Evaluation(figures, tuple(left_out))
 
 
@@ -206,15 +238,13 @@ class _Remaining:
         return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
 
 
-def _ngram(music: Path, show: Show) -> Any:
+def _ngram(music: Path, tokenizer: Tokenizer, show: Show, *, by_kind: bool) -> Any:
     """Return the scorer of a 5-gram of the train split, or of all files."""
     import numpy as np
 
-    from arietta.evaluation.ngram import NgramModel
+    from arietta.evaluation.ngram import NgramModel, follows_of
     from arietta.evaluation.recordings import is_dataset, recordings
-    from arietta.tokenizers.aria import AriaTokenizer
 
-    tokenizer = AriaTokenizer("piano")
     split = "train" if is_dataset(music) else None
     rows = []
     for recording in _counted(recordings([music], split, lambda *_: None), show):
@@ -222,7 +252,8 @@ def _ngram(music: Path, show: Show) -> Any:
     if not rows:
         raise InputError(f"{music}: nothing to count: no recording with piano notes")
     show(f"counting {NGRAM_ORDER}-grams")
-    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size).nats
+    follows = follows_of(tokenizer.vocabulary) if by_kind else None
+    return NgramModel(np.concatenate(rows), NGRAM_ORDER, tokenizer.vocab_size, follows).nats
 
 
 # ---- probe -------------------------------------------------------------------------------------
@@ -563,3 +594,393 @@ def _finished(pieces: Sequence[TestPiece], folder: Path) -> dict[str, list[Rende
     if not found:
         raise InputError(f"{folder}: none of {len(pieces)} renderings is there")
     return found
+
+
+# ---- retrieval ---------------------------------------------------------------------------------
+
+
+def retrieval(
+    music: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    models: Sequence[str | PathLike[str] | None] = (None,),
+    split: str | None = None,
+    performances: int = 1,
+    scores: int | None = None,
+    seed: int = 0,
+    per_piece: str | PathLike[str] | None = None,
+    force: bool = False,
+    show: Show = lambda _: None,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Measure whether search finds the performances of a score, also from 20 s or in another key.
+
+    Args:
+        music: one folder for each work with ``score.mid`` and performances, or a corpus; see
+            ``evaluation.retrieval.works_of``.
+        output: file for the figures, as JSON.
+        models: whose embeddings; None for the shipped one. The others are compared with the first.
+        split: of a corpus; all by default.
+        performances: of each work in the gallery.
+        scores: at most so many queries.
+        seed: draws excerpts and keys.
+        per_piece: file for the rank of every query, ``.parquet`` or ``.csv``.
+        force: replace files that exist.
+        show: called with a line of progress.
+        refused: called with the reason of each file that is left out.
+
+    Returns:
+        Figures: ``by``, for each system (two baselines first) and each of four tasks
+        ``recall_at_1``, ``recall_at_10`` (shares of the queries), their intervals and the
+        ``median_rank``.
+
+    Raises:
+        CheckpointError: a model does not embed.
+        InputError: there is nothing to find.
+        OutputError: a file exists or cannot be written.
+    """
+    from arietta.api.vectors import open_embedder
+    from arietta.evaluation.intervals import check_rows, write_rows
+    from arietta.evaluation.retrieval import (
+        ANY_KEY,
+        HISTOGRAM,
+        figures,
+        queries_of,
+        ranks_of,
+        works_of,
+    )
+    from arietta.output import check_output
+
+    target = None if output is None else check_output(output, force=force)
+    rows_file = None if per_piece is None else Path(per_piece)
+    check_rows(rows_file, force=force)
+    embedders = {}
+    for name in dict.fromkeys(models):
+        opened = open_embedder(name)
+        embedders[opened.checkpoint.name if name is None else str(name)] = opened
+    left_out: list[dict[str, str]] = []
+
+    def refuse(name: str, reason: str) -> None:
+        left_out.append({"file": name, "reason": reason})
+        refused(reason)
+
+    show("reading scores and performances")
+    works = works_of(
+        Path(music), split=split, performances=performances, scores=scores, refuse=refuse
+    )
+    queries = queries_of(works.scores, seed)
+    tables: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
+    for name in (HISTOGRAM, ANY_KEY, *embedders):
+        show(f"searching by {name}")
+        found = ranks_of(works, queries, name, embedders.get(name))
+        if name in embedders and not first:
+            first = found
+        differ = first if name in embedders and found is not first else {}
+        tables[name] = {task: figures(rank, differ.get(task)) for task, rank in found.items()}
+        for task, rank in found.items():
+            rows += [
+                {"system": name, "task": task, "piece": work, "rank": place}
+                for work, place in zip(works.names, rank.tolist(), strict=True)
+            ]
+    described = {
+        "music": str(music),
+        "split": split,
+        "queries": len(works.names),
+        "gallery": len(works.gallery),
+        "seed": seed,
+        "models": {name: one.checkpoint.sha256 for name, one in embedders.items()},
+        "by": tables,
+        "refused": left_out,
+    }
+    if target is not None:
+        _write_json(target, described, force=force)
+    if rows_file is not None:
+        write_rows(rows_file, rows, force=force)
+    return Evaluation(described, tuple(left_out))
+
+
+# ---- steering ----------------------------------------------------------------------------------
+
+
+def steering(
+    dataset: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    model: str | PathLike[str] = CONDITIONED_MODEL,
+    plain: str | PathLike[str] = DEFAULT_MODEL,
+    pairs: int = 48,
+    strengths: Sequence[float] = (1, 1.5, 2.5, 4),
+    split: str = "test",
+    seed: int = 5,
+    per_piece: str | PathLike[str] | None = None,
+    force: bool = False,
+    show: Show = lambda _: None,
+) -> Evaluation:
+    """Measure whether continuations come to resemble an example, and how far.
+
+    Args:
+        dataset: folder of a dataset.
+        output: file for the figures, as JSON.
+        model: a conditioned model.
+        plain: a model that judges whether it is still music.
+        pairs: prompts and references, each of another group of compositions.
+        strengths: of guidance; 0, to compare with, is always among them.
+        split: that prompts and references are drawn from.
+        seed: of the draw.
+        per_piece: file for the figures of every continuation, ``.parquet`` or ``.csv``.
+        force: replace files that exist.
+        show: called with a line of progress.
+
+    Returns:
+        Figures: ``passage_of_the_reference``, and ``strengths``, each as
+        ``evaluation.steering.figures`` gives them.
+
+    Raises:
+        CheckpointError: the model is not conditioned.
+        InputError: the dataset has fewer pairs.
+        OutputError: a file exists or cannot be written.
+        UsageError: fewer than two pairs.
+    """
+    from arietta.evaluation import steering as measure
+    from arietta.evaluation.excerpts import draw_excerpts
+    from arietta.evaluation.intervals import check_rows, interval, write_rows
+    from arietta.output import check_output
+
+    target = None if output is None else check_output(output, force=force)
+    rows_file = None if per_piece is None else Path(per_piece)
+    check_rows(rows_file, force=force)
+    if pairs < 2:
+        raise UsageError(f"`pairs` must be at least 2, not {pairs}")
+    steered, judge = load(model), load(plain)
+    embedder = steered.likeness
+    show("drawing prompts and references")
+    excerpts = draw_excerpts(Path(dataset), split, pairs, seed)
+    references = measure.draw_references(Path(dataset), split, pairs, seed + 1)
+    goals = [embedder.embed(piece).vector for piece in references]
+    aim, near, start = (
+        measure.columns(found)
+        for found in (
+            [measure.description(piece) for piece in references],
+            measure.passages(references),
+            [measure.description(excerpt.prompt) for excerpt in excerpts],
+        )
+    )
+    described: dict[str, Any] = {
+        "dataset": str(dataset),
+        "model": steered.name,
+        "model_sha256": steered.checkpoint.sha256,
+        "plain": judge.name,
+        "plain_sha256": judge.checkpoint.sha256,
+        "split": split,
+        "pairs": len(excerpts),
+        "seed": seed,
+        "passage_of_the_reference": {
+            f"{name}_distance": interval(abs(near[name] - aim[name])) for name in measure.STATISTICS
+        },
+        "strengths": {},
+    }
+    found: dict[float, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for strength in sorted({0.0, *map(float, strengths)}):
+        columns = _steered(steered, judge, excerpts, goals, strength, show)
+        found[strength] = columns
+        described["strengths"][f"{strength:g}"] = measure.figures(columns, found[0.0], aim, start)
+        rows += [
+            {
+                "strength": strength,
+                "pair": i,
+                **{name: float(values[i]) for name, values in columns.items()},
+                **{f"{name}_wanted": float(values[i]) for name, values in aim.items()},
+            }
+            for i in range(len(excerpts))
+        ]
+    if target is not None:
+        _write_json(target, described, force=force)
+    if rows_file is not None:
+        write_rows(rows_file, rows, force=force)
+    return Evaluation(described)
+
+
+def _steered(
+    model: Model,
+    judge: Model,
+    excerpts: Sequence[Excerpt],
+    goals: Sequence[Any],
+    strength: float,
+    show: Show,
+) -> dict[str, Any]:
+    """Continue every prompt towards its goal; measures and statistics (n,), NaN where silent."""
+    import numpy as np
+
+    from arietta.evaluation import steering as measure
+    from arietta.evaluation.excerpts import FOLLOW_MS
+
+    embedder = model.likeness
+    # A full vector begins with the short one; distances use the short one.
+    short = slice(embedder.checkpoint.config.embedding_size)
+    centre = np.mean(goals, axis=0)[short]
+    found = {
+        name: np.full(len(excerpts), np.nan) for name in (*measure.MEASURES, *measure.STATISTICS)
+    }
+    left = _Remaining()
+    for i, excerpt in enumerate(excerpts):
+        out = model.generate(
+            excerpt.prompt,
+            seconds=FOLLOW_MS / 1000,
+            seed=i,
+            guidance_vector=goals[i],
+            guidance=strength,
+        )
+        show(
+            f"strength {strength:g}: {i + 1:,} of {len(excerpts):,} pairs,"
+            f" {left.text(i + 1, len(excerpts))} left"
+        )
+        if not len(out.new):
+            continue
+        vector = embedder.embed(out.new).vector[short] - centre
+        found["cosine"][i] = measure.cosine(vector, goals[i][short] - centre)
+        other = goals[(i + 1) % len(goals)][short] - centre
+        found["cosine_other"][i] = measure.cosine(vector, other)
+        bits = -judge.logprobs(out.piece).per_note / np.log(2)
+        found["bits_per_note"][i] = bits[-len(out.new) :].mean()
+        got = measure.description(out.new, FOLLOW_MS)
+        for name in measure.STATISTICS:
+            found[name][i] = getattr(got, name)
+    return found
+
+
+# ---- few labels --------------------------------------------------------------------------------
+
+
+def few_label(
+    benchmark: str,
+    folder: str | PathLike[str] | None = None,
+    output: str | PathLike[str] | None = None,
+    *,
+    sizes: Sequence[int | None] = (25, 50, 100, 200, None),
+    in_total: bool = False,
+    draws: int = 1,
+    model: str | PathLike[str] | None = None,
+    finetune: str | PathLike[str] | None = None,
+    init: str | None = None,
+    epochs: float | None = None,
+    most_tokens: float | None = None,
+    changes: Sequence[str] = (),
+    cpu: bool = False,
+    cache: str | PathLike[str] | None = None,
+    limit: int | None = None,
+    per_piece: str | PathLike[str] | None = None,
+    force: bool = False,
+    show: Show = lambda _: None,
+    refused: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Measure how many labelled pieces a classifier needs: a baseline, probes, and finetuning.
+
+    Args:
+        benchmark: name of one of ``probe``, or a CSV of path,label and, if wanted, group.
+        folder: where the benchmark's files are.
+        output: file for the figures, as JSON.
+        sizes: numbers of labelled pieces of each class; None for all there are.
+        in_total: count the pieces of all classes together.
+        draws: choices of pieces for each size.
+        model: whose embeddings are probed; the shipped one by default.
+        finetune: folder of the finetunings, which need torch; None for none of them.
+        init: model to finetune; the shipped embedding model by default.
+        epochs, most_tokens: of a finetuning; the recipe's and no limit by default.
+        changes: of the recipe ``classify-folder``, ``key=value`` each.
+        cpu: finetune on the processor.
+        cache: folder that keeps embeddings.
+        limit: use only so many files of each class at all.
+        per_piece: file for the prediction of every test piece, ``.parquet`` or ``.csv``.
+        force: replace files that exist.
+        show: called with a line of progress.
+        refused: called with the reason of each file that is left out.
+
+    Returns:
+        Figures as ``api.few_label.compare`` gives them: ``rows``, one for each size and system,
+        with ``accuracy``, ``macro_f1`` and their intervals.
+
+    Raises:
+        InputError: the files cannot be used.
+        MissingExtraError: scikit-learn is not installed, or torch, to finetune.
+        OutputError: a file exists or cannot be written.
+        UsageError: there is no such benchmark, or it needs a folder.
+    """
+    from arietta.api.few_label import Finetuning, compare
+    from arietta.api.vectors import open_embedder
+    from arietta.evaluation.intervals import check_rows, write_rows
+    from arietta.evaluation.labels import gather_table, named
+    from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
+    from arietta.output import check_output
+    from arietta.vectors.embedding import default_model
+
+    target = None if output is None else check_output(output, force=force)
+    rows_file = None if per_piece is None else Path(per_piece)
+    check_rows(rows_file, force=force)
+    if any(size is not None and size < 1 for size in sizes):
+        raise UsageError("`sizes` are numbers of pieces from 1 on")
+    if benchmark.lower().endswith(".csv"):
+        examples = gather_table(Path(benchmark))
+    elif folder is None:
+        raise UsageError(f"{benchmark} needs a FOLDER: {named(benchmark).folder}")
+    else:
+        examples = named(benchmark).gather(Path(folder))
+    examples, baseline, left_out = baseline_vectors(
+        limited(examples, limit),
+        lambda done, total: show(f"reading: {done:,} of {total:,} files"),
+    )
+    for one in left_out:
+        refused(one["reason"])
+    embedder, left = open_embedder(model, full=True), _Remaining()
+    full = model_vectors(
+        examples,
+        embedder,
+        None if cache is None else Path(cache),
+        lambda done, total: show(
+            f"embedding: {done:,} of {total:,} files, {left.text(done, total)} left"
+        ),
+    )
+    start = init or default_model()
+
+    def tuned(*about: Any) -> Finetuning:
+        assert finetune is not None
+        return Finetuning(
+            Path(finetune),
+            *about,
+            init=start,
+            epochs=epochs,
+            most_tokens=most_tokens,
+            changes=changes,
+            cpu=cpu,
+        )
+
+    def done(row: Mapping[str, Any]) -> None:
+        show(f"{row['n']} labelled: {row['system']} {100 * row['accuracy']['mean']:.1f} %")
+
+    found, single = compare(
+        examples,
+        {"floor": baseline, "embedding": full[:, : embedder.short_size], "full embedding": full},
+        sizes,
+        draws=draws,
+        in_total=in_total,
+        finetuning=None if finetune is None else tuned,
+        found_row=done,
+    )
+    figures = {
+        "benchmark": Path(benchmark).stem,
+        "model": embedder.checkpoint.name,
+        "model_sha256": embedder.checkpoint.sha256,
+        "init": None if finetune is None else start,
+        "epochs": epochs,
+        "most_tokens": most_tokens,
+        "changes": list(changes),
+        "refused": len(left_out),
+        **found,
+    }
+    if target is not None:
+        _write_json(target, figures, force=force)
+    if rows_file is not None:
+        write_rows(rows_file, single, force=force)
+    return Evaluation(figures, tuple(left_out))

@@ -10,7 +10,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from arietta.api.files import SoundReport, Target, checked_targets, write_sound
-from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, as_piece, load
+from arietta.api.models import CONDITIONED_MODEL, DEFAULT_MODEL, Model, load
+from arietta.api.pieces import as_piece
 from arietta.errors import UsageError
 from arietta.generation.settings import SamplingSettings, Steering
 

@@ -7,14 +7,16 @@ out.save("b.mid")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from arietta.api import inspection
+from arietta.api.pieces import as_piece
 from arietta.arrays import Float32Array
-from arietta.errors import CheckpointError, UsageError
+from arietta.errors import CheckpointError, InputError, UsageError
 from arietta.generation.fill_settings import FillOptions, FillRequest
 from arietta.generation.settings import (
     DEFAULT_PRESET,
@@ -29,6 +31,8 @@ from arietta.models.executors import Device, open_backend
 from arietta.settings import split_options, with_keywords
 
 if TYPE_CHECKING:
+    from arietta.api.pieces import GivenPiece
+    from arietta.evaluation.inspection import Attention, LogProbs, PieceTokens, States
     from arietta.generation.continuation import Continuation, ContinuationStream
     from arietta.generation.engine import Engine, GenerationProgress
     from arietta.generation.filling import FilledPiece, PieceFillStream
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "small"
 CONDITIONED_MODEL = "small-conditioned"
+Found = TypeVar("Found")
 _PUBLIC_EMBEDDING = "loubb/aria-medium-embedding"
 
 
@@ -161,6 +166,112 @@ class Model:
             InputError: the piece cannot be read, has no notes or is not for piano.
         """
         return self.classifier.classify(as_piece(piece))
+
+    def tokens(self, piece: GivenPiece) -> PieceTokens:
+        """Return a piece as the tokens that this model reads.
+
+        Args:
+            piece: a solo-piano piece, or the path of a MIDI file.
+
+        Returns:
+            Ids (n,), their kinds and names, the note that each belongs to, and the m notes with
+            onset and duration in ms.
+
+        Raises:
+            InputError: the piece cannot be read, has no notes or is not for piano.
+        """
+        return _only(inspection.tokens(self, (piece,)))
+
+    def tokens_many(self, pieces: Iterable[GivenPiece]) -> Iterator[PieceTokens | InputError]:
+        """Give ``tokens`` of many pieces in order; what cannot be used gives its reason."""
+        return inspection.tokens(self, pieces)
+
+    def logprobs(self, piece: GivenPiece, *, context: int | None = None) -> LogProbs:
+        """Return how likely this model finds every token of a piece, given those before it.
+
+        It is the model alone that counts, without grammar and temperature.
+
+        Args:
+            piece: a solo-piano piece, or the path of a MIDI file.
+            context: tokens that are read at once; a longer piece is read in windows that overlap
+                by half. The model's own by default, 2,048 at most.
+
+        Returns:
+            Log-probabilities and entropy (n,) in nats, NaN for the prefix; ``per_note`` (m,).
+
+        Raises:
+            CheckpointError: the model does not generate.
+            InputError: the piece cannot be read, has no notes or is not for piano.
+            UsageError: the context is too short, or longer than the model's.
+        """
+        return _only(inspection.logprobs(self, (piece,), context=context))
+
+    def logprobs_many(
+        self, pieces: Iterable[GivenPiece], *, context: int | None = None
+    ) -> Iterator[LogProbs | InputError]:
+        """Give ``logprobs`` of many pieces in order; what cannot be used gives its reason."""
+        return inspection.logprobs(self, pieces, context=context)
+
+    def states(
+        self,
+        piece: GivenPiece,
+        *,
+        layers: Sequence[int] | int = -1,
+        per: str = "note",
+        context: int | None = None,
+    ) -> States:
+        """Return hidden states of a piece, in float32 whatever the precision that plays.
+
+        Args:
+            piece: a solo-piano piece, or the path of a MIDI file.
+            layers: 0 (embedded tokens) to L (behind the final norm), or from the end, -1 the last.
+            per: ``note``, the state at the last token of each, or ``token``.
+            context: tokens that are read at once, as for ``logprobs``.
+
+        Returns:
+            States (layers, m, D) of m notes, or (layers, n, D) of n tokens.
+
+        Raises:
+            InputError: the piece cannot be read, has no notes or is not for piano.
+            UsageError: there is no such layer, or the context does not fit the model.
+        """
+        return _only(inspection.states(self, (piece,), layers=layers, per=per, context=context))
+
+    def states_many(
+        self,
+        pieces: Iterable[GivenPiece],
+        *,
+        layers: Sequence[int] | int = -1,
+        per: str = "note",
+        context: int | None = None,
+    ) -> Iterator[States | InputError]:
+        """Give ``states`` of many pieces in order; what cannot be used gives its reason."""
+        return inspection.states(self, pieces, layers=layers, per=per, context=context)
+
+    def attention(
+        self, piece: GivenPiece, *, layers: Sequence[int] | int = -1, per: str = "note"
+    ) -> Attention:
+        """Return where each head looks while the model reads a piece, in float32.
+
+        Args:
+            piece: a solo-piano piece, or the path of a MIDI file, that fits into the context.
+            layers: 1..L, or from the end, -1 the last; a layer takes 4 H n² bytes.
+            per: ``note`` or ``token``.
+
+        Returns:
+            Shares (layers, H, m, m) from notes (third axis) to notes, or (layers, H, n, n).
+
+        Raises:
+            InputError: the piece cannot be read, has no notes, is not for piano or is too long.
+            UsageError: there is no such layer.
+        """
+        return _only(inspection.attention(self, (piece,), layers=layers, per=per))
+
+    def attention_many(
+        self, pieces: Iterable[GivenPiece], *, layers: Sequence[int] | int = -1, per: str = "note"
+    ) -> Iterator[Attention | InputError]:
+        """Give ``attention`` of many pieces in order; what cannot be used gives its reason."""
+        return inspection.attention(self, pieces, layers=layers, per=per)
 
     @property
     def default_takes(self) -> int:
@@ -417,13 +528,12 @@ def _settings_of(
     return changed(settings, **changes), {}
 
 
-def as_piece(given: Piece | str | PathLike[str]) -> Piece:
-    """Return a piece, read if it is a path."""
-    if not isinstance(given, str | PathLike):
-        return given
-    from arietta.midi.reader import read
-
-    return read(given)
+def _only(found: Iterator[Found | InputError]) -> Found:
+    """Return the result of a single piece, or raise the reason why there is none."""
+    (one,) = found
+    if isinstance(one, InputError):
+        raise one
+    return one
 
 
 def load(

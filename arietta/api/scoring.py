@@ -11,7 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from arietta.api.models import DEFAULT_MODEL, as_piece
+from arietta.api.models import DEFAULT_MODEL
+from arietta.api.pieces import as_piece
 from arietta.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arietta.api.files import SoundReport
-from arietta.api.models import as_piece
+from arietta.api.pieces import as_piece
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece

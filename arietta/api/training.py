@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,56 @@ def train(
             say=say,
             write_samples=_write_samples,
         )
+        called = f"{out.resolve().name}-{name}" if name else out.resolve().name
+        _describe(called, one, dataset, runs[one.name])
     return TrainResult(runs)
+
+
+def _describe(name: str, recipe: Any, data: Path, done: Result) -> None:
+    """Give the model of a run its name, its card, and the hash and the licence of its data."""
+    from arietta.checkpoints.store import CONFIG
+    from arietta.models.card import Training, describe_model, init_of
+
+    # Beside the processes that train, only one of them writes.
+    if not (done.model / CONFIG).is_file() or not _is_first_process():
+        return
+    measures = zip(done.measures, done.valid, strict=True)
+    figures = {
+        "steps": done.steps,
+        "tokens": done.tokens,
+        f"train {done.measures[0]}": _number(done.train_loss),
+        **{f"valid {measure}": _number(value) for measure, value in measures},
+    }
+    sha256, licence = _data_facts(data)
+    describe_model(
+        done.model,
+        Training(
+            name=name,
+            recipe=recipe.name,
+            settings=recipe.to_dict(),
+            data=data.resolve().name,
+            data_sha256=sha256,
+            licence=licence,
+            init=init_of(recipe.init) if recipe.init else {},
+            figures=figures,
+        ),
+    )
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _data_facts(data: Path) -> tuple[str, str]:
+    """Return hash and licence of a dataset, or of a file of pairs."""
+    from arietta.checkpoints.store import file_sha256
+    from arietta.data.card import UNSTATED, licence_of
+    from arietta.data.shards import dataset_sha256, open_dataset
+
+    if data.is_file():
+        return file_sha256(data), UNSTATED
+    dataset = open_dataset(data)
+    return dataset_sha256(dataset), licence_of(dataset)
 
 
 def plan(

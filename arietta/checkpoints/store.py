@@ -143,6 +143,18 @@ def write_folder(
     return place
 
 
+def update_config(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change values of a folder's ``config.json``; the tensors stay.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+        OutputError: it cannot be written.
+    """
+    values = read_values(folder)
+    text = json.dumps({**values, **changes}, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(folder / CONFIG, text.encode())
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file; a big one's is remembered by size and time of change.
 

@@ -1,4 +1,4 @@
-"""``arietta models``: list, inspect, fetch and convert checkpoints."""
+"""``arietta models``: list, inspect, fetch, convert and share checkpoints."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.options import LicenceOption, PublicFlag, RepoArgument
 
 app = new_app()
 
@@ -45,7 +46,7 @@ class Stored(StrEnum):
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List, inspect, fetch and convert models; without a command, list them.
+    """List, inspect, fetch, convert and share models; without a command, list them.
 
     \b
     Examples:
@@ -181,6 +182,31 @@ def convert(
         emit({"output": str(path)})
     else:
         say(str(path))
+
+
+@app.command("push")
+def push(
+    model: NameArgument,
+    repo: RepoArgument,
+    licence: LicenceOption = None,
+    public: PublicFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a model on the Hugging Face hub: weights, settings and card.
+
+    Log in with `hf auth login` first, or set HF_TOKEN.
+
+    \b
+    Example:
+      arietta models push my-model/model you/my-model --licence CC-BY-4.0
+    """
+    from arietta.models.card import push_model
+
+    place = push_model(model, repo, licence=licence, private=not public)
+    if as_json:
+        emit({"repository": place})
+    else:
+        say(place)
 
 
 @app.command("join")

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +45,22 @@ AnyProgramFlag = Annotated[
     bool, typer.Option("--any-program", help="Take every instrument but drums as a piano.")
 ]
 WavFlag = Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")]
+
+PerPieceOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write a row for each piece: .parquet or .csv."),
+]
+RepoArgument = Annotated[
+    str,
+    typer.Argument(metavar="OWNER/NAME", help="Repository on the hub; made where it is missing."),
+]
+LicenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Terms, where the files do not tell them; needed then."),
+]
+PublicFlag = Annotated[
+    bool, typer.Option("--public", help="Let everybody see a new repository. [default: private]")
+]
 
 
 def choices_of(name: str, choices: Iterable[str]) -> Any:

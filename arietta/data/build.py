@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arietta._version import __version__
+from arietta.data.card import write_card
 from arietta.data.engines import Engine, Local
 from arietta.data.metadata import MetadataTable
 from arietta.data.scan import Chunk, open_ipc, record_schema, scan_chunk
@@ -34,6 +35,7 @@ from arietta.data.shards import (
     MANIFEST,
     Shard,
     open_dataset,
+    shard_sha256,
     write_description,
     write_shard,
 )
@@ -222,6 +224,7 @@ def _finish(out: Path, work: Path) -> BuildReport:
                 os.replace(source, out / source.name)
         settings = plan["settings"]
         write_description(out, plan["form"], shards, settings, force=True)
+        write_card(out)
         shutil.rmtree(work)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from None
@@ -251,7 +254,7 @@ def _cut(
 def _chunk_key(items: Sequence[Item], settings: BuildSettings) -> str:
     """Return a text that changes with an item, or with a setting that the first stage needs."""
     recorded = settings.recorded()
-    for later in ("cap_limit", "cap_per_work", "fractions", "seed"):
+    for later in ("cap_limit", "cap_per_work", "fractions", "licence", "seed"):
         del recorded[later]
     for later in ("rows_per_group", "rows_per_shard"):
         del recorded[later]
@@ -337,15 +340,18 @@ def _write_shards(
 ) -> list[Shard]:
     folder.mkdir(exist_ok=True)
     done = 0
+    hashes: dict[str, str] = {}
 
     def shard_of(name: str, rows: list[int]) -> Shard:
-        return Shard(name, plan.split[rows[0]], len(rows), sum(plan.notes[i] for i in rows))
+        notes = sum(plan.notes[i] for i in rows)
+        return Shard(name, plan.split[rows[0]], len(rows), notes, hashes[name])
 
     def tasks() -> Iterator[_ShardTask]:
         nonlocal done
         for name, rows in plan.shards.items():
             if (folder / name).is_file():
                 done += 1
+                hashes[name] = shard_sha256(folder / name)
                 continue
             places = tuple(
                 _Place(
@@ -360,6 +366,7 @@ def _write_shards(
             yield _ShardTask(folder / name, settings.form, places, settings.rows_per_group)
 
     for shard in engine.run(_write_one, tasks()):
+        hashes[shard.file] = shard.sha256
         assert shard == shard_of(shard.file, plan.shards[shard.file])
         done += 1
         report(BuildProgress("writing", done, done / len(plan.shards)))

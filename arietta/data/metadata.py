@@ -129,7 +129,8 @@ class Described:
         duplicate_of: id of a file that holds the same recording, or empty.
         composer, opus, number: of the work, for the caps of compositions; empty where unknown.
         metadata: composer, form, genre in the vocabulary's spelling where it knows them, and
-            everything else that was said. A composer's name as given is ``composer_name`` then.
+            everything else that was said. ``composer_name`` is the composer's name as given, known
+            to the vocabulary or not; one that was found in a text has the vocabulary's spelling.
     """
 
     split: str = ""
@@ -162,8 +163,8 @@ def describe(known: Mapping[str, str], *, infer_from: str | None = None) -> Desc
         label = composer_of(texts)
     if label:
         metadata["composer"] = label
-        if name and name != label:
-            metadata["composer_name"] = name
+    if label or name:
+        metadata["composer_name"] = name or label or ""
     genre = fields.get("genre") or fields.get("style", "")
     if genre:
         metadata["genre"] = genre

@@ -17,7 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from arietta.arrays import BoolArray, FloatArray, IntArray
-from arietta.data.tables import PIECE_COLUMNS, arrow, list_array, piece_to_row, row_to_piece
+from arietta.data.tables import (
+    PIECE_COLUMNS,
+    arrow,
+    list_array,
+    piece_to_row,
+    row_to_piece,
+    texts_array,
+    texts_rows,
+    texts_type,
+)
 from arietta.errors import InputError
 from arietta.midi.merged import merge_tracks
 from arietta.midi.piece import Piece
@@ -280,8 +289,7 @@ def read_pairs(
             raise InputError(f"{path}: not made by arietta data pairs")
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
-            known = table["about"].to_pylist()
-            for row, about in enumerate(map(dict, known)):
+            for row, about in enumerate(texts_rows(table["about"])):
                 if any(about.get(name) != value for name, value in (where or {}).items()):
                     continue
                 pair = _pair(table, row, about)
@@ -293,7 +301,7 @@ def _schema() -> Any:
     pa, _ = arrow()
     fields = [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("about", pa.map_(pa.string(), pa.string()), nullable=False),
+        pa.field("about", texts_type(), nullable=False),
         pa.field("stroke", _list_of("int32"), nullable=False),
     ]
     for side in _SIDES:
@@ -315,9 +323,7 @@ def _table(pairs: list[Pair], schema: Any) -> Any:
     pa, _ = arrow()
     columns: dict[str, Any] = {
         "id": [pair.id for pair in pairs],
-        "about": pa.array(
-            [sorted(pair.about.items()) for pair in pairs], pa.map_(pa.string(), pa.string())
-        ),
+        "about": texts_array(pair.about for pair in pairs),
         "stroke": list_array([pair.stroke for pair in pairs], "int32"),
     }
     for side in _SIDES:

@@ -19,7 +19,7 @@ from arietta.data.filters import CHECKS, Value, check
 from arietta.data.metadata import describe
 from arietta.data.settings import IGNORED, BuildSettings
 from arietta.data.sources import Item
-from arietta.data.tables import PieceRecord, arrow, rows_table
+from arietta.data.tables import METADATA, PieceRecord, arrow, rows_table, texts_cell, texts_type
 from arietta.data.token_grid import GridNotes, grid_of
 from arietta.errors import InputError
 from arietta.midi.instruments import remove_ignored
@@ -70,7 +70,7 @@ def record_schema() -> Any:
             "seconds": pa.float64(),
             "tokens": pa.int64(),
             "content_hash": pa.string(),
-            "metadata": pa.map_(pa.string(), pa.string()),
+            METADATA: texts_type(),
             **values,
             "given_split": pa.string(),
             "given_group": pa.string(),
@@ -144,14 +144,14 @@ def scan_item(
             "composer": described.composer,
             "opus": described.opus,
             "number": described.number,
-            "metadata": sorted(described.metadata.items()),
+            METADATA: texts_cell(described.metadata),
         }
         piece = _read(item)
         if settings.infer_tags:
             texts = [item.path.rsplit("/", 1)[-1].rsplit(".", 1)[0]]
             texts += [text for _, text in piece.text]
             described = describe(item.known, infer_from=printable(" ".join(texts)))
-            record["metadata"] = sorted(described.metadata.items())
+            record[METADATA] = texts_cell(described.metadata)
             record["composer"] = described.composer
         refused, values = check(piece, settings.filters, settings.compat)
         record |= values

@@ -46,6 +46,7 @@ class BuildSettings:
         cap_per_work: files of one work that stay then; None: no caps.
         fractions: split -> share of the groups.
         seed: decides which groups go where, and the order of the pieces.
+        licence: terms of the music, for the card and for models that are trained on it.
         rows_per_group, rows_per_shard: pieces a Parquet row group and a shard.
 
     Raises:
@@ -93,6 +94,11 @@ class BuildSettings:
         "Measure with the public reference's tempo arithmetic.",
         metavar="aria",
         choices=("aria",),
+    )
+    licence: str | None = parameter(
+        None,
+        "Terms of the music, for the dataset's card and the cards of models trained on it.",
+        metavar="TEXT",
     )
     rows_per_group: int = parameter(ROWS_PER_GROUP, low=1)
     rows_per_shard: int = parameter(1024, low=1)

@@ -11,6 +11,7 @@ The form is ``pieces`` or ``grid``, see ``arietta.data.tables``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arietta.data.tables import DESCRIBED, GRID_COLUMNS, PIECE_COLUMNS, schema_of
+from arietta.data.tables import (
+    DESCRIBED,
+    GRID_COLUMNS,
+    METADATA,
+    PIECE_COLUMNS,
+    schema_of,
+    texts_array,
+    texts_rows,
+)
 from arietta.data.tables import Form as Form
 from arietta.data.tables import GridRow as GridRow
 from arietta.data.tables import PieceRecord as PieceRecord
@@ -34,7 +43,9 @@ from arietta.errors import InputError, UsageError
 from arietta.midi.piece import Piece
 from arietta.output import whole_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""1 had metadata as a map, which Hugging Face ``datasets`` does not open."""
 DESCRIPTION = "dataset.json"
 MANIFEST = "manifest.parquet"
 # A row group is what the loader reads at once: about 300 kB of the grid form.
@@ -42,6 +53,7 @@ ROWS_PER_GROUP = 64
 ROWS_PER_SHARD = 2048
 # Level 19 makes the grid form 5 % smaller and takes ten times as long.
 ZSTD_LEVEL = 9
+_METADATA_PATHS = tuple(f"{METADATA}.list.element.{name}" for name in ("key", "value"))
 
 
 @dataclass(frozen=True)
@@ -52,12 +64,14 @@ class Shard:
         file: its name.
         split: which split all its rows belong to.
         rows, notes: how many pieces and notes it holds.
+        sha256: of the file; empty in datasets of version 1.
     """
 
     file: str
     split: str
     rows: int
     notes: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,7 @@ class Dataset:
 def _writer_options(form: Form) -> dict[str, Any]:
     """How columns are packed, chosen by measurement (benchmarks/loader_speed.py)."""
     encodings = {}
-    dictionary = ["split", "group", "source", "metadata.key_value.key", "metadata.key_value.value"]
+    dictionary = ["split", "group", "source", *_METADATA_PATHS]
     for name, kind in (PIECE_COLUMNS if form == "pieces" else GRID_COLUMNS).items():
         path = f"{name}.list.element"
         if name.endswith("_tick") and name != "duration_tick":
@@ -173,7 +187,20 @@ def write_shard(
             writer.write_table(table, row_group_size=rows_per_group)
             n_rows += len(group)
             n_notes += len(table["pitch"].combine_chunks().flatten())
-    return Shard(path.name, next(iter(splits), ""), n_rows, n_notes)
+    return Shard(path.name, next(iter(splits), ""), n_rows, n_notes, shard_sha256(path))
+
+
+def shard_sha256(path: Path) -> str:
+    """SHA-256 of a shard.
+
+    Raises:
+        InputError: it is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 class ShardWriter:
@@ -296,7 +323,7 @@ def open_dataset(path: Path) -> Dataset:
     try:
         described = json.loads(description.read_text(encoding="utf8"))
         version = described["version"]
-        if described["format"] == "arietta dataset" and version != FORMAT_VERSION:
+        if described["format"] == "arietta dataset" and version not in READABLE_VERSIONS:
             raise InputError(
                 f"{description}: format version {version}, this arietta reads {FORMAT_VERSION}; "
                 "update arietta or build the dataset again"
@@ -311,6 +338,21 @@ def open_dataset(path: Path) -> Dataset:
         return Dataset(path, form, shards, described["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{description}: not a dataset description ({error})") from None
+
+
+def dataset_sha256(dataset: Dataset) -> str:
+    """Return one hash of all music of a dataset: of the names and the hashes of its shards.
+
+    Datasets of version 1 hold no hashes; theirs are made of the files.
+
+    Raises:
+        InputError: a shard without a known hash is missing.
+    """
+    digest = hashlib.sha256()
+    for shard in sorted(dataset.shards, key=lambda s: s.file):
+        known = shard.sha256 or shard_sha256(dataset.path / shard.file)
+        digest.update(f"{shard.file} {known}\n".encode())
+    return digest.hexdigest()
 
 
 class ShardFile:
@@ -365,6 +407,10 @@ class ShardFile:
         if table.schema.equals(self._schema):
             return table
         try:
+            if pa.types.is_map(table.schema.field(METADATA).type):
+                place = table.schema.get_field_index(METADATA)
+                texts = texts_array(texts_rows(table[METADATA]))
+                table = table.set_column(place, self._schema.field(METADATA), texts)
             return table.cast(self._schema)
         except (ValueError, pa.ArrowException) as error:
             raise InputError(f"{self.path}: columns of other types ({error})") from None

@@ -35,6 +35,7 @@ Table: TypeAlias = Any
 """A ``pyarrow.Table``; pyarrow is optional and has no types."""
 
 DESCRIBED = ("id", "split", "group", "source")
+METADATA = "metadata"
 GRID_COLUMNS = {"wait": "int32", "duration": "uint16", "pitch": "uint8", "velocity": "uint8"}
 GRID_LIMITS = {
     "wait": (0, MAX_SEGMENT * SEGMENT_MS // STEP),
@@ -65,6 +66,41 @@ PIECE_COLUMNS = {
     "text_tick": "int64",
     "text": "string",
 }
+
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "id": ("", "name of the file in its source, unique in the dataset"),
+    "split": ("", "train, valid or test; one a shard"),
+    "group": ("", "composition: pieces of one group hold the same work and share a split"),
+    "source": ("", "collection that the file comes from"),
+    METADATA: ("", "composer, composer_name, form, genre and whatever else is known"),
+    "file": ("", "name of the file that was read"),
+    "division": ("ticks per quarter note", "resolution of all ticks of the piece"),
+    "tempo_tick": ("tick", "where a tempo begins"),
+    "tempo_us_per_quarter": ("microseconds per quarter note", "tempo from there on"),
+    "onset_tick": ("tick", "key down"),
+    "duration_tick": ("ticks", "key down to key up, without the pedal"),
+    "pitch": ("MIDI note number", "0 to 127, 60 is middle C"),
+    "velocity": ("MIDI velocity", "1 to 127"),
+    "channel": ("MIDI channel", "0 to 15, drums on 9"),
+    "track": ("number", "track of the file, from 0"),
+    "pedal_tick": ("tick", "where the sustain pedal moves"),
+    "pedal_value": ("controller value", "0 to 127, down from 64 on"),
+    "pedal_channel": ("MIDI channel", "0 to 15"),
+    "pedal_track": ("number", "track of the file, from 0"),
+    "program_tick": ("tick", "where a program is chosen"),
+    "program": ("MIDI program", "0 to 127, pianos are 0 to 7"),
+    "program_channel": ("MIDI channel", "0 to 15"),
+    "program_track": ("number", "track of the file, from 0"),
+    "extra_tick": ("tick", "place of an event that no other column holds"),
+    "extra_track": ("number", "track of the file, from 0"),
+    "extra_data": ("bytes", "that event as in the file"),
+    "text_tick": ("tick", "place of a text or copyright event"),
+    "text": ("", "its text"),
+    "wait": ("10 ms", "onset minus the onset before; 0 at the first note"),
+    "duration": ("10 ms", "1 to 500, sustain pedal folded in"),
+}
+"""Column -> unit of its values, and what they are; also in the metadata of the Parquet fields."""
+_GRID_FIELDS = {"velocity": ("10 MIDI velocities", "1 to 12")}
 
 
 # Columns of one table of ``Piece``, equal in length within a row.
@@ -186,18 +222,65 @@ def row_to_piece(row: Mapping[str, Any], metadata: Mapping[str, str] | None = No
     )
 
 
+def described_fields(form: Form) -> dict[str, tuple[str, str]]:
+    """Return the columns of a form in order: name -> unit, and what the values are."""
+    names = [*DESCRIBED, METADATA]
+    names += ["file", "division", *PIECE_COLUMNS] if form == "pieces" else GRID_COLUMNS
+    special = {} if form == "pieces" else _GRID_FIELDS
+    return {name: special.get(name, FIELDS[name]) for name in names}
+
+
 def schema_of(form: Form) -> Any:
-    """Return the ``pyarrow.Schema`` of a form."""
+    """Return the ``pyarrow.Schema`` of a form; fields carry ``unit`` and ``description``."""
     pa, _ = arrow()
     fields = [pa.field(name, pa.string(), nullable=False) for name in DESCRIBED]
-    fields.append(pa.field("metadata", pa.map_(pa.string(), pa.string()), nullable=False))
+    fields.append(pa.field(METADATA, texts_type(), nullable=False))
     if form == "pieces":
         fields.append(pa.field("file", pa.string()))
         fields.append(pa.field("division", pa.int32(), nullable=False))
     for name, kind in (PIECE_COLUMNS if form == "pieces" else GRID_COLUMNS).items():
         element = pa.field("element", getattr(pa, kind)(), nullable=False)
         fields.append(pa.field(name, pa.list_(element), nullable=False))
-    return pa.schema(fields)
+    told = described_fields(form)
+    return pa.schema(
+        one.with_metadata(
+            {
+                key: text
+                for key, text in zip(("unit", "description"), told[one.name], strict=True)
+                if text
+            }
+        )
+        for one in fields
+    )
+
+
+def texts_type() -> Any:
+    """Return the type of named texts: a list of key and value.
+
+    Not a map: Hugging Face ``datasets`` opens none.
+    """
+    pa, _ = arrow()
+    pair = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("key", "value")])
+    return pa.list_(pa.field("element", pair, nullable=False))
+
+
+def texts_array(rows: Iterable[Mapping[str, str]]) -> Any:
+    """Return named texts as a column, keys in order."""
+    pa, _ = arrow()
+    return pa.array([texts_cell(row) for row in rows], texts_type())
+
+
+def texts_cell(texts: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return named texts as one cell of a column of ``texts_type``."""
+    return [{"key": key, "value": value} for key, value in sorted(texts.items())]
+
+
+def texts_rows(column: Any) -> list[dict[str, str]]:
+    """Return a column of named texts, also of the maps that older files have."""
+    return [
+        dict((one["key"], one["value"]) if isinstance(one, Mapping) else one for one in cell or ())
+        for cell in column.to_pylist()
+    ]
 
 
 def list_array(values: Sequence[Any], kind: str) -> Any:
@@ -230,9 +313,7 @@ def rows_table(form: Form, rows: Sequence[tuple[PieceRecord, Piece | GridNotes]]
             columns[name] = pa.array([getattr(row, name) for row, _ in rows], pa.string())
         known = [music.metadata if isinstance(music, Piece) else music.tags for _, music in rows]
         merged = [{**k, **row.metadata} for k, (row, _) in zip(known, rows, strict=True)]
-        columns["metadata"] = pa.array(
-            [sorted(m.items()) for m in merged], pa.map_(pa.string(), pa.string())
-        )
+        columns[METADATA] = texts_array(merged)
         if form == "pieces":
             parts = []
             for row, music in rows:
@@ -258,7 +339,7 @@ def rows_table(form: Form, rows: Sequence[tuple[PieceRecord, Piece | GridNotes]]
 def described_rows(table: Table) -> list[PieceRecord]:
     """Return the descriptions of a table's rows."""
     ids, splits, groups, sources = (table[name].to_pylist() for name in DESCRIBED)
-    metadata = map(dict, table["metadata"].to_pylist())
+    metadata = texts_rows(table[METADATA])
     return list(map(PieceRecord, ids, splits, groups, sources, metadata))
 
 

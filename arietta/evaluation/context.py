@@ -59,9 +59,7 @@ def places(
     return [(group, columns) for _, group, columns in found[:count]]
 
 
-def bits_behind(
-    columns: NoteColumns, context: int, tokenizer: Tokenizer, score: Scorer
-) -> float:
+def bits_behind(columns: NoteColumns, context: int, tokenizer: Tokenizer, score: Scorer) -> float:
     """Return the bits per note of the last ``TARGETS`` notes behind so many notes.
 
     Args:

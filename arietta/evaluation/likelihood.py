@@ -357,6 +357,34 @@ def evaluate(
     return table
 
 
+def piece_rows(scored: ScoredStretches) -> list[dict[str, Any]]:
+    """Return a row for each recording: its name, group and labels, and the sums of its stretches.
+
+    Returns:
+        ``nats`` of ``tokens``; ``bits`` of ``notes``, as bits per note counts them.
+    """
+    sums = _sums(scored)
+    rows: dict[str, dict[str, Any]] = {}
+    names = sorted({label for s in scored.stretches for label in s.labels})
+    for stretch, (nats, tokens, tail, notes) in zip(scored.stretches, sums.T, strict=True):
+        row = rows.setdefault(
+            stretch.name,
+            {
+                "piece": stretch.name,
+                "group": stretch.group,
+                **{name: stretch.labels.get(name, "") for name in names},
+                **dict.fromkeys(("windows", "tokens", "notes"), 0),
+                **dict.fromkeys(("nats", "bits"), 0.0),
+            },
+        )
+        row["windows"] += 1
+        row["tokens"] += int(tokens)
+        row["notes"] += int(notes)
+        row["nats"] += float(nats)
+        row["bits"] += float(tail) * _BITS
+    return list(rows.values())
+
+
 def compare(
     scored: ScoredStretches, baseline: ScoredStretches, *, draws: int = 1_000, seed: int = 0
 ) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from arietta.arrays import AnyFloatArray, BoolArray, IntArray
+from arietta.arrays import AnyFloatArray, BoolArray, FloatArray, IntArray
 from arietta.errors import InputError, MissingExtraError, UsageError
+from arietta.evaluation.intervals import paired_by_group
 from arietta.evaluation.labels import Benchmark, Example
 
 Split = tuple[IntArray, IntArray]
@@ -397,7 +398,8 @@ def evaluate(
 
     Returns:
         JSON values: the benchmark, its classes, and under ``rows`` figures with ``mean``, ``sd``
-        over splits and ``interval_95`` of each metric.
+        over splits and ``interval_95`` of each metric; ``accuracy_over_first`` is the mean paired
+        difference from the first row of its splits, the baseline, with the bounds of its interval.
 
     Raises:
         InputError: there are fewer than two classes, or too few groups to split.
@@ -420,6 +422,7 @@ def evaluate(
     }
     rows: list[dict[str, Any]] = []
     for scheme, pairs in schemes.items():
+        floor: FloatArray | None = None
         for one in vectors:
             report(f"{one.name}, {scheme or f'{len(pairs)} splits'}")
             predicted = {"logistic": logistic_answers(one.x, labels, groups, pairs)}
@@ -427,15 +430,24 @@ def evaluate(
                 last, best = paper_answers(one.x, labels, pairs, seed=seed)
                 predicted |= {"paper": last, "paper, best epoch": best}
             for probe, predictions in predicted.items():
-                rows.append(
-                    {
-                        "vectors": one.name,
-                        "probe": probe,
-                        "splits": len(pairs),
-                        "scheme": scheme or "grouped folds",
-                        **figures(labels, groups, predictions, pairs, len(names)),
-                    }
-                )
+                row = {
+                    "vectors": one.name,
+                    "probe": probe,
+                    "splits": len(pairs),
+                    "scheme": scheme or "grouped folds",
+                    **figures(labels, groups, predictions, pairs, len(names)),
+                }
+                right = share_right(labels, predictions, pairs)
+                if floor is None:
+                    floor = right
+                else:
+                    tested = ~np.isnan(right)
+                    row["accuracy_over_first"] = paired_by_group(
+                        right[tested],
+                        floor[tested],
+                        [g for g, t in zip(groups, tested.tolist(), strict=True) if t],
+                    )
+                rows.append(row)
     known = benchmark if isinstance(benchmark, Benchmark) else None
     return {
         "benchmark": known.name if known else benchmark,
@@ -445,11 +457,23 @@ def evaluate(
         "classes": {name: int((labels == i).sum()) for i, name in enumerate(names)},
         "rows": rows,
         "published": [
-            {"system": p.system, "accuracy": p.accuracy / 100, "macro_f1": p.macro_f1 / 100,
-             "protocol": p.protocol}
+            {"system": p.system, "accuracy": p.accuracy / 100,
+             "macro_f1": None if p.macro_f1 is None else p.macro_f1 / 100, "protocol": p.protocol}
             for p in (known.published if known else ())
         ],
     }  # fmt: skip
+
+
+def share_right(
+    labels: IntArray, predicted: Sequence[IntArray], splits: Sequence[Split]
+) -> FloatArray:
+    """(n,) share of the splits in which a row was predicted rightly; NaN where it was no test."""
+    right, tested = np.zeros(len(labels)), np.zeros(len(labels))
+    for answers, (_, test) in zip(predicted, splits, strict=True):
+        tested[test] += 1
+        right[test] += answers == labels[test]
+    with np.errstate(invalid="ignore"):
+        return right / tested
 
 
 def figures(
@@ -484,7 +508,16 @@ def figures(
     }
 
 
-HEAD = ("vectors", "probe", "split", "accuracy", "macro F1", "balanced acc.", "weighted F1")
+HEAD = (
+    "vectors",
+    "probe",
+    "split",
+    "accuracy",
+    "macro F1",
+    "balanced acc.",
+    "weighted F1",
+    "accuracy over the baseline",
+)
 
 
 def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
@@ -492,11 +525,19 @@ def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for row in found["rows"]:
         split = row["scheme"] if row["splits"] == 1 else f"{row['splits']} {row['scheme']}"
-        rows.append([row["vectors"], row["probe"], split, *(_cell(row[name]) for name in METRICS)])
+        cells = [_cell(row[name]) for name in METRICS]
+        rows.append([row["vectors"], row["probe"], split, *cells, _more(row)])
     for row in found["published"]:
-        cells = [f"{100 * row[name]:.1f}" for name in METRICS[:2]]
-        rows.append([f"published: {row['system']}", "", row["protocol"], *cells, "", ""])
+        cells = ["-" if row[n] is None else f"{100 * row[n]:.1f}" for n in METRICS[:2]]
+        rows.append([f"published: {row['system']}", "", row["protocol"], *cells, "", "", ""])
     return rows
+
+
+def _more(row: Mapping[str, Any]) -> str:
+    if "accuracy_over_first" not in row:
+        return ""
+    mean, low, high = (100 * value for value in row["accuracy_over_first"])
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _cell(figure: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from arietta.errors import MissingExtraError, UsageError
 from arietta.models.aria import native as aria_native
 from arietta.models.aria.openvino import OpenVinoBackend
 from arietta.models.aria.protocol import Backend
+from arietta.models.aria.trace import NumpyTracer, Tracer
 from arietta.models.aria.weights import Source
 from arietta.models.kernel.packing import Precision
 from arietta.models.pianist import native as pianist_native
@@ -67,6 +68,11 @@ def open_backend(
     except ImportError:
         raise MissingExtraError(f"`device` {device}", "gpu") from None
     return TorchBackend(checkpoint, device)
+
+
+def open_tracer(checkpoint: Source, backend: Backend) -> Tracer:
+    """Return what shows states and attention: a backend in torch itself, else numpy."""
+    return backend if isinstance(backend, Tracer) else NumpyTracer(checkpoint)
 
 
 def open_pianist(

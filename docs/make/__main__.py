@@ -6,19 +6,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from docs.make import api, commands, models
+from docs.make import api, commands, dataset, measured, models
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def pages() -> dict[Path, str]:
     """Every generated file -> what it should hold."""
-    readme = ROOT / "README.md"
+    readme, figures = ROOT / "README.md", ROOT / "docs/measured.md"
     return {
         ROOT / "docs/reference/commands.md": commands.page(),
         ROOT / "docs/reference/api.md": api.page(),
+        ROOT / "docs/reference/dataset.md": dataset.page(),
         ROOT / "docs/reference/models.md": models.page(),
         **{ROOT / f"docs/models/{name}.md": models.card(name) for name in models.shipped()},
+        figures: measured.with_tables(figures.read_text(encoding="utf-8")),
         readme: models.with_table(readme.read_text(encoding="utf-8")),
     }
 

@@ -19,7 +19,10 @@ out.save("b.mid")
 ```
 """
 MODULES = {
-    "Use cases": ("arietta.api.generation", "arietta.api.filling"),
+    "Use cases": (
+        "arietta.api.generation", "arietta.api.filling", "arietta.api.inspection",
+        "arietta.api.evaluate", "arietta.api.data",
+    ),
     "Files and pieces": (
         "arietta.midi.piece", "arietta.midi.notes", "arietta.midi.tempo", "arietta.midi.reader",
         "arietta.notation.reader", "arietta.notation.score_notes",
@@ -35,6 +38,11 @@ MODULES = {
     "Vectors": (
         "arietta.vectors.embedding", "arietta.vectors.classification", "arietta.vectors.index",
     ),
+    "Evaluation": (
+        "arietta.evaluation.inspection", "arietta.evaluation.likelihood",
+        "arietta.evaluation.retrieval", "arietta.evaluation.steering", "arietta.api.few_label",
+    ),
+    "Datasets": ("arietta.data.shards", "arietta.data.tables", "arietta.data.card"),
     "Sound and notebooks": ("arietta.sound.files", "arietta.sound.sampler", "arietta.display"),
     "Errors": ("arietta.errors",),
 }  # fmt: skip

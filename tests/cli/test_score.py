@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arietta.api.evaluate import NGRAMS
 from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.midi.reader import read
 
@@ -59,7 +60,10 @@ def test_likelihood_of_files(arietta: Command, prompts_dir: Path, tmp_path: Path
     (tmp_path / "music" / "broken.mid").write_text("dear diary")
     target = tmp_path / "a.json"
     words = ["evaluate", "likelihood", tmp_path / "music", "--length", 256, "--windows", 4]
-    done = arietta(*words, "--ngram", tmp_path / "music", "-o", target, "--json")
+    rows = tmp_path / "rows.csv"
+    done = arietta(
+        *words, "--ngram", tmp_path / "music", "-o", target, "--per-piece", rows, "--json"
+    )
     assert done.code == 0, done.err
     assert done.json == json.loads(target.read_text())
     assert [r["file"].rsplit("/")[-1] for r in done.json["refused"]] == ["broken.mid"]
@@ -69,6 +73,16 @@ def test_likelihood_of_files(arietta: Command, prompts_dir: Path, tmp_path: Path
     assert five["against_first"]["bits_per_note"] == pytest.approx(
         five["bits_per_note"] - small["bits_per_note"], abs=0.01
     )
+    # Back-off by kind puts no weight on what cannot come; on waits, bits per note still compare.
+    models = done.json["models"]
+    assert list(models)[1:] == list(NGRAMS)
+    assert models["5-gram by kind"]["nats_per_token"] < five["nats_per_token"]
+    assert models["5-gram by kind, on waits"]["vocabulary"] == "relative-piano"
+    pieces = list(csv.DictReader(rows.read_text("utf-8").splitlines()))
+    mine = [row for row in pieces if row["model"] == "small"]
+    assert len(mine) == 2 and len(pieces) == 2 * len(models)
+    bits, notes = (sum(float(row[name]) for row in mine) for name in ("bits", "notes"))
+    assert bits / notes == pytest.approx(small["bits_per_note"], abs=1e-3)
     text = arietta(*words)
     assert f"{small['nats_per_token']:.3f}" in text.out and "left out" in text.err
     assert all(word in text.out for word in ("duration", "source", "music"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from arietta.data.shards import dataset_sha256, open_dataset
 from arietta.midi.reader import read
 from arietta.models.aria.checkpoint import load
 from arietta.training.config import recipe_names
@@ -53,6 +54,19 @@ def test_a_folder_of_midi_becomes_a_model(
     assert done.code == 0, done.err
     assert done.json["steps"] == 2
     assert done.json["valid_nats_per_token"] > 0
+    made, small = load(run / "model"), load("small")
+    assert made.name == "run" and made.info["recipe"] == "mine"
+    assert made.info["data"] == {
+        "name": "dataset",
+        "sha256": dataset_sha256(open_dataset(run / "dataset")),
+        "licence": "not stated",
+    }
+    assert made.info["init"]["sha256"] == small.sha256
+    assert made.info["licence"] == "not stated; CC-BY-NC-SA-4.0"
+    assert made.card is not None and made.card.splitlines()[2] == "# run"
+    assert made.info["data"]["sha256"] in made.card and "| steps | 2 |" in made.card
+    assert "Nobody has said" in made.card
+    (run / "model" / "README.md").write_text("# My playing\n")
     out = tmp_path / "out.mid"
     again = arietta("generate", "-o", out, "--model", run / "model", "--seconds", 2, "--json")
     assert again.code == 0, again.err
@@ -63,6 +77,8 @@ def test_a_folder_of_midi_becomes_a_model(
     )
     assert repeat.code == 0, repeat.err
     assert repeat.json["steps"] == 2
+    assert load(run / "model").name == "run"
+    assert load(run / "model").card == "# My playing\n"
 
 
 def test_variants_run_in_folders_of_their_own(
@@ -90,7 +106,8 @@ def test_variants_run_in_folders_of_their_own(
     done = arietta("train", recipe, prompts_dir, "-o", run, "--cpu")
     assert done.code == 0, done.err
     assert done.out.count("2 steps") == 2
-    assert (run / "a" / "model").is_dir() and (run / "b" / "model").is_dir()
+    assert [load(run / name / "model").name for name in "ab"] == ["run-a", "run-b"]
+    assert "init" not in load(run / "a" / "model").info
 
 
 @pytest.mark.parametrize(

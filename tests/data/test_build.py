@@ -556,7 +556,9 @@ def test_a_corpus_keeps_its_splits_and_tells_what_is_missing(tmp_path: Path) -> 
         if row["kept"]:
             assert row["split"] == ("train", "test")[i % 2]
             assert row["group"] == f"p{i // 4 * 2 + i % 2}"
-            assert dict(row["metadata"])["composer"] == "beethoven"
+            texts = {one["key"]: one["value"] for one in row["metadata"]}
+            assert texts["composer"] == "beethoven"
+            assert texts["composer_name"] == "Ludwig van Beethoven"
     assert rows["x:4"]["rule"] == "excluded"
     assert (rows["x:6"]["rule"], rows["x:6"]["duplicate_of"]) == ("known_duplicate", "x:0")
     assert rows["x:gone"]["detail"] == "not in x.tar.zst"

@@ -120,3 +120,12 @@ def test_tags_are_inferred_only_on_request() -> None:
     assert found.metadata["composer"] == "chopin"
     # What a table says goes before what a name suggests.
     assert describe({"composer": "Field"}, infer_from="chopin").metadata["composer"] == "Field"
+
+
+def test_every_known_composer_has_a_name() -> None:
+    names = ("Joseph Haydn", "Frédéric Chopin", "chopin", "Scott Joplin")
+    assert [describe({"composer": n}).metadata["composer_name"] for n in names] == list(names)
+    assert describe({"composer": "Joseph Haydn"}).metadata["composer"] == "Joseph Haydn"
+    found = describe({}, infer_from="chopin nocturne").metadata
+    assert found["composer"] == found["composer_name"] == "chopin"
+    assert "composer_name" not in describe({"title": "A"}).metadata

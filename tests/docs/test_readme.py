@@ -53,6 +53,11 @@ NOT_RUN = (
     "arietta duet",
     "arietta data build my-midi -o dataset --engine ray",
     "arietta generate my.mid -o more.mid --model loubb/",
+    "arietta data push",
+    "arietta models push",
+    "arietta evaluate steering",  # a test runs it, with a model that does not play for minutes
+    "arietta evaluate continuations",
+    "arietta evaluate few-label labels.csv --n 10,all --finetune",
     "arietta count",  # an example of a command that one might add
 )
 
@@ -69,8 +74,12 @@ def readme_commands() -> list[str]:
 
 def help_commands() -> list[str]:
     found = []
-    groups = {"data": ["build", "stats"], "evaluate": ["likelihood", "probe"], "train": ["command"]}
-    groups["listen"] = ["build", "analyse"]
+    groups = {
+        "data": ["build", "stats"],
+        "evaluate": ["few_label", "likelihood", "probe", "retrieval"],
+        "listen": ["build", "analyse"],
+        "train": ["command"],
+    }
     parts = [f"{name}.{part}" for name in COMMANDS for part in groups.get(name, [])]
     for name in [*COMMANDS, *parts]:
         source = Path(str(import_module(f"arietta.cli.{name}").__file__)).read_text("utf-8")

@@ -190,8 +190,13 @@ def test_the_table(tmp_path: Path) -> None:
     assert ("noise", "paper", "own") not in by
     assert found["classes"] == {"a": 60, "b": 40, "c": 20}
     text = markdown(found)
-    assert all(len(row) == 7 for row in table_rows(found)) and text.count("| x |") == 6
+    assert all(len(row) == 8 for row in table_rows(found)) and text.count("| x |") == 6
+    # The first row of its splits is what the others differ from, work by work.
+    mean, low, high = good["accuracy_over_first"]
+    assert mean == pytest.approx(good["accuracy"]["mean"] - bad["accuracy"]["mean"], abs=1e-3)
+    assert 0 < low < mean < high and "accuracy_over_first" not in bad
     again = evaluate("mine", rows, [Vectors("x", x, False)], splits=10)
+    del good["accuracy_over_first"]
     assert again["rows"][0] == good and again["published"] == []
     with pytest.raises(InputError, match="two classes"):
         evaluate("mine", rows[:10], [Vectors("x", x[:10], False)])

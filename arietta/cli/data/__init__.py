@@ -5,6 +5,7 @@ from __future__ import annotations
 from arietta.cli.console import new_app
 from arietta.cli.data.build import build
 from arietta.cli.data.pairs import pairs
+from arietta.cli.data.push import push
 from arietta.cli.data.stats import stats
 
 app = new_app()
@@ -12,7 +13,7 @@ app = new_app()
 
 @app.callback()
 def data() -> None:
-    """Build datasets out of MIDI files, and look at them.
+    """Build datasets out of MIDI files, look at them, and share them.
 
     \b
     Examples:
@@ -25,3 +26,4 @@ def data() -> None:
 app.command()(pairs)
 app.command()(build)
 app.command()(stats)
+app.command()(push)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from arietta.cli.console import new_app
 from arietta.cli.evaluate.continuations import continuations
+from arietta.cli.evaluate.few_label import few_label
 from arietta.cli.evaluate.likelihood import likelihood
 from arietta.cli.evaluate.probe import probe
 from arietta.cli.evaluate.rendering import rendering
+from arietta.cli.evaluate.retrieval import retrieval
+from arietta.cli.evaluate.steering import steering
 
 app = new_app()
 
@@ -26,3 +29,6 @@ app.command()(probe)
 app.command()(rendering)
 app.command()(likelihood)
 app.command()(continuations)
+app.command()(retrieval)
+app.command()(steering)
+app.command()(few_label)

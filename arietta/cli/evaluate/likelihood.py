@@ -17,7 +17,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.options import Device, DeviceOption, Precision, PrecisionOption
+from arietta.cli.options import Device, DeviceOption, PerPieceOption, Precision, PrecisionOption
 
 
 def likelihood(
@@ -60,13 +60,14 @@ def likelihood(
         Path | None,
         typer.Option(
             metavar="DATASET|FOLDER",
-            help="Beside the models: a Kneser-Ney 5-gram counted on this dataset's train split, or"
-            " on these MIDI files.",
+            help="Beside the models: Kneser-Ney 5-grams counted on this dataset's train split, or"
+            " on these MIDI files: over all tokens, by kind of token, and by kind on waits.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Decides the windows.")] = 0,
     precision: PrecisionOption = Precision.int8,
     device: DeviceOption = Device.cpu,
+    per_piece: PerPieceOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
@@ -104,6 +105,7 @@ def likelihood(
             seed=seed,
             precision=precision.value,
             device=device.value,
+            per_piece=per_piece,
             force=force,
             show=progress.show,
             refused=lambda reason: None if as_json else note(f"left out: {reason}"),

@@ -5,7 +5,7 @@ Shapes: B rows, T new tokens, S cache slots, D = d_model, H heads, K = D / H.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,7 +23,13 @@ from arietta.models.aria.protocol import (
     check_rewind,
     check_rows,
 )
-from arietta.models.aria.torch_module import AriaDecoder, KeyValue
+from arietta.models.aria.torch_module import (
+    AriaDecoder,
+    EncodeLayer,
+    KeyValue,
+    rotary_table,
+)
+from arietta.models.aria.trace import Trace, check_trace
 from arietta.models.aria.waits import clocked
 from arietta.models.aria.weights import Source
 
@@ -114,6 +120,43 @@ class TorchBackend:
         x = torch.as_tensor(hidden, dtype=self.dtype, device=self.device)
         with torch.inference_mode():
             return _to_numpy(x @ weight.T)
+
+    def trace(
+        self,
+        rows: Sequence[AnyIntArray],
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+    ) -> list[Trace]:
+        """Run rows from their start, one after the other; see ``trace.Tracer.trace``."""
+        check_trace(self._config, rows, layers, attention)
+        with torch.inference_mode():
+            return [self._trace(np.asarray(row, np.int64), layers, attention) for row in rows]
+
+    def _trace(self, row: IntArray, layers: Sequence[int], attention: Sequence[int]) -> Trace:
+        trunk, found = self.model.model, Trace({}, {})
+        ids = torch.as_tensor(row, device=self.device)[None]
+        x = trunk.embedded(ids)
+        cos, sin = rotary_table(torch.arange(len(row), device=self.device), self._config.head_dim)
+        for number in range(self._config.n_layers + 1):
+            if number:
+                layer = trunk.encode_layers[number - 1]
+                assert isinstance(layer, EncodeLayer)
+                if number in attention:
+                    found.attention[number] = _to_numpy(_attention(layer, x, cos, sin)[0])
+                x, _ = layer(x, cos, sin, None, None)
+            if number in layers:
+                last = number == self._config.n_layers
+                found.states[number] = _to_numpy((trunk.out_layer_norm(x) if last else x)[0])
+        return found
+
+
+def _attention(layer: EncodeLayer, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Attention (B, H, T, T) of a layer to its input (B, T, D), which no fused kernel gives."""
+    q, k, _ = layer.queries_keys_values(x, cos, sin)
+    scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+    shares: Tensor = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+    return shares
 
 
 class TorchSession:

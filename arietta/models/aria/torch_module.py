@@ -120,9 +120,7 @@ class EncodeLayer(nn.Module):
     ) -> tuple[Tensor, KeyValue]:
         """x (B, T, D) one layer further, and the keys and values up to here (B, H, S, K)."""
         b, t, d = x.shape
-        qkv = self.mixed_qkv(self.norm1(x)).view(b, t, 3, self.n_heads, d // self.n_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, K)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k, v = self.queries_keys_values(x, cos, sin)
         if past is not None:
             k = torch.cat((past[0], k), dim=2)
             v = torch.cat((past[1], v), dim=2)
@@ -135,6 +133,15 @@ class EncodeLayer(nn.Module):
         y = self.norm2(x)
         y = self.ff_down_proj(F.silu(self.ff_gate_proj(y)) * self.ff_up_proj(y))
         return x + F.dropout(y, self.dropout, self.training), (k, v)
+
+    def queries_keys_values(
+        self, x: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values (B, H, T, K) of x (B, T, D), the first two rotated."""
+        b, t, d = x.shape
+        qkv = self.mixed_qkv(self.norm1(x)).view(b, t, 3, self.n_heads, d // self.n_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
 
 
 class AriaTrunk(nn.Module):
@@ -179,11 +186,7 @@ class AriaTrunk(nn.Module):
         Returns:
             hidden (B, T, D), one longer with ``first``; keys and values.
         """
-        x = self.tok_embeddings(ids)
-        if self.clock is not None and ids.shape[1]:
-            waits = self.waits(ids) if waits is None else waits
-            shown = self.wait_embeddings(waits.clamp(min=0))
-            x = x + torch.where((waits >= 0)[..., None], shown, 0.0)
+        x = self.embedded(ids, waits)
         if first is not None:
             x = torch.cat((first[:, None].to(x.dtype), x), dim=1)
         if positions is None:
@@ -200,6 +203,15 @@ class AriaTrunk(nn.Module):
                 x, kv = layer(x, cos, sin, mask, before)
             present.append(kv)
         return self.out_layer_norm(x), present
+
+    def embedded(self, ids: Tensor, waits: Tensor | None = None) -> Tensor:
+        """Embedded tokens (B, T, D); arguments as for ``forward``."""
+        x: Tensor = self.tok_embeddings(ids)
+        if self.clock is not None and ids.shape[1]:
+            waits = self.waits(ids) if waits is None else waits
+            shown = self.wait_embeddings(waits.clamp(min=0))
+            x = x + torch.where((waits >= 0)[..., None], shown, 0.0)
+        return x
 
     def waits(self, ids: Tensor) -> Tensor:
         """Rows (B, T) of the wait table for ids from the start of a sequence; -1: no onset."""

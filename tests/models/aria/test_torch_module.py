@@ -129,3 +129,17 @@ def test_impossible_settings_are_refused(change: dict[str, float], word: str) ->
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(CheckpointError, match="colour"):
         AriaConfig.from_dict({"colour": 1})
+
+
+def test_initial_weights_are_those_of_the_convention() -> None:
+    config = AriaConfig(d_model=64, n_heads=2, n_layers=8, vocab_size=500, max_seq_len=32)
+    model = AriaDecoder(config)
+    initialise(model, 0)
+    for name, weights in model.named_parameters():
+        if weights.dim() == 1:
+            assert (weights == (1.0 if name.endswith("weight") else 0.0)).all(), name
+            continue
+        # Two residual outputs a layer add up over eight layers.
+        outputs = ("att_proj_linear.weight", "ff_down_proj.weight")
+        std = 0.02 / 4 if name.endswith(outputs) else 0.02
+        assert weights.std().item() == pytest.approx(std, rel=0.05), name

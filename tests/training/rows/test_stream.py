@@ -163,6 +163,15 @@ def test_separate_rows_hold_one_piece_and_end_it(make: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_every_mode_marks_the_end_of_a_long_piece(make: Make, mode: Mode) -> None:
+    settings = replace(PLAIN, mode=mode, seq_len=256, tag_share=0.0)
+    dim = tokenizer_named("piano").dim
+    # Three of 600 tokens each, one too short to be marked.
+    rows = np.stack(epoch_of(make([200, 200, 20, 200]), settings))
+    assert 2 <= int((rows == dim).sum()) <= 3
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_saved_place_is_found_again(make: Make, mode: Mode) -> None:
     dataset = make([40, 3, 90, 200, 33, 64, 10, 120, 5])
     settings = replace(PLAIN, mode=mode, augment=Ranges(), jitter_ms=5.0, seq_len=48)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from arietta.api.few_label import SYSTEMS, Finetuning, held_out, labelled
+from arietta.cli.main import run
 from arietta.data.sources import Item
 from arietta.evaluation.labels import Example
 from arietta.midi.notes import note_table
@@ -15,8 +19,8 @@ from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
-from benchmarks import few_label
-from benchmarks.few_label import Finetuning, draw_curves, held_out, labelled
+from arietta.training import loop
+from benchmarks.few_label import draw_curves
 
 KINDS = {"high": 90, "low": 30, "middle": 60}
 
@@ -116,7 +120,7 @@ def test_a_run_learns_and_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was trained before")
 
-    monkeypatch.setattr(few_label, "train", never)
+    monkeypatch.setattr(loop, "train", never)
     again, _ = finetuning(12).answers("all-0", rows, test)
     assert (again == said).all()
     with pytest.raises(AssertionError, match="trained before"):
@@ -134,3 +138,28 @@ def test_the_curves_are_drawn(tmp_path: Path) -> None:
     path = tmp_path / "c.png"
     draw_curves(path, {**found, "rows": rows, "test_pieces": 9, "test_groups": 3})
     assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_command_gives_the_table_and_the_rows(
+    tmp_path: Path, prompts_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for example in some_examples(30):
+        assert example.item.piece is not None
+        example.item.piece.save(tmp_path / example.item.path)
+    lines = [f"{e.item.path},{e.label},{e.group}" for e in some_examples(30)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,group", *lines]) + "\n")
+    rows = tmp_path / "rows.csv"
+    words = ["evaluate", "few-label", str(tmp_path / "labels.csv"), "--n", "2,all", "--json"]
+    assert run([*words, "--per-piece", str(rows)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["n"], row["system"]) for row in found["rows"]] == [
+        (n, system) for n in ("2", "all") for system in SYSTEMS[:3]
+    ]
+    # The register is the class: histograms of pitches know it from two pieces.
+    assert found["rows"][0]["accuracy"]["mean"] == 1.0 and found["rows"][0]["pieces"] == 6
+    assert found["init"] is None and found["test_pieces"] > 3
+    said = list(csv.DictReader(rows.read_text("utf-8").splitlines()))
+    assert len(said) == 6 * found["test_pieces"]
+    floor = [row["label"] == row["predicted"] for row in said if row["system"] == "floor"]
+    assert np.mean(floor) == 1.0
+    assert run([*words[:4], "0"]) == 2
