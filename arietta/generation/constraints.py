@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from arietta.arrays import FloatArray, Int32Array
+from arietta.generation.pace import Pace
 from arietta.generation.pulse import Pulse
 from arietta.generation.sampling import Choices, Ranges
 from arietta.midi.notes import KEYS, LOWEST_KEY
@@ -55,6 +56,7 @@ class Start:
             prompt plays may be struck again.
         end_of: onset of the first new note -> where music of a fixed place in time ends.
         pulse: what onsets keep to; None leaves them to the model.
+        pace: the rate of notes that is held; None leaves it to the model.
     """
 
     earliest_ms: float = 0.0
@@ -62,6 +64,7 @@ class Start:
     held: Mapping[tuple[int, int], float] = field(default_factory=dict)
     end_of: Callable[[float], float] | None = None
     pulse: Pulse | None = None
+    pace: Pace | None = None
 
 
 class Rules:
@@ -116,11 +119,12 @@ class Rules:
         self._segment = int(np.count_nonzero(times < near))
         self._first_step, self._exact = 0, False
         self._pulse: Pulse | None = None
+        self._pace: Pace | None = None
         self._latest = 0
         for token in array[near:].tolist():
             self._track(token)
         if start is not None:
-            self._pulse = start.pulse
+            self._pulse, self._pace = start.pulse, start.pace
             self._first_step = math.ceil(start.earliest_ms / STEP - 1e-6)
             self._exact = start.exact
             for (index, pitch), ms in start.held.items():
@@ -160,7 +164,9 @@ class Rules:
     @property
     def shapes(self) -> bool:
         """Whether ``shape`` changes the odds of the next token."""
-        return self.forcing or (self._pulse is not None and self._key != _NOTHING)
+        if self._key != _NOTHING:
+            return self._pulse is not None or self._pace is not None
+        return self.forcing or (self._pace is not None and self.between_events)
 
     def ask(self) -> None:
         """Ask for an ending: <D> comes at the next event boundary."""
@@ -244,6 +250,8 @@ class Rules:
                 self._exact, self._latest = False, step
                 if self._pulse is not None:
                     self._pulse = self._pulse.follow(step)
+                if self._pace is not None:
+                    self._pace = self._pace.after(step)
             elif kind == TIME:
                 self._segment += 1
                 base = self._segment * _SEGMENT_STEPS
@@ -251,18 +259,41 @@ class Rules:
             self._key = _NOTHING
 
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
-        """Work in the pulse and a forced ending: <E> keeps its share, <D> has the rest."""
-        if self._pulse is not None and self._key != _NOTHING:
-            base = self._segment * _SEGMENT_STEPS - self._vocabulary.onset_start
-            return self._pulse.gather(choices.ids + base, probabilities, self._latest)
-        if not self.forcing:
+        """Work in pace, pulse and a forced ending: <E> keeps its share, <D> has the rest."""
+        if self._key != _NOTHING:
+            steps = choices.ids + (self._segment * _SEGMENT_STEPS - self._vocabulary.onset_start)
+            if self._pace is not None:
+                probabilities = self._pace.of_waits(steps, probabilities, self._latest)
+            if self._pulse is not None:
+                probabilities = self._pulse.gather(steps, probabilities, self._latest)
             return probabilities
+        if not self.forcing:
+            return self._paced(choices, probabilities)
         out = np.zeros_like(probabilities)
         end = choices.index(EOS)
         share = float(probabilities[end]) if end >= 0 else 0.0
         if end >= 0:
             out[end] = share
         out[choices.index(DIM)] = 1.0 - share
+        return out
+
+    def _paced(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
+        """Work the pace into the choice between another note and <T>."""
+        time = choices.index(TIME)
+        notes = [(a, b) for kind, a, b in choices.groups if kind == _NOTE]
+        if self._pace is None or time < 0 or not notes:
+            return probabilities
+        ((first, end),) = notes
+        both = float(probabilities[first:end].sum() + probabilities[time])
+        if not 0 < probabilities[time] < both:
+            return probabilities
+        place = max(self._latest - self._segment * _SEGMENT_STEPS, 0)
+        left_s = (_SEGMENT_STEPS - place) * STEP / 1000
+        share = float(probabilities[time]) / both
+        tilted = self._pace.of_waiting(share, left_s)
+        out = probabilities.copy()
+        out[time] = both * tilted
+        out[first:end] *= (1 - tilted) / (1 - share)
         return out
 
     def override(self, token: int) -> int:

@@ -43,6 +43,7 @@ from arietta.generation.joining import (
     shift_ms,
 )
 from arietta.generation.measures import Notes, notes_of
+from arietta.generation.pace import Pace
 from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
 from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
@@ -54,14 +55,15 @@ from arietta.midi.reader import read_bytes
 from arietta.midi.seam import cut_tracks, join_bytes, metre_at, tracks_of
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.aria import AriaTokenizer
-from arietta.tokenizers.controls import control_id, density_level
 from arietta.tokenizers.decoding import prefix_channels
 from arietta.tokenizers.encoding import select_voices
 from arietta.tokenizers.excerpts import prompt_piece
 from arietta.tokenizers.quantise import SEGMENT_MS, STEP
-from arietta.tokenizers.vocabulary import TIME, Kind, Vocabulary
+from arietta.tokenizers.vocabulary import Kind, Vocabulary
 
 USUAL_NOTES_PER_SECOND = 8.0
+PACE_HEARD_MS = 15_000.0
+"""The end of the prompt whose rate of notes ``density`` multiplies."""
 GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
 """How far onsets lie from the grid of a file."""
 GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
@@ -217,25 +219,6 @@ def marked(vocabulary: Vocabulary, ids: Int32Array, piece: Piece) -> Int32Array:
     return np.insert(ids, 1, score)
 
 
-def with_density(vocabulary: Vocabulary, ids: Int32Array, density: float) -> Int32Array:
-    """Return a prompt's ids with the density asked for behind them.
-
-    Args:
-        vocabulary: with controls.
-        ids: prefix, <S>, events.
-        density: notes a second, as a multiple of the prompt's; without notes, of a usual rate.
-    """
-    kinds = vocabulary.kinds[ids]
-    onset = kinds == Kind.ONSET
-    clock_ms = np.cumsum(ids == TIME) * SEGMENT_MS
-    at_ms = clock_ms[onset] + (ids[onset] - vocabulary.onset_start) * STEP
-    seconds = float(np.ptp(at_ms)) / 1000 if len(at_ms) else 0.0
-    rate = len(at_ms) / seconds if seconds >= 1 else USUAL_NOTES_PER_SECOND
-    return np.append(ids, control_id(vocabulary, "density", density_level(rate * density))).astype(
-        np.int32
-    )
-
-
 def _cut(prompt: Piece, heard: Piece, seconds: float) -> Piece:
     """Return the prompt up to where the model stops hearing, channels it cannot hear included."""
     start_ms = prompt.tempo.ms_at(heard.notes.onset_tick[0])
@@ -298,7 +281,7 @@ class ContinuationStream:
         provenance: Callable[[], Mapping[str, Any]] = dict,
         waits: bool = False,
     ) -> None:
-        self.request = request
+        self.request, self._density = request, settings.density
         self._tokenizer = tokenizer = engine.tokenizer
         self._prepared = prepared = prepare(tokenizer, prompt, request)
         self._zero_ms = float(prepared.piece.tempo.ms_at(prepared.zero_tick))
@@ -319,15 +302,9 @@ class ContinuationStream:
             seconds = DEFAULT_SECONDS
         self.seed, self.seconds = seed, seconds
         ending: Ending = "asked" if request.end else "never"
-        self._density = settings.density
-        ids, drawn = prepared.ids, settings
-        if tokenizer.vocabulary.filling and settings.density != 1.0:
-            # The model has learned what the number means; the odds need no tilting.
-            ids = with_density(tokenizer.vocabulary, ids, settings.density)
-            drawn = replace(settings, density=1.0)
         self._stream: Stream = engine.stream(
-            ids,
-            settings=drawn,
+            prepared.ids,
+            settings=settings,
             stop=Stop(seconds, request.notes, request.tokens),
             ending=ending,
             variations=request.takes,
@@ -386,9 +363,21 @@ class ContinuationStream:
                 held,
                 None if bars is None else end_of,
                 self._pulse(zero),
+                self._pace(),
             ),
             shift,
         )
+
+    def _pace(self) -> Pace | None:
+        """Return the rate of notes to hold; None leaves it to the model."""
+        if self._density == 1.0:
+            return None
+        piece = self._prepared.piece
+        last_ms = float(piece.onset_ms.max(initial=0.0))
+        heard = piece.onset_ms[piece.onset_ms > last_ms - PACE_HEARD_MS]
+        seconds = float(np.ptp(heard)) / 1000 if len(heard) else 0.0
+        rate = len(heard) / seconds if seconds >= 1 else USUAL_NOTES_PER_SECOND
+        return Pace(rate * self._density, rate)
 
     def _pulse(self, zero_ms: float) -> Pulse | None:
         """Return what onsets keep to: the grid of the file, else how the player keeps time."""

@@ -1,4 +1,4 @@
-"""From logits to the next id: temperature, min-p, top-p, greedy, density.
+"""From logits to the next id: temperature, min-p, top-p, greedy.
 
 Two forms share one code path:
 
@@ -203,17 +203,9 @@ class Sampler:
         mass = np.stack([np.exp(z[:, a:b] - top).sum(axis=1) for _, a, b in groups], axis=1)
         possible = np.stack([z[:, a:b].max(axis=1) > -np.inf for _, a, b in groups], axis=1)
         logs = np.where(possible, np.log(np.maximum(mass, 1e-300)), -np.inf)
-        kinds = [kind for kind, _, _ in groups]
-        if self.settings.density != 1.0 and Kind.NOTE in kinds and Kind.TIME in kinds:
-            note, time = kinds.index(Kind.NOTE), kinds.index(Kind.TIME)
-            both = possible[:, note] & possible[:, time]
-            amount = math.log(self.settings.density)
-            n, t = logs[both, note], logs[both, time]
-            shift = np.logaddexp(n, t) - np.logaddexp(n + amount, t)
-            logs[both, note], logs[both, time] = n + amount + shift, t + shift
         temperature = self._timing.temperature
         if temperature == 0:
-            return np.asarray(np.arange(len(kinds)) == logs.argmax(axis=1)[:, None], np.float64)
+            return np.asarray(np.arange(len(groups)) == logs.argmax(axis=1)[:, None], np.float64)
         weights = np.exp((logs - logs.max(axis=1, keepdims=True)) / temperature)
         return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
 
@@ -262,16 +254,12 @@ class Sampler:
         return out
 
     def _shares(self, z: FloatArray, choices: Choices) -> list[float]:
-        """Probability of each kind: total masses, density, then temperature."""
+        """Probability of each kind: total masses, then temperature."""
         top = z.max()
-        logs = []
-        for kind, first, end in choices.groups:
-            mass = math.log(max(float(np.exp(z[first:end] - top).sum()), 1e-300))
-            # Odds of a note against <T> times density, the share of all other kinds kept.
-            logs.append((kind, mass))
-        if self.settings.density != 1.0:
-            logs = _tilt(logs, math.log(self.settings.density))
-        values = [mass for _, mass in logs]
+        values = [
+            math.log(max(float(np.exp(z[first:end] - top).sum()), 1e-300))
+            for _, first, end in choices.groups
+        ]
         temperature = self._timing.temperature
         best = max(values)
         if temperature == 0:
@@ -301,18 +289,6 @@ class Sampler:
 
 _MAX_CACHED = 4096
 """A row meets a few hundred sets of ranges; more only where keys struck at once differ."""
-
-
-def _tilt(logs: list[tuple[int, float]], amount: float) -> list[tuple[int, float]]:
-    """Add ``amount`` to the log odds of NOTE against TIME; their common mass stays."""
-    masses = dict(logs)
-    if Kind.NOTE not in masses or Kind.TIME not in masses:
-        return logs
-    note, time = masses[Kind.NOTE], masses[Kind.TIME]
-    both = float(np.logaddexp(note, time))
-    shift = both - float(np.logaddexp(note + amount, time))
-    masses[Kind.NOTE], masses[Kind.TIME] = note + amount + shift, time + shift
-    return [(kind, masses[kind]) for kind, _ in logs]
 
 
 def pick(probabilities: FloatArray, uniform: float) -> int:

@@ -38,8 +38,8 @@ class SamplingSettings:
             None.
         top_p: keep the likeliest tokens until their probabilities exceed this; (0, 1] or None.
             With both, min_p is applied first.
-        density: multiplies the odds of another note against <T>, the step to the next five
-            seconds; 1 is the model's own taste. Needs the grammar.
+        density: notes a second, as a multiple of those of the prompt's last 15 s; 1 leaves the
+            rate to the model. Needs the grammar.
         grammar: only tokens that make a valid piece, drawn by kind. Off is the public reference's
             sampler.
 
@@ -65,7 +65,11 @@ class SamplingSettings:
         None, "{range}: keep the likeliest that make up P together.", metavar="P", low=0, high=1
     )
     density: float = parameter(
-        1.0, "{range}: above 1 for more notes, below for fewer.", metavar="D", low=0.1, high=10
+        1.0,
+        "{range}: times as many notes a second as the prompt; 1 is the model's own taste.",
+        metavar="D",
+        low=0.1,
+        high=10,
     )
     grammar: bool = parameter(
         True, "Sample as the public code does; notes may come out broken.", negative=True

@@ -1,4 +1,4 @@
-"""Sampling: the public filters, kinds before tokens, density, settings, random numbers."""
+"""Sampling: the public filters, kinds before tokens, settings, random numbers."""
 
 from __future__ import annotations
 
@@ -66,22 +66,6 @@ def test_temperature_does_not_starve_notes() -> None:
     assert time == pytest.approx(0.2**0.5 / (0.2**0.5 + 0.8**0.5))
     assert boundary(SamplingSettings(0.0, None), 0.2) == (0.0, 1.0)
     assert boundary(SamplingSettings(0.0, None), 0.6) == (1.0, 0.0)
-
-
-@pytest.mark.parametrize("density", [0.25, 1.0, 3.0])
-def test_density_multiplies_the_odds_of_a_note(density: float) -> None:
-    time, notes = boundary(SamplingSettings(1.0, 0.05, density=density), 0.3)
-    assert notes / time == pytest.approx(density * 0.7 / 0.3)
-
-
-def test_density_leaves_other_kinds_alone() -> None:
-    shares = []
-    for density in (1.0, 4.0):
-        sampler = Sampler(SamplingSettings(1.0, None, density=density), PIANO)
-        choices = sampler.choices(((EOS, EOS + 1), *BOUNDARY))
-        logits = np.random.default_rng(1).standard_normal(len(choices))
-        shares.append(sampler.probabilities(choices, logits)[choices.index(EOS)])
-    assert shares[0] == pytest.approx(shares[1])
 
 
 def test_one_kind_alone_is_the_public_form() -> None:
