@@ -8,6 +8,7 @@
 # make fuzz    the readers under sanitisers for an hour, then the server, by its own schema
 # make mutation      small faults put into the code, and how many of them a test notices
 # make test-deploy   Ray Serve in an environment of its own: two replicas, one killed under load
+# make requirements  pinned and hashed packages of a release, and their list (SBOM)
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
 
@@ -18,7 +19,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test test-live fuzz fuzz-short mutation mutation-short test-deploy check lint types docs pages bench clean \
+.PHONY: demo test test-live fuzz fuzz-short mutation mutation-short requirements test-deploy check lint types docs pages bench clean \
 	studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
@@ -72,6 +73,20 @@ mutation: $(VENV)/.dev
 
 mutation-short: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.mutation --short --jobs $(JOBS)
+
+# What a release is installed from: pinned, hashed, and listed as CycloneDX.
+requirements: $(VENV)-release/.ready
+	$(VENV)-release/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		-c constraints.txt -o requirements/release.txt pyproject.toml
+	$(VENV)-release/bin/cyclonedx-py requirements requirements/release.txt --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --of JSON -o requirements/sbom.cdx.json
+
+$(VENV)-release/.ready:
+	$(PYTHON) -m venv $(VENV)-release
+	@PYTHONWARNINGS=ignore $(VENV)-release/bin/python -m pip --disable-pip-version-check install --quiet \
+		'pip-tools==7.6.2' 'cyclonedx-bom==7.5.0'
+	@touch $@
 
 check: lint types pages test fuzz-short mutation-short
 

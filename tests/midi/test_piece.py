@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from arietta.errors import OutputError
 from arietta.midi.notes import ExtraTable, MessageList, note_table
 from arietta.midi.piece import Piece
 from arietta.midi.tempo import TempoMap
@@ -50,3 +53,31 @@ def test_a_track_has_its_first_name_or_its_instruments() -> None:
     piece = with_meta(b"\xff\x04Piano", b"\xff\x03Left \0 ", b"\xff\x03Right")
     assert piece.track_names == {0: "Left"}
     assert with_meta(b"\xff\x03 \0", b"\xff\x04Piano").track_names == {0: "Piano"}
+
+
+def test_columns_in_milliseconds_become_a_piece() -> None:
+    piece = Piece.from_ms(
+        [100.4, 0.0], [50.0, 2.6], [61, 60], [70, 80], pedal_time_ms=[5.0], pedal_value=[127]
+    )
+    rows = zip(
+        piece.notes.onset_tick.tolist(),
+        piece.notes.offset_tick.tolist(),
+        piece.notes.pitch.tolist(),
+        piece.notes.velocity.tolist(),
+        strict=True,
+    )
+    assert list(rows) == [(0, 3, 60, 80), (100, 150, 61, 70)]
+    assert piece.onset_ms.tolist() == [0.0, 100.0] and piece.end_ms == 150.0
+    assert piece.pedals.tick.tolist() == [5] and piece.pedals.value.tolist() == [127]
+    assert Piece.from_ms([], [], [], []).end_ms == 0.0
+
+
+def test_a_file_is_replaced_only_when_told(tmp_path: Path) -> None:
+    piece = Piece.from_ms([0], [10], [60], [64])
+    piece.save(tmp_path / "a.mid")
+    with pytest.raises(OutputError, match="exists already"):
+        piece.save(tmp_path / "a.mid")
+    longer = Piece.from_ms([0], [20], [60], [64])
+    longer.save(tmp_path / "a.mid", force=True)
+    assert (tmp_path / "a.mid").read_bytes() == longer.to_bytes() != piece.to_bytes()
+    assert piece.with_metadata(composer="A").metadata == {"composer": "A"}

@@ -119,3 +119,16 @@ def test_smpte_ticks_have_their_own_length() -> None:
     assert tempo.distance_ms(100, 350) == 250.0 and tempo.tick_at(250.4) == 250
     drop = TempoMap(-(29 << 8) + 100, np.zeros(1, np.int64), np.ones(1, np.int64))
     assert drop.ticks_per_second_smpte == pytest.approx(2997.003, abs=1e-3)
+
+
+def test_the_public_reference_among_three_tempos() -> None:
+    """From beyond the last change it counts back at the tempo before it."""
+    three = tempo_map([(0, 96_000), (10, 960_000), (20, 9_600_000)])  # 1, 10 and 100 ms a tick
+    start, end = np.array([5, 10, 12, 20, 25, 25]), np.array([7, 12, 14, 25, 27, 40])
+    found = three.distance_ms(start, end, compat="aria").tolist()
+    assert found == pytest.approx(
+        [2.0, 20.0, 20.0, 500.0, -5 * 10 + 7 * 100.0, -5 * 10 + 20 * 100.0]
+    )
+    one = tempo_map([(10, 960_000)])
+    assert one.distance_ms(12, 15, compat="aria") == pytest.approx(30.0)
+    assert one.distance_ms(5, 10, compat="aria") == 0.0

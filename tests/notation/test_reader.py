@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -136,3 +137,13 @@ def test_without_verovio_one_line_says_how(small: Path, monkeypatch: pytest.Monk
     reader._verovio.cache_clear()
     with pytest.raises(MissingExtraError, match=r"arietta\[score\]"):
         read_score(small)
+
+
+def test_a_score_that_its_reader_does_not_survive_is_refused(small: Path, tmp_path: Path) -> None:
+    """Verovio divides by the lower number of a metre, also where there is none."""
+    whole = small.read_text()
+    path = tmp_path / "a.musicxml"
+    for lower in ("<beat-type>0</beat-type>", "<beat-type></beat-type>", "", "<beat-type>"):
+        path.write_text(re.sub("<beat-type>.*?</beat-type>", lower, whole))
+        with pytest.raises(InputError, match="damaged; it is no score"):
+            read_score(path)
