@@ -2,6 +2,7 @@
 # make test    set up what is missing and run the tests
 # make check   lint, format, types, generated pages, tests
 # make test-live     the tests on real MIDI ports: needs jackd, which it installs where apt may
+# make test-transcribe   the public model that writes recordings down: installs it, takes minutes
 # make docs    the documentation as a static site in docs/_site
 # make studio        build the page of the studio (needs Node) into arietta/server/static
 # make test-browser  drive that page in Chromium (installed by apt where it is missing)
@@ -19,7 +20,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test test-live fuzz fuzz-short mutation mutation-short requirements test-deploy check lint types docs pages bench clean \
+.PHONY: demo test test-live test-transcribe fuzz fuzz-short mutation mutation-short requirements test-deploy check lint types docs pages bench clean \
 	studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
@@ -35,6 +36,9 @@ test: $(VENV)/.dev
 test-live: $(VENV)/.live
 	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
 	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
+
+test-transcribe: $(VENV)/.transcribe
+	ARIETTA_TRANSCRIBE=1 $(BIN)/python -m pytest tests/sound/test_transkun.py
 
 # A reader of MIDI that ends at the first byte beside its memory. FUZZ_SECONDS and FUZZ_SEED may be
 # given; what is found is kept in build/fuzz.
@@ -152,6 +156,10 @@ $(VENV)/.dev: $(VENV)/.core
 
 $(VENV)/.live: $(VENV)/.dev
 	@$(PIP) -e '.[dev,live]'
+	@touch $@
+
+$(VENV)/.transcribe: $(VENV)/.dev
+	@$(PIP) -e '.[dev,transcribe]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

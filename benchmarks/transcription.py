@@ -117,6 +117,7 @@ def main() -> None:
             raw = transcribe(read_blocks(wav, model.sample_rate)[1], model)
             rows[path.stem] = {
                 "notes": len(truth),
+                "played_like_overtones": len(truth) - len(without_overtones(truth)),
                 "onset_f1_with_overtones": compare(truth, raw)["onset_f1"],
                 **compare(truth, without_overtones(raw)),
             }

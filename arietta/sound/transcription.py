@@ -186,8 +186,8 @@ def without_overtones(piece: Piece) -> Piece:
     """Leave out notes that a model heard in the overtones of another.
 
     Those are shorter than 80 ms, begin with a note an octave below that lasts three times as long,
-    and are what a bright key leaves behind in Transkun. Of 13,625 notes that people played, 31 are
-    of that kind and would be lost.
+    and are what a bright key leaves behind in Transkun. People play few of that kind, which
+    are lost; ``benchmarks/transcription.py`` counts both.
     """
     onset, duration, pitch = piece.onset_ms, piece.duration_ms, piece.notes.pitch
     keep = np.ones(len(piece), bool)
