@@ -72,6 +72,10 @@ def test_every_token_counts_once_with_half_a_window_before_it(gaps: list[int], l
         assert view.start == found.prompt or view.start < view.first
         quiet = "note" not in found.kinds[view.start : view.first]
         assert view.start == found.prompt or quiet or found.kinds[view.start] == "note"
+        if view.start != found.prompt:
+            # It begins at the first note of the latter half of the window before.
+            half = view.first - (length - found.prompt) // 2
+            assert half <= view.start and "note" not in found.kinds[half : view.start]
         counted += range(view.first, view.stop)
     assert counted == list(range(found.prompt, len(found)))
 
