@@ -5,7 +5,8 @@
 # make docs    the documentation as a static site in docs/_site
 # make studio        build the page of the studio (needs Node) into arietta/server/static
 # make test-browser  drive that page in Chromium (installed by apt where it is missing)
-# make fuzz    the server, by its own schema, for longer than the tests do
+# make fuzz    the readers under sanitisers for an hour, then the server, by its own schema
+# make mutation      small faults put into the code, and how many of them a test notices
 # make test-deploy   Ray Serve in an environment of its own: two replicas, one killed under load
 # make bench   every benchmark; DATA=corpus DATASET=folder for those that need them
 # make clean   remove what the others made
@@ -17,7 +18,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check in
 PROMPT ?= arietta/assets/prompts/nocturne.mid
 JOBS ?= 2
 
-.PHONY: demo test test-live fuzz test-deploy check lint types docs pages bench clean \
+.PHONY: demo test test-live fuzz fuzz-short mutation mutation-short test-deploy check lint types docs pages bench clean \
 	studio studio-check test-browser
 .DEFAULT_GOAL := demo
 
@@ -34,7 +35,24 @@ test-live: $(VENV)/.live
 	@command -v jackd >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -q jackd2; }
 	ARIETTA_LIVE=1 $(BIN)/python -m pytest tests/live
 
-fuzz: $(VENV)/.dev
+# A reader of MIDI that ends at the first byte beside its memory. FUZZ_SECONDS and FUZZ_SEED may be
+# given; what is found is kept in build/fuzz.
+FUZZ_SECONDS ?= 3600
+FUZZ_SEED ?= $(shell date +%j%H%M)
+SANITISED := build/sanitised/_fastread.so
+
+$(SANITISED): arietta/midi/_fastread.c
+	@mkdir -p $(@D)
+	$(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+		-fno-sanitize-recover=all \
+		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') $< -o $@
+
+# Python is not built for the sanitiser, which therefore comes first; its own leaks are not ours.
+fuzz: $(VENV)/.dev $(SANITISED)
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
+		$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) \
+		--module $(SANITISED)
 	ARIETTA_FUZZ=300 $(BIN)/python -m pytest -q -n $(JOBS) tests/server/test_fuzz.py
 
 test-deploy: $(VENV)-deploy/.ready
@@ -46,7 +64,16 @@ $(VENV)-deploy/.ready: pyproject.toml
 		-c constraints.txt -e '.[studio]' 'ray[serve]' psutil pytest
 	@touch $@
 
-check: lint types pages test
+fuzz-short: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --seconds 60
+
+mutation: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.mutation --jobs $(JOBS)
+
+mutation-short: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.mutation --short --jobs $(JOBS)
+
+check: lint types pages test fuzz-short mutation-short
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,16 +1,32 @@
-"""Writing a file whole or not at all, and never over another one by accident."""
+"""Writing a file whole or not at all, never over another one by accident; locks; JSON text."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from arietta.errors import OutputError
+
+_HALF = re.compile("[\ud800-\udfff]")
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return JSON that can be written as UTF-8, whatever files are called.
+
+    Letters stand as they are. The bytes of a name that are no UTF-8, which Python keeps as halves
+    of surrogate pairs, stand as escapes, and are read back as they were.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _HALF.sub(lambda half: f"\\u{ord(half.group()):04x}", text)
 
 
 def check_output(path: str | PathLike[str], *, force: bool = False) -> Path:
@@ -69,6 +85,45 @@ def whole_file(path: str | PathLike[str], *, force: bool = False) -> Iterator[Pa
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+@contextmanager
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process alone; it is gone afterwards.
+
+    The system takes the lock away when the process dies, however it dies, so that a file that is
+    left behind stands in nobody's way. Windows and some network file systems have no such locks:
+    there nothing is refused.
+
+    Args:
+        path: of the lock file; its folder exists.
+        busy: message of the error where another process holds it.
+
+    Raises:
+        OutputError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it until now may have taken away the file that we opened.
+            mine = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except ImportError:
+            mine = True
+        except OSError as error:
+            mine = error.errno in _NO_LOCKS
+        if not mine:
+            raise OutputError(busy)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _rename_new(temporary: Path, target: Path) -> None:

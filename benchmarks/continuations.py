@@ -85,9 +85,7 @@ def main() -> None:
         name: {**one, "of": 1, "model": arguments.model} for name, one in grid().items()
     }
     if arguments.what == "test":
-        tried = {
-            name: {"preset": name, "of": 1, "model": arguments.model} for name in PRESETS
-        }
+        tried = {name: {"preset": name, "of": 1, "model": arguments.model} for name in PRESETS}
         tried["best of 16"] = {"of": 16, "model": arguments.model}
         if arguments.previous:
             tried["previous model"] = {"of": 1, "model": arguments.previous}

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arietta.api import data, evaluate
+    from arietta.api import data, evaluate, listening
     from arietta.api.classification import ClassifyResult, classify
     from arietta.api.data import PairsResult
     from arietta.api.duet import DuetResult, duet, duet_ports, tap_latency
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arietta.api.synthesis import SynthResult, synth
     from arietta.api.tokens import TokenizeResult, tokenize
     from arietta.api.training import TrainResult, train
+    from arietta.api.transcription import TranscribeResult, transcribe
     from arietta.api.vectors import (
         EmbedResult,
         IndexResult,
@@ -56,6 +57,7 @@ _PLACES = {
     "SynthResult": "api.synthesis",
     "TokenizeResult": "api.tokens",
     "TrainResult": "api.training",
+    "TranscribeResult": "api.transcription",
     "classify": "api.classification",
     "draw_map": "api.vectors",
     "duet": "api.duet",
@@ -73,8 +75,9 @@ _PLACES = {
     "tap_latency": "api.duet",
     "tokenize": "api.tokens",
     "train": "api.training",
+    "transcribe": "api.transcription",
 }
-_MODULES = ("data", "evaluate")
+_MODULES = ("data", "evaluate", "listening")
 
 __all__ = [
     "CONDITIONED_MODEL",
@@ -98,6 +101,7 @@ __all__ = [
     "SynthResult",
     "TokenizeResult",
     "TrainResult",
+    "TranscribeResult",
     "classify",
     "data",
     "draw_map",
@@ -108,6 +112,7 @@ __all__ = [
     "fill",
     "generate",
     "index",
+    "listening",
     "load",
     "load_renderer",
     "render",
@@ -117,6 +122,7 @@ __all__ = [
     "tap_latency",
     "tokenize",
     "train",
+    "transcribe",
 ]
 
 

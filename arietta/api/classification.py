@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -219,7 +218,10 @@ def _write_table(
 ) -> None:
     from arietta.output import whole_file
 
-    with whole_file(output, force=force) as part, part.open("w", newline="") as file:
+    with (
+        whole_file(output, force=force) as part,
+        part.open("w", encoding="utf8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["path", "label", *classes])
         for path, one in found.items():
@@ -231,7 +233,7 @@ def _write_report(report: Path, judgement: Mapping[str, Any], title: str, *, for
 
     from arietta.evaluation.confusion import headline, markdown
     from arietta.evaluation.pictures import draw_confusion
-    from arietta.output import whole_file
+    from arietta.output import json_text, whole_file
 
     picture = report.with_suffix(".png")
     with whole_file(picture, force=force) as part:
@@ -244,7 +246,7 @@ def _write_report(report: Path, judgement: Mapping[str, Any], title: str, *, for
         )
     for suffix, text in (
         (".md", markdown(judgement, title, picture.name)),
-        (".json", json.dumps(judgement, indent=2, ensure_ascii=False) + "\n"),
+        (".json", json_text(judgement, indent=2) + "\n"),
     ):
         with whole_file(report.with_suffix(suffix), force=force) as part:
             part.write_text(text, encoding="utf-8")

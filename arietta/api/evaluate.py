@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,10 +61,10 @@ class Evaluation:
 
 
 def _write_json(path: Path, figures: Mapping[str, Any], *, force: bool) -> None:
-    from arietta.output import whole_file
+    from arietta.output import json_text, whole_file
 
     with whole_file(path, force=force) as part:
-        part.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        part.write_text(json_text(figures, indent=2) + "\n", "utf-8")
 
 
 # ---- likelihood --------------------------------------------------------------------------------
@@ -301,7 +300,7 @@ def probe(
     from arietta.evaluation.labels import gather_table, named
     from arietta.evaluation.probe import baseline_alone, compared, evaluate, markdown
     from arietta.evaluation.probe_vectors import baseline_vectors, limited, model_vectors
-    from arietta.output import check_output, whole_file
+    from arietta.output import check_output, json_text, whole_file
 
     report = None if output is None else Path(output)
     if report is not None:
@@ -347,7 +346,7 @@ def probe(
     if report is not None:
         for suffix, text in (
             (".md", markdown(figures)),
-            (".json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n"),
+            (".json", json_text(figures, indent=2) + "\n"),
         ):
             with whole_file(report.with_suffix(suffix), force=force) as part:
                 part.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,12 +62,12 @@ class ScoreResult:
         Raises:
             OutputError: the file exists or cannot be written.
         """
-        from arietta.output import whole_file
+        from arietta.output import json_text, whole_file
 
         with whole_file(path, force=force) as part:
             if path.suffix.lower() == ".json":
                 whole = {**self.to_dict(), "notes": list(self.notes)}
-                part.write_text(json.dumps(whole, ensure_ascii=False) + "\n", encoding="utf-8")
+                part.write_text(json_text(whole) + "\n", encoding="utf-8")
             elif path.suffix.lower() == ".csv":
                 with part.open("w", encoding="utf-8", newline="") as handle:
                     writer = csv.DictWriter(handle, fieldnames=list(self.notes[0]))

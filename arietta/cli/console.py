@@ -20,7 +20,9 @@ from arietta.errors import InputError, UsageError
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
 
-_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_STEERS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
@@ -41,7 +43,8 @@ def printable(text: str, keep: str = "") -> str:
     """Return a text that cannot steer a terminal: control characters stand as escapes.
 
     Those are C0, DEL and C1, the marks that turn the direction of writing, and the two separators
-    of lines and paragraphs.
+    of lines and paragraphs. The bytes of a file's name that are no UTF-8, which stand in a text as
+    halves of surrogate pairs, are escaped as well: some terminals obey them.
 
     Args:
         text: of a file or of its name.
@@ -55,7 +58,7 @@ def printable(text: str, keep: str = "") -> str:
 
 def say(text: str = "") -> None:
     """One line for a human, on stdout."""
-    print(printable(text, keep="\n\t"))
+    print(printable(text, keep="\t"))
 
 
 def note(text: str) -> None:
@@ -173,6 +176,7 @@ class ProgressLine:
         """Show a text if one is due."""
         if not self.due():
             return
+        text = printable(text)
         if self._terminal:
             text = text[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write("\r" + text.ljust(self._shown))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.console import JsonFlag, clock, emit, new_app, print_pairs, printable
+from arietta.errors import UsageError
 
 if TYPE_CHECKING:
     from arietta.midi.piece import Piece
@@ -21,7 +22,10 @@ _LEAD_IN_S = 5.0
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="MIDI file.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="MIDI file.")] = None,
+    of_system: Annotated[
+        bool, typer.Option("--system", help="Show what runs on this machine instead of a file.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show what is in a MIDI file: length, notes, tempo, metre, key, instruments, pedal.
@@ -30,10 +34,24 @@ def info(
     Warnings name what would surprise a listener or a model, and what reading dropped or doubted:
     silence before the first note, stuck or unended notes, drums, a missing pedal, damage.
 
+    With --system: versions, processor, and which compiled parts run here and why others do not.
+
     \b
-    Example:
+    Examples:
       arietta info nocturne.mid
+      arietta info --system
     """
+    if of_system:
+        if file is not None:
+            raise UsageError("`system` tells of this machine and takes no file")
+        found = system()
+        if as_json:
+            emit(found)
+        else:
+            print_pairs((name.replace("_", " "), str(value)) for name, value in found.items())
+        return
+    if file is None:
+        raise UsageError("name a MIDI file, or --system for this machine")
     from arietta.midi.reader import read
 
     facts = describe(read(file))
@@ -41,6 +59,27 @@ def info(
         emit({"file": str(file), **facts})
     else:
         print_pairs([("file", printable(str(file))), *_lines(facts)])
+
+
+def system() -> dict[str, Any]:
+    """Return what runs on this machine: versions, processor, the state of the compiled parts."""
+    import platform
+
+    from arietta._version import __version__
+    from arietta.midi.reader import parse_c
+    from arietta.models.kernel.bindings import library, state
+    from arietta.models.kernel.threads import physical_cores
+
+    slow = "not built: the plain Python reader reads, about five times slower"
+    return {
+        "arietta": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": physical_cores(),
+        "midi_reader": slow if parse_c is None else "compiled",
+        "kernel": state(),
+        "int8_and_int4_run_on": "openvino" if library() is None else "kernel",
+    }
 
 
 def describe(piece: Piece) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from arietta.data.tables import Form, PieceRecord, arrow, table_grid, table_piec
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, OutputError
 from arietta.midi.piece import Piece
-from arietta.output import whole_file
+from arietta.output import held, whole_file
 
 WORK = ".build"
 CHUNK_FILES = 64
@@ -197,19 +197,9 @@ def _work_folder(out: Path, *, force: bool) -> Iterator[Path]:
         )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from None
-    with lock:
-        try:
-            import fcntl
-
-            # The system takes the lock away when the process dies, however it dies.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no such locks on Windows
-            pass
-        except OSError:
-            raise OutputError(f"{out}: another process is building this dataset") from None
+    with held(work / "lock", f"{out}: another process is building this dataset"):
         try:
             yield work
         except InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from arietta.data.build import build_dataset
 from arietta.data.settings import preset
 from arietta.data.shards import DESCRIPTION
 from arietta.errors import UsageError
-from arietta.output import whole_file
+from arietta.output import json_text, whole_file
 
 FRACTIONS = {"train": 0.9, "valid": 0.1}
 
@@ -76,4 +75,4 @@ def write_folder_labels(data: Path, labels: Path) -> None:
         raise UsageError(f"{data}: holds no folders; make one for each class, or give `labels` CSV")
     labels.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(labels, force=True) as part:
-        part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf8")
+        part.write_text(json_text(table), encoding="utf8")

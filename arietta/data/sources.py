@@ -31,6 +31,8 @@ from arietta.midi.zips import open_zip, read_member
 MIDI_SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 TAR_SUFFIXES = (".tar", ".tar.zst", ".tzst", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MANIFEST = "manifest.csv"
+LARGEST_MEMBER = 2**28
+"""Bytes of one file of an archive that is read for what stands beside the music."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ def _folder(source: Source, table: MetadataTable | None) -> Iterator[Item]:
     consumed = 0
     for file, inside, size, changed in _walk(source.path):
         consumed += size
+        # Tables of a dataset hold UTF-8; a file's name may hold any byte.
+        inside = inside.encode("utf8", "backslashreplace").decode("utf8")
         yield Item(
             f"{source.label}/{inside}",
             source.label,
@@ -295,9 +299,14 @@ def read_members(archive: Path, suffixes: str | tuple[str, ...]) -> Iterator[tup
     """
     files = _zip_files(archive) if archive.suffix.lower() == ".zip" else _tar_files(archive)
     try:
-        for name, _, load, _ in files:
-            if name.lower().endswith(suffixes):
-                yield name, load()
+        for name, size, load, _ in files:
+            if not name.lower().endswith(suffixes):
+                continue
+            if size > LARGEST_MEMBER:
+                raise InputError(
+                    f"{archive}: {name} is {size:,} bytes; at most {LARGEST_MEMBER:,} are read"
+                )
+            yield name, load()
     except _archive_errors() as error:
         raise InputError(f"{archive}: damaged, or cannot be unpacked: {error}") from None
 
@@ -319,7 +328,7 @@ def _zip_files(path: Path) -> Iterator[tuple[str, int, Any, int]]:
         consumed = 0
         for info in archive.infolist():
             consumed += info.compress_size
-            if not info.is_dir():
+            if not info.filename.endswith("/"):
                 yield info.filename, info.file_size, partial(read_member, archive, info), consumed
 
 

@@ -160,7 +160,8 @@ def draw_stretches(
     for recording in recordings:
         if not len(recording.notes.pitch):
             continue
-        digest = hashlib.blake2b(f"{seed} {recording.name}".encode(), digest_size=8).digest()
+        named = f"{seed} {recording.name}".encode("utf8", "surrogatepass")
+        digest = hashlib.blake2b(named, digest_size=8).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "little"))
         parts = list(stretches_of(recording, length))
         keys = rng.random(len(parts))

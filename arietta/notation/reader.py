@@ -7,6 +7,8 @@ what the marks ask for is worked out here, from the MEI that verovio gives.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
@@ -41,6 +43,8 @@ from arietta.notation.timeline import SheetNote, Timeline, timeline
 NOTATION = frozenset({".musicxml", ".xml", ".mxl", ".mei", ".krn", ".kern", ".abc"})
 """Suffixes that are read through verovio; everything else is taken as MIDI."""
 
+_TRIAL_S = 120.0
+
 DIVISION = 480
 """Ticks a quarter of what is read from notation."""
 
@@ -68,6 +72,8 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
         return read_note_ons(file, strict=False)
     source = load_source(file, movement)
     verovio = _verovio()
+    if source.doubtful and not _survived(source.text):
+        raise InputError(f"{file}: damaged; it is no score that can be read")
     toolkit = _loaded(verovio, source.text)
     if toolkit is None:
         early = [text for text in source.remarks if "ends early" in text or "damaged" in text]
@@ -91,6 +97,33 @@ def read_score(path: str | PathLike[str], movement: int | None = None) -> Piece:
     if line.cues:
         source.remarks.append(f"{line.cues} cue notes left out: they are another's")
     return _piece(tree, line, source, str(file))
+
+
+_TRIAL = """
+import sys, verovio
+toolkit = verovio.toolkit()
+toolkit.setOptions({"expandNever": True})
+if toolkit.loadData(sys.stdin.buffer.read().decode("utf-8")) and toolkit.getPageCount():
+    toolkit.getMEI()
+    toolkit.renderToMIDI()
+"""
+
+
+def _survived(text: str) -> bool:
+    """Whether verovio, which a few damaged files end by a signal, gets through a score.
+
+    It is tried in a process of its own; one that takes longer than ``_TRIAL_S`` fails.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRIAL],
+            input=text.encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=_TRIAL_S,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _loaded(verovio: Any, text: str) -> Any:

@@ -47,12 +47,14 @@ class Source:
         times: how often a repeat that ends in a measure of MusicXML is played, by its index, where
             that is not twice.
         bars_back: which bar before it a sign in a bar of MusicXML repeats, where not the last one.
+        doubtful: whether it may be damaged in a way that its reader does not survive.
     """
 
     text: str
     remarks: list[str] = field(default_factory=list)
     times: dict[int, int] = field(default_factory=dict)
     bars_back: dict[int, int] = field(default_factory=dict)
+    doubtful: bool = False
 
 
 def load_source(file: Path, movement: int | None = None) -> Source:
@@ -78,11 +80,21 @@ def load_source(file: Path, movement: int | None = None) -> Source:
         lines = source.text.count("\n") + 1
         what = "ends early" if line >= lines else f"is damaged at line {line}"
         source.remarks.append(f"the file {what}; what could be read of it is played")
+        source.doubtful = True
         return source
+    source.doubtful = not all(map(_counts, tree.iter("time")))
     if tree.tag == "score-partwise":
         source.times = _repeat_times(tree)
         source.bars_back = _bars_back(tree)
     return source
+
+
+def _counts(time: ElementTree.Element) -> bool:
+    """Whether a metre of MusicXML names what it counts; verovio divides by it unseen."""
+    if time.find("senza-misura") is not None:
+        return True
+    lower = [(kind.text or "").strip() for kind in time.findall("beat-type")]
+    return bool(lower) and all(text.isdecimal() and int(text) > 0 for text in lower)
 
 
 def decode(raw: bytes) -> str:

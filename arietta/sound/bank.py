@@ -18,6 +18,7 @@ from pathlib import Path
 
 from arietta.arrays import Float32Array
 from arietta.errors import InputError
+from arietta.sound.uninterrupted import uninterrupted
 
 # Velocities that reach the two dynamic layers (MF and FF) of the bundled bank.
 SOFT_VELOCITY, LOUD_VELOCITY = 60, 127
@@ -97,9 +98,13 @@ class PianoBank:
         import soundfile
 
         start, end = zone.span
-        with soundfile.SoundFile(io.BytesIO(self._data[start:end])) as stream:
-            audio: Float32Array = stream.read(frames, dtype="float32", always_2d=True)[:, 0]
-        return audio
+
+        def read() -> Float32Array:
+            with soundfile.SoundFile(io.BytesIO(self._data[start:end])) as stream:
+                audio: Float32Array = stream.read(frames, dtype="float32", always_2d=True)[:, 0]
+            return audio
+
+        return uninterrupted(read)
 
     def _records(self, name: bytes, layout: str) -> list[tuple[int, ...]]:
         start, end = self._chunks[name]

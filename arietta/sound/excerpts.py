@@ -6,9 +6,11 @@ from io import BytesIO
 
 import numpy as np
 
+from arietta.arrays import Float32Array
 from arietta.midi.piece import Piece
 from arietta.sound.files import WRITE_FRAMES
 from arietta.sound.sampler import SAMPLE_RATE, render
+from arietta.sound.uninterrupted import uninterrupted
 
 
 def mp3_excerpt(piece: Piece, start_ms: float, seconds: float) -> bytes:
@@ -22,8 +24,6 @@ def mp3_excerpt(piece: Piece, start_ms: float, seconds: float) -> bytes:
     Raises:
         UsageError, InputError: see ``sampler.blocks``.
     """
-    import soundfile
-
     end_ms = start_ms + seconds * 1000
     here = (piece.onset_ms >= start_ms) & (piece.onset_ms < end_ms)
     times = piece.tempo.ms_at(piece.pedals.tick)
@@ -39,6 +39,12 @@ def mp3_excerpt(piece: Piece, start_ms: float, seconds: float) -> bytes:
         pedal_value=piece.pedals.value[pedals],
     )
     audio = render(excerpt)
+    return uninterrupted(lambda: _mp3(audio))
+
+
+def _mp3(audio: Float32Array) -> bytes:
+    import soundfile
+
     target = BytesIO()
     with soundfile.SoundFile(
         target, "w", SAMPLE_RATE, 2, subtype="MPEG_LAYER_III", format="MP3"

@@ -11,6 +11,7 @@ import numpy as np
 from arietta.arrays import Float32Array
 from arietta.midi.piece import Piece
 from arietta.sound.sampler import PEAK, blocks
+from arietta.sound.uninterrupted import uninterrupted
 
 KEYS = tuple(range(24, 107, 6))
 """Others are at most three semitones away from one of these."""
@@ -44,12 +45,17 @@ def for_a_page() -> dict[str, Any]:
         ``keys``: MIDI pitches; ``slot`` and ``lead`` in seconds; ``velocity`` of all;
         ``audio``: an MP3 as base64.
     """
+    audio = sprite()
+    packed = base64.b64encode(uninterrupted(lambda: _mp3(audio))).decode()
+    about = {"keys": list(KEYS), "slot": SLOT_S, "lead": LEAD_S, "velocity": _VELOCITY}
+    return {**about, "audio": packed}
+
+
+def _mp3(audio: Float32Array) -> bytes:
     import soundfile
 
     packed = io.BytesIO()
     soundfile.write(
-        packed, sprite(), RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.75
+        packed, audio, RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.75
     )
-    audio = base64.b64encode(packed.getvalue()).decode()
-    about = {"keys": list(KEYS), "slot": SLOT_S, "lead": LEAD_S, "velocity": _VELOCITY}
-    return {**about, "audio": audio}
+    return packed.getvalue()

@@ -1,21 +1,51 @@
 """Save and load the states of a run; a state is written whole or not at all.
 
 ``RUN/checkpoints/step-00001200`` holds what Accelerate saves (weights, optimisers, random states),
-``progress.json`` and, for every process, the positions of its data streams.
+``progress.json``, for every process the positions of its data streams, and the checksums of all
+these files: a damaged state would train on from somewhere else without a word. States that were
+saved before there were checksums have none, and are loaded as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from arietta.errors import CheckpointError, OutputError
+from arietta.output import held
 from arietta.training.distributed import Processes
 
 PROGRESS = "progress.json"
+CHECKSUMS = "checksums.json"
+LOCK = "lock"
+
+
+@contextmanager
+def held_run(run: Path) -> Iterator[None]:
+    """Hold the folder of a run, made if missing, so that nobody else trains in it meanwhile.
+
+    The first process of a run holds it for all of them.
+
+    Raises:
+        OutputError: another training is at work in it, or it cannot be written to.
+    """
+    if os.environ.get("RANK", "0") != "0":  # set by torchrun and accelerate
+        yield
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run}: cannot be made: {error.strerror or error}") from None
+    with held(run / LOCK, f"{run}: another process is training here; choose another folder"):
+        yield
 
 
 def saved_states(run: Path) -> list[Path]:
@@ -55,6 +85,7 @@ def save_state(
         processes.wait()
         if processes.is_main:
             _write(part / PROGRESS, progress)
+            _write(part / CHECKSUMS, _checksums(part))
             if folder.exists():  # the same step again, after a resume
                 shutil.rmtree(folder)
             os.replace(part, folder)
@@ -79,6 +110,7 @@ def load_state(run: Path, processes: Processes) -> tuple[dict[str, Any], dict[in
         CheckpointError: the state does not fit or is damaged.
     """
     folder = saved_states(run)[-1]
+    _check(folder, processes)
     try:
         progress = json.loads((folder / PROGRESS).read_text("utf8"))
         positions: dict[int, dict[str, Any]] = {}
@@ -95,6 +127,52 @@ def load_state(run: Path, processes: Processes) -> tuple[dict[str, Any], dict[in
             " one before"
         ) from error
     return progress, positions
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return SHA-256 by path inside the folder, of every file."""
+    return {name: _checksum(folder / name) for name in _files(folder)}
+
+
+def _files(folder: Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(folder: Path, processes: Processes) -> None:
+    """Refuse a damaged state; the processes share the files, and all refuse where one does."""
+    damaged = _damaged(folder, processes.rank, processes.world)
+    count = len(damaged)
+    if processes.world > 1:
+        count = int(processes.total(torch.tensor(count, device=processes.device)))
+    if count:
+        what = damaged[0] if damaged else f"{count} of its files"
+        raise CheckpointError(
+            f"{folder}: this state is damaged ({what}: not what its checksum says); delete the"
+            " folder to go on from the one before"
+        )
+
+
+def _damaged(folder: Path, rank: int, world: int) -> list[str]:
+    """Return which of every ``world``-th file are missing or not as they were saved."""
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return []
+    try:
+        wanted = dict(json.loads(path.read_text("utf8")))
+    except ValueError:  # of JSON and of UTF-8
+        return [CHECKSUMS]
+    names = sorted({*wanted, *_files(folder)} - {CHECKSUMS})[rank::world]
+    return [
+        name
+        for name in names
+        if not (folder / name).is_file() or _checksum(folder / name) != wanted.get(name)
+    ]
 
 
 def _write(path: Path, values: Any) -> None:

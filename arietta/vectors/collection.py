@@ -248,7 +248,8 @@ def with_transposed(items: Iterable[Item], semitones: int) -> Iterator[Item]:
     """
     for item in items:
         yield item
-        seed = int.from_bytes(hashlib.blake2b(item.id.encode(), digest_size=8).digest())
+        name = item.id.encode("utf8", "surrogatepass")
+        seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest())
         shift = int(np.random.default_rng(seed).integers(1, semitones + 1)) * (-1) ** (seed % 2)
         try:
             piece, _ = read_item(item)

@@ -10,7 +10,6 @@ Shapes: n pieces, D width of the vectors.
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from arietta.arrays import BoolArray, FloatArray
 from arietta.errors import MissingExtraError
 from arietta.midi.pedal import pedal_offsets
 from arietta.midi.piece import Piece
+from arietta.output import json_text
 from arietta.paths import assets_dir
 from arietta.vectors.collection import Collection, Entry
 from arietta.vectors.index import Space
@@ -206,7 +206,7 @@ def page(
     }
     template = (assets_dir() / "map.html").read_text(encoding="utf-8")
     # Inside a script element, nothing may look like its end.
-    text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    text = json_text(data).replace("</", "<\\/").replace("<!--", "<\\!--")
     assert template.count(_PLACE) == 1
     return template.replace(_PLACE, text)
 

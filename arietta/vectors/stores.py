@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from arietta.arrays import Float32Array
 from arietta.errors import InputError, MissingExtraError, OutputError
-from arietta.output import whole_file
+from arietta.output import json_text, whole_file
 
 Kind = Literal["piece", "passage"]
 KINDS: tuple[Kind, ...] = ("piece", "passage")
@@ -277,7 +277,7 @@ class FolderStore:
         }
         arrays: dict[str, NDArray[Any]] = {}
         for kind in KINDS:
-            text = json.dumps(shown[kind], ensure_ascii=False).encode()
+            text = json_text(shown[kind]).encode()
             arrays[f"{kind}_shown"] = np.frombuffer(text, np.uint8)
             for sense in SENSES:
                 arrays[f"{kind}_{sense}"] = self._vectors[kind, sense]
@@ -295,7 +295,7 @@ class FolderStore:
                     with whole_file(place, force=True) as part:
                         graph.save(str(part))
                 keep.add(place.name)
-        described = json.dumps({"format": FORMAT, **self._about, "rows": name}, ensure_ascii=False)
+        described = json_text({"format": FORMAT, **self._about, "rows": name})
         with whole_file(self.path / _ABOUT, force=True) as part:
             part.write_text(described + "\n", encoding="utf-8")
         for old in [*self.path.glob("rows-*.npz"), *self.path.glob("*.usearch")]:

@@ -212,3 +212,41 @@ def test_writing_never_leaves_half_a_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     with pytest.raises(OutputError):
         write_tensors(tmp_path / "nowhere" / "x.safetensors", SOME)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 28])
+def test_a_file_that_ends_too_early_says_by_how_much(tmp_path: Path, missing: int) -> None:
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"b.bias": SOME["b.bias"]})
+    whole = path.read_bytes()
+    TensorFile(path)
+    path.write_bytes(whole[:-missing])
+    with pytest.raises(CheckpointError, match=f"ends {missing} bytes before tensor b.bias"):
+        TensorFile(path)
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path: Path, off: int) -> None:
+    path = tmp_path / "x.safetensors"
+    text = b"{}"
+    path.write_bytes((len(text)).to_bytes(8, "little") + text)
+    assert TensorFile(path).names == ()  # as long as the rest of the file is allowed
+    path.write_bytes((len(text) + off).to_bytes(8, "little") + text)
+    what = "claims a header of 3 bytes" if off > 0 else "not JSON"
+    with pytest.raises(CheckpointError, match=what):
+        TensorFile(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [([7], [0, 27]), ([7], [0, 29]), ([8], [0, 28]), ([7], [4, 28]), ([7], [-4, 24])],
+)
+def test_the_size_of_a_tensor_is_that_of_its_shape(
+    tmp_path: Path, shape: list[int], offsets: list[int]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    header = {"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
+    with pytest.raises(CheckpointError, match="tensor a contradicts its shape"):
+        TensorFile(path)

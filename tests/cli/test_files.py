@@ -184,3 +184,25 @@ def test_play_without_a_device_writes_a_file(
         assert done.code == 0 and json.loads(done.out)["output"] == name
         assert "writing a file instead" in done.err
         assert (tmp_path / name).exists()
+
+
+def test_info_of_the_system(arietta: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from arietta.midi import reader
+    from arietta.models.kernel import bindings
+
+    facts = arietta("info", "--system", "--json").json
+    assert facts["kernel"] == bindings.state() and facts["cores"] >= 1
+    text = arietta("info", "--system").out
+    assert f"kernel                {facts['kernel']}" in text
+    monkeypatch.setattr(bindings, "_compiled", lambda: None)
+    monkeypatch.setattr(reader, "parse_c", None)
+    bindings.library.cache_clear()
+    try:
+        facts = arietta("info", "--system", "--json").json
+    finally:
+        bindings.library.cache_clear()
+    assert facts["kernel"] == "not built: the install found no C compiler"
+    assert facts["int8_and_int4_run_on"] == "openvino"
+    assert facts["midi_reader"].startswith("not built")
+    assert arietta("info", "a.mid", "--system").code == 2
+    assert "--system" in arietta("info").err

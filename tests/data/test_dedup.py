@@ -447,3 +447,72 @@ def test_a_known_group_identifies_an_untagged_file() -> None:
 def test_one_of_each_work() -> None:
     listed = [*works("a", 2, 3), Work("", "", "", "g"), Work("", "", "", "g"), Work("", "", "")]
     assert sorted(cap_compositions(listed, limit=None, per_work=1)) == [1, 2, 4, 5, 7]
+
+
+def one_sequence(count: int, span_ms: list[int] | None = None) -> FingerprintTable:
+    """Files that hold the same three sequences and nothing else."""
+    spans = span_ms or [0] * count
+    return FingerprintTable.pack(
+        Fingerprint(
+            np.array([5, 6, 7], np.uint32),
+            np.array([0, 1, 2], np.uint32),
+            np.full(3, span, np.uint16),
+            0,
+            10,
+        )
+        for span in spans
+    )
+
+
+def pairs(found: npt.NDArray[np.int64]) -> set[tuple[int, int]]:
+    return {(int(a), int(b)) for a, b in found}
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_the_search_compares_each_sequence_with_the_next_of_its_window(window: int) -> None:
+    table = one_sequence(7)
+    near = {(a, b) for a in range(7) for b in range(a + 1, 7) if b - a <= window}
+    assert pairs(dedup.recording_candidates(table, window)) == near
+    assert pairs(dedup.composition_candidates(table, np.arange(7), window)) == near
+
+
+def test_the_windows_are_32_recordings_and_4_compositions() -> None:
+    table = one_sequence(34)
+    found = pairs(dedup.recording_candidates(table))
+    assert {b - a for a, b in found} == set(range(1, 33))
+    found = pairs(dedup.composition_candidates(table, np.arange(34)))
+    assert {b - a for a, b in found} == set(range(1, 5))
+
+
+def test_copies_of_a_recording_are_as_long_within_half_a_shift() -> None:
+    half = dedup.SHIFT_MS // 2
+    table = one_sequence(3, [1000, 1000 + half, 1000 + 2 * half + 1])
+    assert pairs(dedup.recording_candidates(table)) == {(0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("late", "same"), [(0, True), (dedup.SHIFT_MS, True), (dedup.SHIFT_MS + 1, False)]
+)
+def test_differences_in_time_lie_in_one_window(late: int, same: bool) -> None:
+    """Half of the sequences come later by so much in the second file."""
+    count = 40
+    hashes = np.arange(count, dtype=np.uint32)
+    time = np.arange(count, dtype=np.uint32) * 1000
+    shifted = time + np.where(np.arange(count) % 2, late, 0).astype(np.uint32)
+    a, b = (Fingerprint(hashes, t, np.zeros(count, np.uint16), 0, count) for t in (time, shifted))
+    match = same_recording(a, b, agreement=0.9)
+    assert match.same == same
+    assert match.shared == (count if same else count // 2)
+
+
+def test_the_window_of_differences_is_two_shifts_wide() -> None:
+    """21 sequences come up to two shifts later, evenly; 15 come at one other time."""
+    shift = dedup.SHIFT_MS
+    late = np.array([0, shift, 2 * shift] * 7 + [8 * shift] * 15, np.uint32)
+    count = len(late)
+    hashes, time = np.arange(count, dtype=np.uint32), np.arange(count, dtype=np.uint32) * 1000
+    a, b = (
+        Fingerprint(hashes, t, np.zeros(count, np.uint16), 0, count) for t in (time, time + late)
+    )
+    match = same_recording(a, b)
+    assert match.shared == 21 and match.shift_ms == shift

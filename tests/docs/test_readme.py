@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from typer.main import get_command
 
 from arietta.api.models import Model
@@ -29,11 +30,14 @@ from arietta.midi.tempo import TempoMap
 from arietta.models.aria import checkpoint as aria_checkpoint
 from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.public_file import write_public
+from arietta.sound import torch_transkun
 from arietta.tokenizers.aria import AriaTokenizer
 from arietta.training import loop
 from arietta.training.config import Recipe
 from arietta.training.loop import train
 from arietta.vectors import embedding
+from tests.evaluation.listening.simulated import a_plan
+from tests.sound.test_transcription import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,6 +77,7 @@ def help_commands() -> list[str]:
     groups = {
         "data": ["build", "stats"],
         "evaluate": ["few_label", "likelihood", "probe", "retrieval"],
+        "listen": ["build", "analyse"],
         "train": ["command"],
     }
     parts = [f"{name}.{part}" for name in COMMANDS for part in groups.get(name, [])]
@@ -88,7 +93,7 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARIETTA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ARIETTA_PLAYER", "true")
-    names = "my prompt nocturne more more-1 new another transcription reference duet"
+    names = "my prompt nocturne more more-1 new another transcription reference duet take"
     for name in (f"{stem}.mid" for stem in names.split()):
         (tmp_path / name).write_bytes((prompts_dir / "waltz.mid").read_bytes())
     # long enough for `play --from`
@@ -118,6 +123,10 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *labels]) + "\n")
 
+    soundfile.write(tmp_path / "take.wav", np.zeros((800, 1)), 800)
+    monkeypatch.setattr(torch_transkun, "Transkun", lambda _: StandIn())
+    listening_test(tmp_path)
+
     start = Model.start
 
     def a_little(
@@ -140,6 +149,24 @@ def desk(tmp_path: Path, prompts_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Model, "start", a_little)
     monkeypatch.setattr(loop, "train", one_step)
     return tmp_path
+
+
+def listening_test(desk: Path) -> None:
+    """Pairs of short pieces of sixteen measures, and the answer of one listener to such a test."""
+    onset = np.arange(64) * 500
+    rows = ["item,system_a,a,system_b,b"]
+    for item in ("x", "y"):
+        for who in ("mine", "human"):
+            Piece.from_ms(onset, 400, 60, 64).save(desk / f"{who}-{item}.mid")
+        rows.append(f"{item},mine,mine-{item}.mid,human,human-{item}.mid")
+    (desk / "pairs.csv").write_text("\n".join(rows))
+    plan = a_plan()
+    (desk / "key.json").write_text(json.dumps(plan.to_dict()))
+    (desk / "answers").mkdir()
+    one = plan.forms[0][0]
+    said = {"place": 0, "left": one.left, "right": one.right, "answer": "left"}
+    answers = {"test": plan.test, "listener": 1, "form": 0, "headphones": None, "answers": [said]}
+    (desk / "answers" / "1.json").write_text(json.dumps(answers))
 
 
 def public_checkpoint(desk: Path, name: str) -> None:
@@ -194,6 +221,11 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
     if "run-1/model" in words:
         for run_name in ("run-1", "run-2"):
             shutil.copytree(ROOT / "arietta/assets/performer", desk / run_name / "model")
+    if "test/key.json" in words:
+        (desk / "test").mkdir()
+        shutil.copy(desk / "key.json", desk / "test" / "key.json")
+    if words[:2] == ["listen", "build"] and "mirex" not in words:
+        words += ["--seconds", "5"]  # of the last one given
     if "pairs.parquet" in words and words[:2] != ["data", "pairs"]:
         assert run("data pairs my-takes -o pairs.parquet".split()) == 0
     for at, word in enumerate(words):

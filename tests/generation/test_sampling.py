@@ -224,3 +224,24 @@ def test_rows_drawn_together_are_those_drawn_alone(settings: SamplingSettings) -
             expected = sampler.probabilities(choice, logits[n, choice.columns])
             assert p[n] == pytest.approx(expected[choice.index(int(tokens[n]))], rel=1e-9)
             assert choice.ids[pick(expected, uniforms[members[n]])] == tokens[n]
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.1, 1), (0.24, 1), (0.25, 2), (0.5, 3), (0.51, 3), (0.75, 4), (0.99, 4)]
+)
+def test_top_p_keeps_what_begins_at_the_cut_or_before(top_p: float, kept: int) -> None:
+    """Four equal tokens begin at 0, .25, .5 and .75; these numbers are exact in floats."""
+    settings = SamplingSettings(1.0, None, top_p, grammar=False)
+    p = flat(settings, [0.0] * 4)
+    assert p.tolist() == [1 / kept] * kept + [0.0] * (4 - kept)
+    sampler = Sampler(settings, PIANO)
+    choices = sampler.choices(((0, 4),))
+    logits = np.zeros((20, len(PIANO.tokens)))
+    logits[:, 4:] = -np.inf  # the columns of its head
+    drawn = sampler.draw([choices] * 20, logits, np.arange(0, 1, 0.05).tolist())[0]
+    assert set(drawn.tolist()) == set(range(kept))
+
+
+def test_min_p_keeps_what_is_as_likely_as_it_asks() -> None:
+    settings = SamplingSettings(1.0, 1.0, None, grammar=False)
+    assert flat(settings, [0.0, 0.0, -1e-9]).tolist() == [0.5, 0.5, 0.0]

@@ -143,3 +143,39 @@ def test_any_program_of_an_ignored_class_silences_a_channel() -> None:
     assert remove_ignored(left, ["piano"]) is left
     with pytest.raises(UsageError, match="theremin"):
         remove_ignored(piece, ["theremin"])
+
+
+@pytest.mark.parametrize(
+    ("up", "wanted"), [(9, 9), (10, 10), (11, 20), (19, 20), (20, 20), (21, 21)]
+)
+def test_the_pedal_holds_what_ends_inside_it(up: int, wanted: int) -> None:
+    """Between 10 and 20 the pedal is down; a key that comes up on either edge is not held."""
+    piece = make([(0, up, 60, 0)], [(10, 64, 0), (20, 63, 0)])
+    assert pedal.pedal_offsets(piece).tolist() == [wanted]
+
+
+def test_a_key_that_comes_up_as_the_pedal_goes_down_again_is_not_held() -> None:
+    piece = make([(0, 20, 60, 0)], [(10, 127, 0), (20, 0, 0), (20, 127, 0), (30, 0, 0)])
+    assert pedal.pedal_offsets(piece).tolist() == [20]
+
+
+@pytest.mark.parametrize(("value", "down"), [(63, False), (64, True), (127, True), (0, False)])
+def test_down_is_from_64_on(value: int, down: bool) -> None:
+    table = pedal_table([0], [value], [0])
+    assert pedal.pedal_states(table)[0].tolist() == [down]
+    piece = make([(5, 5, 60, 0)], [(0, value, 0), (40, 0, 0)])
+    assert pedal.pedal_offsets(piece).tolist() == [40 if down else 10]
+
+
+@pytest.mark.parametrize(
+    ("values", "states"),
+    [
+        ((73, 74), (False, True)),
+        ((74, 55), (True, True)),
+        ((74, 54), (True, False)),
+        ((74, 54, 73), (True, False, False)),
+    ],
+)
+def test_the_band_of_a_buffer(values: tuple[int, ...], states: tuple[bool, ...]) -> None:
+    table = pedal_table(list(range(len(values))), list(values), [0] * len(values))
+    assert tuple(pedal.pedal_states(table, 64, 10)[0].tolist()) == states

@@ -17,7 +17,7 @@ from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
 from arietta.midi.tempo import TempoMap
 from arietta.notation.score_notes import PerformedNotes, ScoreNotes, deadpan
-from arietta.rendering.tempo_map import LIMITS_BPM, Editable, editable
+from arietta.rendering.tempo_map import LIMITS_BPM, Editable, _closed_loop, editable
 from tests.notation.scores import performances, score_of, scores
 
 
@@ -229,3 +229,25 @@ def test_cases_where_the_public_mapping_fails_or_drifts(shared_dir: Path, name: 
     )
     result = editable(score, performed)
     assert np.abs(result.piece.onset_ms - performed.onset_ms).max() <= 2
+
+
+def test_the_loop_is_closed() -> None:
+    """A third of a microsecond a beat does not add up over 30,000 beats."""
+    due = np.arange(30_001) * (1000 / 3)
+    tempo = _closed_loop(np.arange(30_001, dtype=np.int64) * 480, due, 1.0, 480)
+    reached = tempo.ms_at(np.arange(30_001, dtype=np.int64) * 480)
+    assert np.abs(reached - due).max() <= 0.0006
+    assert set(np.unique(tempo.us_per_quarter).tolist()) == {333_333, 333_334}
+
+
+def test_tempos_stay_within_the_file_format_and_what_they_miss_is_made_up() -> None:
+    tick = np.array([0, 480, 960, 1440], np.int64)
+    longest = 2**24 - 1  # microseconds a quarter
+    tempo = _closed_loop(tick, np.array([0.0, 20_000.0, 30_000.0, 40_000.0]), 1.0, 480)
+    assert tempo.us_per_quarter.tolist() == [longest, 30_000_000 - longest, 10_000_000]
+    # A time that goes back cannot be played; the next beats wait for the clock.
+    tempo = _closed_loop(tick, np.array([0.0, 500.0, 400.0, 1500.0]), 1.0, 480)
+    assert tempo.us_per_quarter.tolist() == [500_000, 1, 999_999]
+    alone = _closed_loop(tick[:1], np.zeros(1), 1e9, 480)
+    assert alone.us_per_quarter.tolist() == [longest]
+    assert _closed_loop(tick[:1], np.zeros(1), 0.0, 480).us_per_quarter.tolist() == [1]

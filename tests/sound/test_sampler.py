@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
+import signal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from arietta.midi.notes import note_table
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.tempo import TempoMap
-from arietta.sound import sampler
+from arietta.sound import bank, sampler
 from arietta.sound.bank import PianoBank
 from arietta.sound.sampler import SAMPLE_RATE, blocks, render
 
@@ -187,3 +190,27 @@ def test_any_notes_give_sane_sound(
     audio = render(piece([(float(a), float(b), c, d) for a, b, c, d in notes], pedal))
     assert np.isfinite(audio).all()
     assert np.abs(audio).max() == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+
+
+def test_an_interrupt_while_a_sample_is_decoded_is_raised_and_spoils_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupting(io.BytesIO):
+        """What libsndfile reads from; the third block comes with a Ctrl-C."""
+
+        blocks = 0
+
+        def readinto(self, buffer: Any, /) -> int:
+            Interrupting.blocks += 1
+            if Interrupting.blocks == 3:
+                signal.raise_signal(signal.SIGINT)
+            return super().readinto(buffer)
+
+    path = sampler.assets_dir() / "piano.sf3"
+    interrupted = sampler.Strings(PianoBank(path), SAMPLE_RATE)
+    monkeypatch.setattr(bank.io, "BytesIO", Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.get(60, 1000)
+    assert Interrupting.blocks >= 3
+    whole = sampler.Strings(PianoBank(path), SAMPLE_RATE).get(60, 1000)
+    assert np.array_equal(interrupted.get(60, 1000).samples, whole.samples)

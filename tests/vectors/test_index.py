@@ -414,3 +414,33 @@ def test_a_dataset_on_the_grid_gives_the_same_vectors(embedder: Embedder, tmp_pa
         wanted = from_files.entries[str(file)].embedding.vector
         np.testing.assert_allclose(found.embedding.vector, wanted, atol=1e-5)
         assert found.metadata["split"] == "train" and found.metadata["composer"] == "x"
+
+
+def test_a_removed_piece_takes_its_passages_along(
+    embedder: Embedder, music: Path, where: str
+) -> None:
+    update(where, embedder, music)
+    index = Index(where)
+    query = embedder.embed(read(music / "p2.mid"), passages=WINDOWS)
+    vectors = np.ones((1, index.about["sizes"]["likeness"]), np.float32)
+
+    def passages_of(name: str) -> int:
+        (found,) = index._store.search("passage", "likeness", vectors, 10_000)
+        return sum(Path(f.shown["path"]).stem == name for f in found)
+
+    assert passages_of("p2") > 1 and passages_of("p3") > 1
+    assert Path(index.search(query, 1, by="passage")[0].path).stem == "p2"
+    others = passages_of("p3")
+    index.remove([str(music / "p2.mid")])
+    assert passages_of("p2") == 0 and passages_of("p3") == others
+    index.close()
+    # A piece that changed leaves no passage of what it was.
+    index = Index(where)
+    assert passages_of("p2") == 0
+    index.close()
+    piece(3, seconds=10).save(music / "p3.mid", force=True)
+    assert update(where, embedder, music)["updated"] == ["p3"]
+    index.close()
+    index = Index(where)
+    assert 0 < passages_of("p3") < others
+    index.close()

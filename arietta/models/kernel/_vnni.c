@@ -26,6 +26,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Windows offers no name of a library that is not marked. */
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT
+#endif
+
 /* clang lacks the pragma that allows these instructions in one file only. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(_WIN32)
 #define HAVE_KERNEL 1
@@ -94,7 +101,7 @@ struct Job {
     Phase phases[];
 };
 
-typedef struct {
+typedef struct Team {
     int count;
     pid_t owner;
     pthread_t *threads;
@@ -103,7 +110,27 @@ typedef struct {
     Job *job; /* guarded by lock */
     int stop; /* guarded by lock */
     atomic_int turn;
+    struct Team *next; /* guarded by teams_lock */
 } Team;
+
+/* A fork copies locks as they stand, and a call of another thread may hold one: the child makes
+   them anew. Its teams have no threads until they are needed (run_job). */
+static Team *teams;
+static pthread_mutex_t teams_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_watched = PTHREAD_ONCE_INIT;
+
+static void before_fork(void) { pthread_mutex_lock(&teams_lock); }
+
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&teams_lock); }
+
+static void after_fork_in_child(void) {
+    pthread_mutex_init(&teams_lock, NULL);
+    for (Team *team = teams; team; team = team->next) pthread_mutex_init(&team->use, NULL);
+}
+
+static void watch_forks(void) {
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
 
 /* Waiting threads spin, since the next phase is microseconds away; after a while they give way. */
 #define SPINS 6000
@@ -783,13 +810,20 @@ static void free_bytes(Bytes bytes) {
 
 /* ---- what Python calls through ctypes, without the interpreter lock --------------------- */
 
-int vnni_supported(void) {
+/* The first of its needs that the processor lacks; NULL where it has them all. */
+const char *vnni_lacks(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("avx2");
+    if (!__builtin_cpu_supports("avx2")) return "avx2";
+    if (!__builtin_cpu_supports("fma")) return "fma";
+    if (!__builtin_cpu_supports("avx512f")) return "avx512f";
+    if (!__builtin_cpu_supports("avx512bw")) return "avx512bw";
+    if (!__builtin_cpu_supports("avx512vl")) return "avx512vl";
+    if (!__builtin_cpu_supports("avx512dq")) return "avx512dq";
+    if (!__builtin_cpu_supports("avx512vnni")) return "avx512vnni";
+    return NULL;
 }
+
+EXPORT int vnni_built(void) { return 1; }
 
 Team *vnni_team(int count) {
     Team *team = calloc(1, sizeof *team);
@@ -800,12 +834,24 @@ Team *vnni_team(int count) {
         free(team);
         return NULL;
     }
+    pthread_once(&fork_watched, watch_forks);
     pthread_mutex_init(&team->use, NULL);
     start_members(team);
+    pthread_mutex_lock(&teams_lock);
+    team->next = teams;
+    teams = team;
+    pthread_mutex_unlock(&teams_lock);
     return team;
 }
 
 void vnni_disband(Team *team) {
+    pthread_mutex_lock(&teams_lock);
+    for (Team **at = &teams; *at; at = &(*at)->next)
+        if (*at == team) {
+            *at = team->next;
+            break;
+        }
+    pthread_mutex_unlock(&teams_lock);
     if (team->owner == getpid()) {
         pthread_mutex_lock(&team->use); /* a call in another thread ends first */
         pthread_mutex_unlock(&team->use);
@@ -1134,9 +1180,22 @@ int vnni_decode_notes(Team *team, const NoteModel *m, int tokens, float *x, cons
 
 #else
 
-int vnni_supported(void) { return 0; }
+EXPORT int vnni_built(void) { return 0; }
 
 #endif
+
+/* What this file was compiled by, for whoever asks why the kernel is missing. */
+EXPORT const char *vnni_compiler(void) {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "MSVC";
+#else
+    return "an unknown compiler";
+#endif
+}
 
 /* The module is how setuptools and import find the file; its functions are called by ctypes. */
 static struct PyModuleDef definition = {

@@ -31,13 +31,40 @@ class Matrix(ctypes.Structure):
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernel, or None where it is missing or the processor cannot run it."""
+def _compiled() -> ctypes.CDLL | None:
+    """Return the compiled file, whether it holds the kernel or not; None without one."""
     found = importlib.util.find_spec("arietta.models.kernel._vnni")
     if found is None or found.origin is None:
         return None
     lib = ctypes.CDLL(found.origin)
-    if not lib.vnni_supported():
+    lib.vnni_compiler.restype = ctypes.c_char_p
+    if lib.vnni_built():
+        lib.vnni_lacks.restype = ctypes.c_char_p
+    return lib
+
+
+def _unfit(lib: ctypes.CDLL) -> str:
+    """Why the kernel of a compiled file cannot run here; empty where it can."""
+    compiler = lib.vnni_compiler().decode()
+    if not lib.vnni_built():
+        return f"left out by {compiler}: GCC on x86-64 builds it"
+    lacks = lib.vnni_lacks()
+    return f"built by {compiler}; this processor lacks {lacks.decode()}" if lacks else ""
+
+
+def state() -> str:
+    """Whether the kernel runs on this machine, and why where it does not."""
+    lib = _compiled()
+    if lib is None:
+        return "not built: the install found no C compiler"
+    return _unfit(lib) or f"runs, built by {lib.vnni_compiler().decode()}"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled kernel, or None where it is missing or the processor cannot run it."""
+    lib = _compiled()
+    if lib is None or _unfit(lib):
         return None
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     lib.vnni_team.restype = pointer

@@ -162,15 +162,15 @@ def augment_columns(notes: NoteColumns, change: Change, mixup: Mixup = None) -> 
         onset, duration = onset[order], duration[order]
         pitch, velocity = pitch[order], velocity[order]
     new_duration = scaled_steps(duration, change.tempo * change.length) * STEP
-    velocity = velocity.astype(np.int64)
+    loud: IntArray = velocity.astype(np.int64)
     if change.contrast != 1:
-        far = (velocity - CONTRAST_CENTRE) * change.contrast
-        velocity = np.rint((CONTRAST_CENTRE + far) / STEP).astype(np.int64) * STEP
+        far = (loud - CONTRAST_CENTRE) * change.contrast
+        loud = np.rint((CONTRAST_CENTRE + far) / STEP).astype(np.int64) * STEP
     columns = NoteColumns(
         scaled_steps(onset, change.tempo) * STEP,
         np.minimum(np.maximum(new_duration, STEP), MAX_DURATION_MS),
         pitch.astype(np.int64) + change.pitch,
-        _moved_velocity(velocity, change.velocity),
+        _moved_velocity(loud, change.velocity),
     )
     if change.pitch:
         kept = (columns.pitch >= 0) & (columns.pitch < N_PITCHES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,3 +148,41 @@ def test_a_graph_of_mapped_weights(checkpoint: aria_checkpoint.LoadedCheckpoint)
     np.testing.assert_array_equal(found, again)
     exact = OpenVinoBackend(checkpoint, "f32").new_session().append(ids)
     assert np.sqrt(((found - exact) ** 2).mean() / (exact**2).mean()) < 0.05
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_flipped_bit_in_any_array_is_refused(tmp_path: Path, mapped: bool) -> None:
+    file, key = tmp_path / "a.weights", {"made": "for this"}
+    arrays = {"a": np.arange(6, dtype=np.int8), "b": np.arange(5, dtype=np.float32)}
+    weights.write_arrays(file, key, iter(arrays.items()))
+    kept = weights.read_arrays(file, key, mapped=mapped)
+    assert kept is not None
+    for name, wanted in arrays.items():
+        np.testing.assert_array_equal(kept[0][name], wanted)
+    assert weights.read_arrays(file, {"made": "for that"}, mapped=mapped) is None
+    whole = file.read_bytes()
+    for array in arrays.values():
+        at = whole.index(array.tobytes())
+        for bit in (0, 8 * array.nbytes - 1):
+            flipped = bytearray(whole)
+            flipped[at + bit // 8] ^= 1 << bit % 8
+            file.write_bytes(flipped)
+            assert weights.read_arrays(file, key, mapped=mapped) is None, (at, bit)
+
+
+def test_a_checkpoint_of_the_same_size_is_known_by_its_time(
+    checkpoint: aria_checkpoint.LoadedCheckpoint,
+) -> None:
+    open_weights(checkpoint, "int8", "rows")
+    state = checkpoint.path.stat()
+    before = kept_file().read_bytes()
+    data = bytearray(checkpoint.path.read_bytes())
+    data[-4:] = np.float32(3).tobytes()
+    checkpoint.path.write_bytes(data)
+    assert checkpoint.path.stat().st_size == state.st_size
+    os.utime(checkpoint.path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    fresh = aria_checkpoint.load_file(checkpoint.path)
+    made = dict(make(fresh, "int8", "rows"))
+    for name, array in open_weights(fresh, "int8", "rows").arrays.items():
+        np.testing.assert_array_equal(array, made[name])
+    assert kept_file().read_bytes() != before

@@ -203,8 +203,37 @@ def test_damaged_rows_survive(seed: int, n: int, name: str) -> None:
     assert (fast.marks, fast.ends) == (slow.marks, slow.ends)
 
 
+def test_length_and_contrast_change_nothing_else() -> None:
+    rng = np.random.default_rng(3)
+    n = 200
+    notes = NoteColumns(
+        np.sort(rng.integers(0, 20_000, n)) * 10,
+        rng.integers(1, 200, n) * 10,
+        rng.integers(30, 90, n),
+        rng.integers(2, 12, n) * 10,
+    )
+    longer = augment.augment_columns(notes, Change(length=1.5))
+    np.testing.assert_array_equal(longer.onset_ms, notes.onset_ms)
+    np.testing.assert_allclose(longer.duration_ms, notes.duration_ms * 1.5, atol=5)
+    flat = augment.augment_columns(notes, Change(contrast=0.5))
+    np.testing.assert_array_equal(flat.duration_ms, notes.duration_ms)
+    np.testing.assert_allclose(flat.velocity, 64 + (notes.velocity - 64) / 2, atol=5)
+    drawn = [Ranges(length=0.2, contrast=0.3).draw(rng) for _ in range(300)]
+    assert min(c.length for c in drawn) < 0.82 and max(c.contrast for c in drawn) > 1.27
+    # Recipes without them draw what they drew before.
+    plain, fuller = (Ranges(length=x).draw(np.random.default_rng(0)) for x in (0.0, 0.2))
+    assert (plain.tempo, plain.pitch) == (fuller.tempo, fuller.pitch) and plain.length == 1
+
+
 def test_ranges_and_no_change() -> None:
-    for wrong in ({"tempo": 1.0}, {"tempo": -0.1}, {"pitch": -1}, {"velocity": -1}):
+    for wrong in (
+        {"tempo": 1.0},
+        {"tempo": -0.1},
+        {"pitch": -1},
+        {"velocity": -1},
+        {"length": 1.0},
+        {"contrast": -0.1},
+    ):
         with pytest.raises(UsageError):
             Ranges(**wrong)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)

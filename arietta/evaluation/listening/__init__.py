@@ -1,0 +1,1 @@
+"""Listening tests: a plan of pairs, a page, and what answers say."""
