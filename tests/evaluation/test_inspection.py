@@ -72,6 +72,10 @@ def test_every_token_counts_once_with_half_a_window_before_it(gaps: list[int], l
         assert view.start == found.prompt or view.start < view.first
         quiet = "note" not in found.kinds[view.start : view.first]
         assert view.start == found.prompt or quiet or found.kinds[view.start] == "note"
+        if view.start != found.prompt:
+            # It begins at the first note of the latter half of the window before.
+            half = view.first - (length - found.prompt) // 2
+            assert half <= view.start and "note" not in found.kinds[half : view.start]
         counted += range(view.first, view.stop)
     assert counted == list(range(found.prompt, len(found)))
 
@@ -123,18 +127,21 @@ def test_states_are_those_of_the_windows(model: arietta.Model, waltz: Piece) -> 
     waltz = part(waltz, 120)
     found = model.states(waltz, layers=(0, -1), per="token", context=200)
     tokens = found.tokens
-    assert found.layers == (0, 6) and found.states.shape == (2, len(tokens), 256)
+    config = model.checkpoint.config
+    top = config.n_layers
+    assert found.layers == (0, top)
+    assert found.states.shape == (2, len(tokens), config.d_model)
     tracer = NumpyTracer(model.checkpoint)
     first, *_, last = windows(tokens, 200)
     for view in (first, last):
         ids = np.concatenate((tokens.ids[:2], tokens.ids[view.start : view.stop]))
-        (trace,) = tracer.trace([ids], layers=[6])
+        (trace,) = tracer.trace([ids], layers=[top])
         skip = view.first - view.start + 2
         np.testing.assert_allclose(
-            found.states[1, view.first : view.stop], trace.states[6][skip:], atol=1e-4
+            found.states[1, view.first : view.stop], trace.states[top][skip:], atol=1e-4
         )
     np.testing.assert_allclose(
-        found.states[1, :2], tracer.trace([ids], [6])[0].states[6][:2], atol=1e-4
+        found.states[1, :2], tracer.trace([ids], [top])[0].states[top][:2], atol=1e-4
     )
     notes = model.states(waltz, layers=(0, -1), context=200)
     np.testing.assert_allclose(notes.states, found.states[:, tokens.last], atol=1e-4)
@@ -145,22 +152,24 @@ def test_attention_of_notes_is_that_of_their_tokens(model: arietta.Model, waltz:
     every = model.attention(piece, layers=(1, -1), per="token")
     notes = model.attention(piece, layers=(1, -1))
     tokens = every.tokens
-    assert every.layers == (1, 6) and every.weights.shape == (2, 4, len(tokens), len(tokens))
+    config = model.checkpoint.config
+    assert every.layers == (1, config.n_layers)
+    assert every.weights.shape == (2, config.n_heads, len(tokens), len(tokens))
     for key in (0, 7, 49):
         summed = every.weights[..., tokens.last, :][..., tokens.note == key].sum(axis=-1)
         np.testing.assert_allclose(notes.weights[..., key], summed, atol=1e-5)
-    (same,) = model.attention_many([piece], layers=6, per="note")
+    (same,) = model.attention_many([piece], layers=config.n_layers, per="note")
     np.testing.assert_array_equal(same.weights[0], notes.weights[1])
 
 
 def test_what_does_not_go_is_refused_at_once(model: arietta.Model, waltz: Piece) -> None:
     with pytest.raises(UsageError, match="`layers`"):
-        model.states_many([waltz], layers=7)
+        model.states_many([waltz], layers=model.checkpoint.config.n_layers + 1)
     with pytest.raises(UsageError, match="`layers`"):
         model.attention_many([waltz], layers=0)
     with pytest.raises(UsageError, match="`per` 'bar'"):
         model.states(waltz, per="bar")
-    for context in (MIN_CONTEXT - 1, 2049):
+    for context in (MIN_CONTEXT - 1, model.checkpoint.config.max_seq_len + 1):
         with pytest.raises(UsageError, match="`context`"):
             model.logprobs(waltz, context=context)
     with pytest.raises(InputError, match=r"tokens exceed the 2,048"):
