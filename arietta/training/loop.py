@@ -24,7 +24,7 @@ from torch import Tensor
 
 from arietta.errors import TrainingError, UsageError
 from arietta.training.batches import StepBatch, ahead, ahead_in_process, step_batches
-from arietta.training.checkpoints import load_state, save_state, saved_states
+from arietta.training.checkpoints import LOCK, held_run, load_state, save_state, saved_states
 from arietta.training.config import PlannedStage, Recipe, plan
 from arietta.training.distributed import Processes
 from arietta.training.hardware import measured_peak_flops
@@ -118,8 +118,9 @@ def train(
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.
     """
-    training = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
-    return training.step_to_end(max_steps, report)
+    with held_run(run):
+        training = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
+        return training.step_to_end(max_steps, report)
 
 
 class _Run:
@@ -189,7 +190,7 @@ class _Run:
                 )
         elif self.run.exists() and any(self.run.iterdir()) and self.processes.is_main:
             strange = [
-                p.name for p in self.run.iterdir() if p.name not in ("dataset", "labels.json")
+                p.name for p in self.run.iterdir() if p.name not in ("dataset", "labels.json", LOCK)
             ]
             if strange:
                 raise UsageError(

@@ -324,3 +324,12 @@ def test_what_does_not_fit_is_refused(dataset: Path, tmp_path: Path) -> None:
         train(tiny(seed=1), dataset, tmp_path / "d", cpu=True)
     shutil.rmtree(tmp_path / "d" / "checkpoints")
     assert train(tiny(), dataset, tmp_path / "d", cpu=True, max_steps=1).steps == 1
+
+
+def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> None:
+    with (
+        checkpoints.held_run(tmp_path / "run"),
+        pytest.raises(OutputError, match="another process is training here"),
+    ):
+        train(tiny(), dataset, tmp_path / "run", cpu=True, max_steps=1)
+    assert train(tiny(), dataset, tmp_path / "run", cpu=True, max_steps=1).steps == 1

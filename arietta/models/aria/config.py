@@ -165,9 +165,18 @@ PRESETS: dict[str, AriaConfig] = {
     "medium-emb": replace(_MEDIUM, embedding_size=512),
     "medium-conditioned": replace(_MEDIUM, embedding_size=512, conditioned=True),
     "small": AriaConfig(
+        d_model=512,
+        n_heads=8,
+        n_layers=6,
+        ff_mult=3,
+        vocab_size=2_605,
+        max_seq_len=2_048,
+        waits="piano-fill",
+    ),
+    "tiny": AriaConfig(
         d_model=256, n_heads=4, n_layers=6, ff_mult=3, vocab_size=2_565, max_seq_len=2_048
     ),
-    "small-waits": AriaConfig(
+    "tiny-waits": AriaConfig(
         d_model=256,
         n_heads=4,
         n_layers=6,
@@ -177,5 +186,5 @@ PRESETS: dict[str, AriaConfig] = {
         waits="piano-fill",
     ),
 }
-"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped, ``small-waits``
-the same with a clock (see ``clock.py``)."""
+"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped, with a clock (see
+``clock.py``), ``tiny`` and ``tiny-waits`` one for two cores without and with a clock."""
