@@ -186,5 +186,5 @@ PRESETS: dict[str, AriaConfig] = {
         waits="piano-fill",
     ),
 }
-"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped, with a clock (see
-``clock.py``), ``tiny`` and ``tiny-waits`` one for two cores without and with a clock."""
+"""Named sizes: ``medium`` is the published one, ``small`` the one that is shipped, with a clock
+(see ``clock.py``), ``tiny`` and ``tiny-waits`` one for two cores, without and with a clock."""
