@@ -121,7 +121,6 @@ _SHIPPED = (
     ),
     ("small-conditioned", "goes on towards an example: arietta generate --like", "conditioned"),
     ("small-embedding", "pieces as vectors: arietta search, map, embed", "embedding"),
-    ("embedding-24m", "the same from a larger trunk: --model embedding-24m", "embedding"),
     ("small-composers", "which of fourteen composers: arietta classify", "classifier"),
     ("performer", "plays scores with expression: arietta render", "renderer"),
 )
