@@ -2,7 +2,8 @@
 
 Definition. One fifth of the compositions of a labelled collection is the test part of all systems.
 Of the rest n pieces of each class (or all of it) are labelled; in total: n pieces of all classes
-together, spread as evenly as possible. Smaller n are subsets of larger ones. The same pieces train:
+together, spread as evenly as possible. Smaller n are subsets of larger ones. The same pieces
+train::
 
     finetuned       the recipe classify-folder from a model: a linear head, then all weights; a
                     fifth of the labelled pieces, by composition, is held out for early stopping

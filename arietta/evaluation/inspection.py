@@ -59,7 +59,7 @@ class PieceTokens:
     """
 
     ids: Int32Array
-    kinds: npt.NDArray[np.str_]
+    kinds: npt.NDArray[Any]
     note: IntArray
     notes: NoteColumns
     prompt: int

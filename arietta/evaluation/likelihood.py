@@ -93,7 +93,7 @@ class ScoredStretches:
 
     stretches: tuple[Stretch, ...]
     nats: tuple[FloatArray, ...]
-    kinds: tuple[npt.NDArray[np.str_], ...]
+    kinds: tuple[npt.NDArray[Any], ...]
     opening: tuple[int, ...]
 
 
@@ -228,7 +228,7 @@ def score_stretches(
     return ScoredStretches(tuple(stretches), tuple(nats), tuple(kinds), tuple(opening))
 
 
-def token_kinds(ids: Int32Array, vocabulary: Vocabulary) -> npt.NDArray[np.str_]:
+def token_kinds(ids: Int32Array, vocabulary: Vocabulary) -> npt.NDArray[Any]:
     """Return one of ``KINDS`` for each id."""
     names = np.full(Kind.FOREIGN + 1, "other", "<U8")
     names[[Kind.NOTE, Kind.DUR, Kind.ONSET]] = (
@@ -239,7 +239,7 @@ def token_kinds(ids: Int32Array, vocabulary: Vocabulary) -> npt.NDArray[np.str_]
     names[EOS] = "end"
     if not vocabulary.relative:
         names[Kind.TIME] = "time"
-    kinds: npt.NDArray[np.str_] = names[vocabulary.kinds[ids]]
+    kinds: npt.NDArray[Any] = names[vocabulary.kinds[ids]]
     return kinds
 
 

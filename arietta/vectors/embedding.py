@@ -299,7 +299,9 @@ class Embedder:
         session = self._backend.new_session(len(rows))
         if last:
             return session, session.append(ids, counts=counts, last=True)
-        return session, summaries(session.append(ids, counts=counts), counts)
+        hidden = session.append(ids, counts=counts)
+        # A model with a clock gives its head more than the states.
+        return session, summaries(hidden[..., : self.checkpoint.config.d_model], counts)
 
 
 def summaries(hidden: Float32Array, counts: IntArray) -> Float32Array:

@@ -73,7 +73,7 @@ def test_a_language_model_gives_its_mean_hidden_state(small: Embedder, pieces: l
     from arietta.models.executors import cpu_backend
     from arietta.tokenizers.aria import AriaTokenizer
 
-    assert small.pooling == "mean" and small.size == 256
+    assert small.pooling == "mean" and small.size == 512
     (first, *_) = AriaTokenizer("piano").embedding_chunks(pieces[0])
     session = cpu_backend(aria_checkpoint.load("small"), threads=1).new_session()
     expected = session.append(first[None])[0].mean(axis=0)
@@ -102,9 +102,9 @@ def test_full_vectors_of_a_language_model_are_its_states(
     small: Embedder, pieces: list[Piece]
 ) -> None:
     full = Embedder(small.checkpoint, threads=1, full=True)
-    assert full.size == 512
+    assert full.size == 1024
     found = full.embed(pieces[0]).vector
-    np.testing.assert_allclose(found[:256], small.embed(pieces[0]).vector, atol=1e-5)
+    np.testing.assert_allclose(found[:512], small.embed(pieces[0]).vector, atol=1e-5)
 
 
 def test_chunks_and_passages_say_where_they_are(small: Embedder, pieces: list[Piece]) -> None:

@@ -35,7 +35,7 @@ PUBLIC_VOCABULARIES: dict[int, str] = {
 }
 """Rows of the embedding -> tokenizer, for every public vocabulary a model may have."""
 
-OWN_VOCABULARIES: dict[int, str] = {2_565: "piano"}
+OWN_VOCABULARIES: dict[int, str] = {2_565: "piano", 2_605: "piano-fill"}
 """The same for our own vocabularies."""
 
 # What may stand in front of every name: compiled training adds the first, accelerate one module.

@@ -202,7 +202,7 @@ def test_finetuning_never_leaves_less_than_it_began_with(labelled: Path, tmp_pat
 
 def test_a_linear_head_needs_a_model_that_embeds(labelled: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not from small, of kind lm"):
-        ClassifyTask(probed("small", "full", tokenizer="piano"), labelled)
+        ClassifyTask(probed("small", "full", tokenizer="piano-fill"), labelled)
     options = {"label": "register", "head": "probe"}
     with pytest.raises(UsageError, match="needs an embedding model in init"):
         classes(classify=options)
