@@ -76,7 +76,7 @@ def test_a_language_model_gives_its_mean_hidden_state(small: Embedder, pieces: l
     assert small.pooling == "mean" and small.size == 512
     (first, *_) = AriaTokenizer("piano").embedding_chunks(pieces[0])
     session = cpu_backend(aria_checkpoint.load("small"), threads=1).new_session()
-    expected = session.append(first[None])[0].mean(axis=0)
+    expected = session.append(first[None])[0, :, :512].mean(axis=0)
     np.testing.assert_allclose(small.embed(pieces[0]).chunks.vectors[0], expected, atol=1e-5)
 
 
