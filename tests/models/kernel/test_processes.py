@@ -109,7 +109,9 @@ def alone(work: str) -> None:
     backend()  # skips where the kernel does not run
     code = f"from tests.models.kernel.test_processes import {work}; {work}()"
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
