@@ -136,6 +136,7 @@ def signals_change_no_bit() -> None:
 
 
 def an_interrupt_leaves_a_sound_engine() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
     model = backend()
     wanted = states(model)
     for delay_s in (0.0, 0.001, 0.003, 0.01):
