@@ -255,6 +255,7 @@ _DAMAGED: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     tarfile.TarError,
+    TypeError,  # of tarfile, where a header ends too early
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
