@@ -85,6 +85,7 @@ requirements: $(VENV)-release/.ready
 		-c constraints.txt -o requirements/release.txt pyproject.toml
 	$(VENV)-release/bin/cyclonedx-py requirements requirements/release.txt --pyproject pyproject.toml \
 		--mc-type application --output-reproducible --of JSON -o requirements/sbom.cdx.json
+	$(VENV)-release/bin/python requirements/without_index.py requirements/sbom.cdx.json
 
 $(VENV)-release/.ready:
 	$(PYTHON) -m venv $(VENV)-release

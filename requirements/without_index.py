@@ -1,0 +1,28 @@
+"""Take the address of the package index out of a list of components (CycloneDX, JSON).
+
+    python requirements/without_index.py sbom.cdx.json
+
+cyclonedx-py guesses it; where packages come from is the installer's choice. Hashes stay in
+``release.txt``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Rewrite the file."""
+    path = Path(sys.argv[1])
+    listed = json.loads(path.read_text("utf-8"))
+    for component in listed["components"]:
+        references = component.pop("externalReferences", [])
+        if kept := [r for r in references if r.get("comment") != "implicit dist url"]:
+            component["externalReferences"] = kept
+    path.write_text(json.dumps(listed, indent=2), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
