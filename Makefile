@@ -93,7 +93,7 @@ $(VENV)-release/.ready:
 		'pip-tools==7.6.2' 'cyclonedx-bom==7.5.0'
 	@touch $@
 
-check: lint types pages test mutation-short
+check: lint types pages test fuzz-short mutation-short
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -239,7 +239,10 @@ def _open_tar(path: Path, raw: IO[bytes]) -> tarfile.TarFile:
             raise MissingExtraError("reading .tar.zst archives", "train") from None
         stream = zstandard.ZstdDecompressor(max_window_size=1 << 28).stream_reader(raw)
         return tarfile.open(fileobj=io.BufferedReader(stream, 1 << 20), mode="r|")
-    return tarfile.open(fileobj=raw, mode="r|*")
+    try:
+        return tarfile.open(fileobj=raw, mode="r|*")
+    except TypeError:  # tarfile asks for the number of a byte that is not there
+        raise tarfile.ReadError("it ends within its header") from None
 
 
 def _archive_errors() -> tuple[type[Exception], ...]:
@@ -255,7 +258,6 @@ _DAMAGED: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     tarfile.TarError,
-    TypeError,  # of tarfile, where a header ends too early
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,

@@ -268,6 +268,18 @@ def test_a_zip_of_a_later_format_is_one_row(tmp_path: Path) -> None:
         list(read_members(path, ".mid"))
 
 
+def test_an_archive_that_ends_within_its_header_costs_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "music.tar.gz"
+    # A name, more fields and a checksum are announced, so that the header has every part.
+    header = b"\x1f\x8b\x08\x1f" + bytes(6) + b"\x02\x00ab" + b"name\x00note\x00" + b"\x00\x00"
+    for length in range(1, len(header) + 1):
+        path.write_bytes(header[:length])
+        (item,) = read_source(find_sources([path])[0])
+        assert not item.data and "damaged from here on" in item.problem, length
+        with pytest.raises(InputError, match="damaged, or cannot be unpacked"):
+            list(read_members(path, ".mid"))
+
+
 @pytest.mark.parametrize("kind", ["xz", "zst", "gz", "bz2"])
 def test_packed_archives_that_are_damaged_cost_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"music.tar.{kind}"
