@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
@@ -22,6 +23,8 @@ from arietta.server.routes import add_routes
 from arietta.server.server import Server
 from arietta.server.settings import ServerSettings
 
+CLIENT_CLOSED_REQUEST = 499
+"""As web servers log it; nobody reads this answer."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -54,11 +57,17 @@ def create_app(settings: ServerSettings | None = None) -> Guard:
     app.add_exception_handler(Problem, _answer)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
     add_routes(app, server)
     add_duet(app, server)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False), "page")
     app.state.server = server
     return Guard(app, server.settings)
+
+
+async def _nobody_there(_: Request, __: Exception) -> Response:
+    """End the request of a client that left before its body was whole; no fault to be logged."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _answer(_: Request, error: Exception) -> Response:
