@@ -326,6 +326,9 @@ class Recipe:
             earlier, and the learning rate follows whichever end is nearer; None for no limit.
         model: architecture; may be omitted if ``init`` names a model.
         init: model to start from; None for fresh weights.
+        layers: which layers of ``init`` to start with, from 0, for a smaller model; None for all.
+        teacher: model whose probabilities are learned instead of the tokens themselves; None for
+            the tokens.
         tokenizer: vocabulary.
         streams: number of data streams; one step takes ``rows`` from each. The batch of a step does
             not depend on the number of processes: fewer processes accumulate gradients.
@@ -349,6 +352,8 @@ class Recipe:
     task: str = "next-token"
     model: AriaConfig | PerformerConfig | PianistConfig | None = None
     init: str | None = None
+    layers: tuple[int, ...] | None = None
+    teacher: str | None = None
     tokenizer: str = "piano"
     schedule: Schedule = field(default_factory=Schedule)
     data: Data = field(default_factory=Data)
@@ -387,6 +392,15 @@ class Recipe:
             raise UsageError("recipe: classify.head: probe needs an embedding model in init")
         if self.lora is not None and self.init is None:
             raise UsageError("recipe: lora adapts a trained model; name it in init")
+        if self.layers is not None and (
+            not self.layers
+            or len(set(self.layers)) < len(self.layers)
+            or self.init is None
+            or self.model is not None
+        ):
+            raise UsageError("recipe: layers names layers of init, each once, and replaces model")
+        if self.teacher is not None and self.task != "next-token":
+            raise UsageError("recipe: a teacher goes with task: next-token")
         if self.precision not in ("bf16", "f32"):
             raise UsageError(f"recipe: precision is bf16 or f32, not {self.precision!r}")
         if min(self.streams, self.keep, self.patience or 1) < 1:
@@ -492,6 +506,8 @@ def recipe_from(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     given["stages"] = tuple(
         s if isinstance(s, Stage) else _build(Stage, s, f"{source}: stages") for s in stages
     )
+    if given.get("layers") is not None:
+        given["layers"] = tuple(given["layers"])
     return _build(Recipe, given, source)
 
 

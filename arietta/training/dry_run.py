@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
         return pianist.load(recipe.init).config
     if recipe.task == "perform":
         return performer.load_folder(locate(recipe.init)[0]).config
-    return load_checkpoint(recipe.init).config
+    config = load_checkpoint(recipe.init).config
+    return config if recipe.layers is None else replace(config, n_layers=len(recipe.layers))
 
 
 def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,13 +20,19 @@ class NextToken(nn.Module):
         decoder: the language model.
         pad: id that is not a target.
         precision: ``bf16`` for autocast, ``f32`` for no autocast.
+        teacher: while training, its probabilities are the targets instead of the tokens
+            themselves (distillation, arXiv 1503.02531); None for the tokens.
     """
 
-    def __init__(self, decoder: AriaDecoder, pad: int, precision: str) -> None:
+    def __init__(
+        self, decoder: AriaDecoder, pad: int, precision: str, teacher: AriaDecoder | None = None
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.pad = pad
         self.autocast = precision == "bf16"
+        # In a tuple it is no part of the module: neither trained, nor saved, nor sharded.
+        self._teacher = () if teacher is None else (teacher.requires_grad_(False).eval(),)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the trunk if the model has waits, else the whole module.
@@ -34,8 +41,9 @@ class NextToken(nn.Module):
         """
         if self.decoder.config.waits is None:
             super().compile(*args, **kwargs)
-        else:
-            self.decoder.model.compile(*args, **kwargs)
+            return
+        for decoder in (self.decoder, *self._teacher):
+            decoder.model.compile(*args, **kwargs)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the loss in nats per token, a float32 scalar.
@@ -43,26 +51,41 @@ class NextToken(nn.Module):
         Args:
             rows: (B, T + 1) ids; position t predicts position t + 1.
         """
-        if self.decoder.config.waits is not None:
-            return self._by_kind(rows)
-        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = self.decoder(rows[:, :-1])
-        return F.cross_entropy(
-            logits.float().flatten(0, 1), rows[:, 1:].flatten(), ignore_index=self.pad
-        )
+        ids, target = rows[:, :-1], rows[:, 1:]
+        if self.decoder.config.waits is None:
+            learned = target != self.pad
+            places, wanted, find_logits = [learned], [target[learned]], self._plain_logits
+        else:
+            places, wanted = self._kinds(ids, target)
+            find_logits = self._logits_by_kind
+        logits = find_logits(self.decoder, ids, places)
+        targets: Sequence[Tensor] = wanted
+        if self.training and self._teacher:
+            with torch.no_grad():
+                teacher = self._teacher[0].to(rows.device)
+                targets = [found.softmax(-1) for found in find_logits(teacher, ids, places)]
+        losses = [
+            F.cross_entropy(found, goal, reduction="sum")
+            for found, goal in zip(logits, targets, strict=True)
+        ]
+        return torch.stack(losses).sum() / sum(len(goal) for goal in wanted)
 
-    def _by_kind(self, rows: Tensor) -> Tensor:
-        """Return the loss of a model with waits, where the kind of the next token is known.
+    def _plain_logits(
+        self, decoder: AriaDecoder, ids: Tensor, places: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return logits (N, V) at the places (B, T) of a model without waits."""
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            logits = decoder(ids)
+        return [logits.float()[where] for where in places]
 
-        Only the possible rows of the head are computed: onsets after a note, durations after an
-        onset, all other rows elsewhere. The result equals the loss of ``AriaDecoder.logits`` over
-        the targets. Controls, and the ids between <FILL> and <MID>, are inputs but not targets.
+    def _kinds(self, ids: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return where (B, T) each kind of token is learned, and its number within the kind.
+
+        The kinds are onsets, which follow notes; durations, which follow onsets; all others.
+        Controls, and the ids between <FILL> and <MID>, are inputs but not targets.
         """
         clock = self.decoder.model.clock
         assert clock is not None
-        ids, target = rows[:, :-1], rows[:, 1:]
-        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            hidden = self.decoder.model(ids)[0]
         learned = (target != self.pad) & (target < clock.control_start)
         if clock.fill >= 0:
             opened = (target == clock.fill).cumsum(1) > 0
@@ -76,30 +99,32 @@ class NextToken(nn.Module):
         learned &= torch.where(
             note, is_onset, torch.where(onset, is_duration, ~(is_onset | is_duration))
         )
-        table, waits = self.decoder.table("lm_head"), self.decoder.table("wait_head")
-        cursor = cursors(ids, clock)
-        onsets = slice(clock.onset_start, clock.onset_end)
-
-        def loss(where: Tensor, table: Tensor, first: int) -> Tensor:
-            chosen, wanted = hidden[where], target[where] - first
-            with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-                logits = F.linear(chosen, table).float()
-                if first == clock.onset_start:
-                    steps = torch.arange(SEGMENT_STEPS, device=rows.device)
-                    shift = wait_rows(steps, cursor[where][:, None])
-                    logits = logits + F.linear(chosen, waits).float().gather(1, shift)
-            return F.cross_entropy(logits, wanted, reduction="sum")
-
-        kinds = (
-            (learned & note, table[onsets], clock.onset_start),
-            (learned & onset, table[clock.dur_start : onsets.start], clock.dur_start),
-        )
-        total = sum((loss(*kind) for kind in kinds), torch.zeros((), device=rows.device))
-        rest = learned & ~note & ~onset
-        others = torch.cat((table[: clock.dur_start], table[onsets.stop :]))
+        places = [learned & note, learned & onset, learned & ~note & ~onset]
         # Ids behind the onsets move up to the end of the notes.
-        moved = target - (target >= onsets.stop) * (onsets.stop - clock.dur_start)
-        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = F.linear(hidden[rest], others).float()
-        total = total + F.cross_entropy(logits, moved[rest], reduction="sum")
-        return total / learned.sum()
+        moved = target - (target >= clock.onset_end) * (clock.onset_end - clock.dur_start)
+        numbers = (target - clock.onset_start, target - clock.dur_start, moved)
+        return places, [n[where] for n, where in zip(numbers, places, strict=True)]
+
+    def _logits_by_kind(
+        self, decoder: AriaDecoder, ids: Tensor, places: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return logits (N, rows of the kind) at the places of each kind, see ``_kinds``.
+
+        Only the possible rows of the head are computed. The loss equals that of
+        ``AriaDecoder.logits`` over the targets.
+        """
+        clock = decoder.model.clock
+        assert clock is not None
+        table, waits = decoder.table("lm_head"), decoder.table("wait_head")
+        others = torch.cat((table[: clock.dur_start], table[clock.onset_end :]))
+        at_onset, at_duration, elsewhere = places
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            hidden = decoder.model(ids)[0]
+            before = hidden[at_onset]
+            onsets = F.linear(before, table[clock.onset_start : clock.onset_end]).float()
+            shifts = F.linear(before, waits).float()
+            durations = F.linear(hidden[at_duration], table[clock.dur_start : clock.onset_start])
+            rest = F.linear(hidden[elsewhere], others)
+        steps = torch.arange(SEGMENT_STEPS, device=ids.device)
+        shift = wait_rows(steps, cursors(ids, clock)[at_onset][:, None])
+        return [onsets + shifts.gather(1, shift), durations.float(), rest.float()]

@@ -35,6 +35,8 @@ from arietta.training.loss import NextToken
 from arietta.training.rows.stream import LoaderSettings, RowStream, validation_rows
 from arietta.training.structured import folded, share_features
 
+_LAYER = "model.encode_layers."
+
 
 class Rows(Protocol):
     """Stream endless rows; the position can be saved; see ``training.rows.stream``."""
@@ -156,7 +158,30 @@ class DecoderTask(Task):
     # Model
 
     def _module(self) -> nn.Module:
-        return NextToken(self.decoder, PAD, self.recipe.precision)
+        return NextToken(self.decoder, PAD, self.recipe.precision, self._teacher())
+
+    def _teacher(self) -> AriaDecoder | None:
+        """Return the model of ``recipe.teacher``.
+
+        Raises:
+            UsageError: it reads other tokens than the recipe makes.
+        """
+        if self.recipe.teacher is None:
+            return None
+        checkpoint = load_checkpoint(self.recipe.teacher)
+        checkpoint.require("lm")
+        if (checkpoint.tokenizer, checkpoint.config.waits) != (
+            self.recipe.tokenizer,
+            self.config.waits,
+        ):
+            raise UsageError(
+                f"{self.recipe.name}: the teacher {self.recipe.teacher} must read the tokens of"
+                f" {self.recipe.tokenizer!r}, and have waits as the model has them"
+            )
+        teacher = AriaDecoder(checkpoint.config)
+        names = teacher.state_dict()
+        teacher.load_state_dict({n: torch.from_numpy(checkpoint.tensors[n].copy()) for n in names})
+        return teacher
 
     def _head(self, config: AriaConfig) -> AriaConfig:
         """Return the architecture with the head that the task trains."""
@@ -180,6 +205,14 @@ class DecoderTask(Task):
                     f"{recipe.name}: {recipe.init} has another architecture than the recipe's model"
                 )
             config = checkpoint.config
+            if recipe.layers is not None:
+                absent = [i for i in recipe.layers if not 0 <= i < config.n_layers]
+                if absent:
+                    raise UsageError(
+                        f"{recipe.name}: {recipe.init} has layers 0 to {config.n_layers - 1},"
+                        f" layers names {absent[0]}"
+                    )
+                config = replace(config, n_layers=len(recipe.layers))
             longest = max(s.seq_len for s in recipe.stages)
             if longest > config.max_seq_len:
                 raise UsageError(
@@ -205,13 +238,26 @@ class DecoderTask(Task):
 
     def _take_over(self, decoder: AriaDecoder, checkpoint: LoadedCheckpoint) -> None:
         """Load pretrained weights for all shared tensors; a head of another kind stays fresh."""
-        found = {n: checkpoint.tensors[n] for n in checkpoint.tensors if self._keeps(n, checkpoint)}
+        kept = [n for n in checkpoint.tensors if self._keeps(n, checkpoint)]
+        found = {self._renamed(n): checkpoint.tensors[n] for n in kept}
         mine = decoder.state_dict()
         shared = {n: torch.from_numpy(found[n].copy()) for n in mine if n in found}
         added = ("_head.weight", "embedding_adapter.weight")
         fresh = [n for n in mine if n not in found and not n.endswith(added)]
         assert not fresh, fresh
         decoder.load_state_dict(shared, strict=False)
+
+    def _renamed(self, name: str) -> str:
+        """Return the name of a tensor of the initial model where ``layers`` chooses from it.
+
+        Tensors of layers that are left out get a name that no model has.
+        """
+        layers = self.recipe.layers
+        if layers is None or not name.startswith(_LAYER):
+            return name
+        number, rest = name.removeprefix(_LAYER).split(".", 1)
+        place = layers.index(int(number)) if int(number) in layers else "out"
+        return f"{_LAYER}{place}.{rest}"
 
     def _keeps(self, name: str, checkpoint: LoadedCheckpoint) -> bool:
         """Return whether to keep a tensor of the initial model."""
