@@ -21,6 +21,7 @@ from typing import Any
 
 import arietta
 from arietta.api import GenerateOptions, evaluate
+from arietta.api.evaluate.continuations import OTHERS, PEOPLE, SHUFFLED
 from arietta.evaluation.excerpts import FOLLOW_MS, Excerpt, draw_excerpts
 from arietta.generation.settings import PRESETS
 from benchmarks.common import file_result
@@ -101,9 +102,9 @@ def main() -> None:
         "model_sha256": model.checkpoint.sha256,
         "split": split,
         "prompts": len(excerpts),
-        "other_humans": systems[evaluate.OTHERS],
-        "people": systems[evaluate.PEOPLE],
-        "people_shuffled": systems[evaluate.SHUFFLED],
+        "other_humans": systems[OTHERS],
+        "people": systems[PEOPLE],
+        "people_shuffled": systems[SHUFFLED],
     }
     for name in tried:
         figures[name] = systems[name]
@@ -122,7 +123,7 @@ def main() -> None:
             ),
             flush=True,
         )
-    for name in (evaluate.PEOPLE, evaluate.SHUFFLED, *tried):
+    for name in (PEOPLE, SHUFFLED, *tried):
         print(f"{name:18} {musicality_line(systems[name])}", flush=True)
     file_result(f"continuations_{arguments.what}", figures)
 

@@ -48,6 +48,8 @@ DRAWS = 1_000
 AROUND_MS = 2_000
 CHORD_MS = 35
 _FEWEST = 4
+_NEAREST = 200
+"""Notes that are kept on either side, at most, so that every model's context holds them."""
 Array = npt.NDArray[Any]
 
 
@@ -87,14 +89,15 @@ def gap_cases(
         notes = columns_of(recording, start, start + 2 * around + gap)
         first = start % SEGMENT_MS + around
         place = GapPlace(first, first + gap)
-        inside = (notes.onset_ms >= place.start_ms) & (notes.onset_ms < place.end_ms)
-        counts = (
-            (notes.onset_ms < place.start_ms).sum(),
-            inside.sum(),
-            (notes.onset_ms >= place.end_ms).sum(),
+        parts = (
+            np.flatnonzero(notes.onset_ms < place.start_ms)[-_NEAREST:],
+            np.flatnonzero((notes.onset_ms >= place.start_ms) & (notes.onset_ms < place.end_ms)),
+            np.flatnonzero(notes.onset_ms >= place.end_ms)[:_NEAREST],
         )
-        if room > 0 and min(counts) >= _FEWEST:
-            found.append(GapCase(notes.where(~inside), notes.where(inside), place))
+        if room > 0 and min(map(len, parts)) >= _FEWEST:
+            before, inside, behind = parts
+            kept = notes.where(np.concatenate((before, behind)))
+            found.append(GapCase(kept, notes.where(inside), place))
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from arietta.api.evaluate import NGRAM_ORDER, NGRAMS
+from arietta.api.evaluate.likelihood import NGRAM_ORDER, NGRAMS
 from arietta.evaluation.likelihood import (
     ScoredStretches,
     Stretch,

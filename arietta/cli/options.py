@@ -46,6 +46,10 @@ AnyProgramFlag = Annotated[
 ]
 WavFlag = Annotated[bool, typer.Option("--wav", help="Write the sound beside each file.")]
 
+FiguresOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
+]
 PerPieceOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also write a row for each piece: .parquet or .csv."),

@@ -61,8 +61,8 @@ class Columns:
         """Return the number of notes."""
         return len(self.onset_ms)
 
-    def where(self, chosen: BoolArray) -> Columns:
-        """Return some of the notes."""
+    def where(self, chosen: BoolArray | IntArray) -> Columns:
+        """Return some of the notes, by a mask or by their numbers."""
         return Columns(
             self.onset_ms[chosen],
             self.duration_ms[chosen],

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arietta.api.evaluate import NGRAMS
+from arietta.api.evaluate.likelihood import NGRAMS
 from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.midi.reader import read
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from arietta.api import evaluate
+from arietta.api.evaluate.continuations import OTHERS, PEOPLE, SHUFFLED
 from arietta.cli.main import run
 from arietta.data.build import build_dataset
 from arietta.data.settings import preset
@@ -60,9 +61,9 @@ def test_shuffling_keeps_the_times_between_onsets(dataset: Path) -> None:
 def test_people_without_a_model(dataset: Path, tmp_path: Path) -> None:
     done = evaluate.continuations(dataset, tmp_path / "f.json", systems={}, prompts=6)
     systems = done.figures["systems"]
-    assert list(systems) == [evaluate.PEOPLE, evaluate.OTHERS, evaluate.SHUFFLED]
-    assert systems[evaluate.PEOPLE]["mean_overlap"] == 1.0
-    people, mixed = (systems[name]["musicality"] for name in (evaluate.PEOPLE, evaluate.SHUFFLED))
+    assert list(systems) == [PEOPLE, OTHERS, SHUFFLED]
+    assert systems[PEOPLE]["mean_overlap"] == 1.0
+    people, mixed = (systems[name]["musicality"] for name in (PEOPLE, SHUFFLED))
     assert people["shuffled_pulse_clarity"] == pytest.approx(mixed["pulse_clarity"], abs=0.05)
     assert json.loads((tmp_path / "f.json").read_text()) == done.to_dict()
     with pytest.raises(UsageError, match="`prompts`"):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, emit, print_table, say
+from arietta.cli.options import FiguresOption
 
 
 def continuations(
@@ -23,10 +24,7 @@ def continuations(
         int, typer.Option(metavar="N", min=2, help="How many, each of another composition.")
     ] = 40,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Decides the prompts.")] = 1,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -16,7 +16,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.options import PerPieceOption
+from arietta.cli.options import FiguresOption, PerPieceOption
 from arietta.errors import UsageError
 
 
@@ -77,10 +77,7 @@ def few_label(
         typer.Option(metavar="FOLDER", help="Keep embeddings here, to go on after a stop."),
     ] = None,
     per_piece: PerPieceOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

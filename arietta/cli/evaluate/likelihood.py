@@ -17,7 +17,14 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.options import Device, DeviceOption, PerPieceOption, Precision, PrecisionOption
+from arietta.cli.options import (
+    Device,
+    DeviceOption,
+    FiguresOption,
+    PerPieceOption,
+    Precision,
+    PrecisionOption,
+)
 
 
 def likelihood(
@@ -68,10 +75,7 @@ def likelihood(
     precision: PrecisionOption = Precision.int8,
     device: DeviceOption = Device.cpu,
     per_piece: PerPieceOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -17,6 +17,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
+from arietta.cli.options import FiguresOption
 from arietta.errors import UsageError
 
 _SIZES = ("tempo error", "metronome's", "tempo ratio", "swing ratio", "tune above", "people's")
@@ -57,10 +58,7 @@ def rendering(
         int, typer.Option(metavar="N", min=1, help="Renderings of each score by each model.")
     ] = 1,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Decides the renderings.")] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -105,7 +103,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _print(figures: Mapping[str, Any]) -> None:
-    from arietta.api.evaluate import HUMANS
+    from arietta.api.evaluate.rendering import HUMANS
     from arietta.evaluation.rendering import ALIGNED, FEATURES
 
     say(

@@ -16,7 +16,7 @@ from arietta.cli.console import (
     print_table,
     say,
 )
-from arietta.cli.options import PerPieceOption
+from arietta.cli.options import FiguresOption, PerPieceOption
 
 
 def retrieval(
@@ -46,10 +46,7 @@ def retrieval(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws excerpts and keys.")] = 0,
     per_piece: PerPieceOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from arietta.cli.console import ForceFlag, JsonFlag, ProgressLine, emit, print_table, say
-from arietta.cli.options import PerPieceOption
+from arietta.cli.options import FiguresOption, PerPieceOption
 from arietta.errors import UsageError
 
 
@@ -31,10 +31,7 @@ def steering(
     split: Annotated[str, typer.Option(metavar="NAME", help="Split of the dataset.")] = "test",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws prompts and examples.")] = 5,
     per_piece: PerPieceOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the figures as JSON."),
-    ] = None,
+    output: FiguresOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
