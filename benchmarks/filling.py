@@ -33,7 +33,9 @@ from arietta.arrays import Int32Array
 from arietta.evaluation.likelihood import Recording, backend_scorer
 from arietta.evaluation.ngram import NgramModel
 from arietta.evaluation.recordings import recordings_of_dataset
+from arietta.generation.fill_settings import FillRequest
 from arietta.generation.infill import Busy, Columns, FillStream, by_seam
+from arietta.generation.pulse import GROOVE_LOOSENESS, bridged_pulse
 from arietta.midi.hands import FINGERS, REACH, split_hands
 from arietta.midi.piece import Piece
 from arietta.tokenizers.gaps import GapPlace, event_ids, gap_header, kept_head
@@ -237,6 +239,7 @@ def busy_of(notes: Columns) -> Busy:
 def takes_of(model: arietta.Model, case: GapCase, seed: int, count: int = TAKES) -> FillStream:
     """Return a stream of ways to fill a gap, run to its end."""
     engine = model.engine
+    onset_ms = np.unique(case.kept.onset_ms).astype(float)
     stream = FillStream(
         engine,
         case.kept,
@@ -245,6 +248,12 @@ def takes_of(model: arietta.Model, case: GapCase, seed: int, count: int = TAKES)
         prefix=[engine.tokenizer.vocabulary.instrument_start],
         takes=count,
         seed=seed,
+        pulse=bridged_pulse(
+            onset_ms[onset_ms < case.place.start_ms],
+            onset_ms[onset_ms >= case.place.end_ms],
+            STEP,
+            GROOVE_LOOSENESS[FillRequest.groove],
+        ),
     )
     for _ in stream:
         pass

@@ -80,7 +80,9 @@ def fill(
     request: Annotated[
         dict[str, Any],
         Group(
-            FillRequest, only=("opening", "between", "density", "variations"), unset=("between",)
+            FillRequest,
+            only=("opening", "between", "density", "groove", "variations"),
+            unset=("between",),
         ),
     ],
     takes: Annotated[

@@ -247,11 +247,8 @@ class Rules:
             if kind == _ONSET and self._key >= 0:
                 step = token - self._vocabulary.onset_start + self._segment * _SEGMENT_STEPS
                 self._free[self._key] = max(self._free.get(self._key, 0), step + RESTRIKE_STEPS)
-                self._exact, self._latest = False, step
-                if self._pulse is not None:
-                    self._pulse = self._pulse.follow(step)
-                if self._pace is not None:
-                    self._pace = self._pace.after(step)
+                self._exact = False
+                self._met(step)
             elif kind == TIME:
                 self._segment += 1
                 base = self._segment * _SEGMENT_STEPS
@@ -261,14 +258,9 @@ class Rules:
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
         """Work in pace, pulse and a forced ending: <E> keeps its share, <D> has the rest."""
         if self._key != _NOTHING:
-            steps = choices.ids + (self._segment * _SEGMENT_STEPS - self._vocabulary.onset_start)
-            if self._pace is not None:
-                probabilities = self._pace.of_waits(steps, probabilities, self._latest)
-            if self._pulse is not None:
-                probabilities = self._pulse.gather(steps, probabilities, self._latest)
-            return probabilities
+            return self._timed(choices, probabilities)
         if not self.forcing:
-            return self._paced(choices, probabilities)
+            return self._paced(choices, probabilities, TIME, _SEGMENT_STEPS)
         out = np.zeros_like(probabilities)
         end = choices.index(EOS)
         share = float(probabilities[end]) if end >= 0 else 0.0
@@ -277,23 +269,48 @@ class Rules:
         out[choices.index(DIM)] = 1.0 - share
         return out
 
-    def _paced(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
-        """Work the pace into the choice between another note and <T>."""
-        time = choices.index(TIME)
+    def _timed(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
+        """Work pace and pulse into the choice of an onset."""
+        steps = choices.ids + (self._segment * _SEGMENT_STEPS - self._vocabulary.onset_start)
+        if self._pace is not None:
+            probabilities = self._pace.of_waits(steps, probabilities, self._latest)
+        if self._pulse is not None:
+            probabilities = self._pulse.gather(steps, probabilities, self._latest)
+        return probabilities
+
+    def _met(self, step: int) -> None:
+        """Let pulse and pace follow an onset."""
+        self._latest = step
+        if self._pulse is not None:
+            self._pulse = self._pulse.follow(step)
+        if self._pace is not None:
+            self._pace = self._pace.after(step)
+
+    def _paced(
+        self, choices: Choices, probabilities: FloatArray, other: int, end: int
+    ) -> FloatArray:
+        """Work the pace into the choice between another note in this segment and none.
+
+        Args:
+            choices, probabilities: as for ``shape``.
+            other: the id that says that there is none.
+            end: step of the segment after which no note can come.
+        """
+        time = choices.index(other)
         notes = [(a, b) for kind, a, b in choices.groups if kind == _NOTE]
         if self._pace is None or time < 0 or not notes:
             return probabilities
-        ((first, end),) = notes
-        both = float(probabilities[first:end].sum() + probabilities[time])
+        first, last = notes[0][0], notes[-1][1]
+        both = float(probabilities[first:last].sum() + probabilities[time])
         if not 0 < probabilities[time] < both:
             return probabilities
         place = max(self._latest - self._segment * _SEGMENT_STEPS, 0)
-        left_s = (_SEGMENT_STEPS - place) * STEP / 1000
+        left_s = (end - place) * STEP / 1000
         share = float(probabilities[time]) / both
         tilted = self._pace.of_waiting(share, left_s)
         out = probabilities.copy()
         out[time] = both * tilted
-        out[first:end] *= (1 - tilted) / (1 - share)
+        out[first:last] *= (1 - tilted) / (1 - share)
         return out
 
     def override(self, token: int) -> int:

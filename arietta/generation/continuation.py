@@ -44,8 +44,14 @@ from arietta.generation.joining import (
 )
 from arietta.generation.measures import Notes, notes_of
 from arietta.generation.pace import Pace
-from arietta.generation.pulse import Pulse, metrical_pulse, tracked_pulse
-from arietta.generation.settings import DEFAULT_SECONDS, Groove, Request, SamplingSettings, Stop
+from arietta.generation.pulse import (
+    GROOVE_LOOSENESS,
+    GROOVE_SPREAD_MS,
+    Pulse,
+    metrical_pulse,
+    tracked_pulse,
+)
+from arietta.generation.settings import DEFAULT_SECONDS, Request, SamplingSettings, Stop
 from arietta.generation.takes import Verdict, ending_of, judge, ranked, take_of
 from arietta.midi.ending import notices_of_the_end
 from arietta.midi.grid import estimate_kind
@@ -64,11 +70,6 @@ from arietta.tokenizers.vocabulary import Kind, Vocabulary
 USUAL_NOTES_PER_SECOND = 8.0
 PACE_HEARD_MS = 15_000.0
 """The end of the prompt whose rate of notes ``density`` multiplies."""
-GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
-"""How far onsets lie from the grid of a file."""
-GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
-"""The same for the beat of a performance, as a share of its period; loose is about as people play
-(pulse clarity, ``benchmarks/continuations.py``)."""
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:

@@ -8,10 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from arietta.errors import UsageError
-from arietta.generation.settings import DEFAULT_TAKES, SamplingOptions
+from arietta.generation.settings import (
+    DEFAULT_TAKES,
+    GROOVE_HELP,
+    Groove,
+    SamplingOptions,
+)
 from arietta.midi.notes import KEYS, LOWEST_KEY
 from arietta.settings import check, parameter
 
@@ -45,6 +50,7 @@ class FillRequest:
             None keeps nothing.
         density: notes a second, as a multiple of what stood there (of the music around it where
             nothing did).
+        groove: how near new onsets keep to the beat of the music around; see ``pulse``.
         variations: how many to return.
         takes: how many to choose from.
         seed: 0..2^64-1.
@@ -79,6 +85,7 @@ class FillRequest:
         low=0.1,
         high=10,
     )
+    groove: Groove = parameter("loose", GROOVE_HELP, metavar="HOW", choices=get_args(Groove))
     variations: int = parameter(4, "How many ways.", metavar="N", low=1)
     takes: int = parameter(DEFAULT_TAKES, low=1)
     seed: int = parameter(0)
@@ -105,7 +112,7 @@ class FillRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that were set, for provenance; of pieces their names."""
-        names = ("from_seconds", "to_seconds", "bars", "opening", "keep", "density")
+        names = ("from_seconds", "to_seconds", "bars", "opening", "keep", "density", "groove")
         found = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         if self.then is not None:
             found |= {"then": self.then, "between": self.between}
@@ -141,6 +148,7 @@ class FillOptions(SamplingOptions, total=False):
     between: float
     keep: Piece | str | PathLike[str] | None
     density: float | None
+    groove: Groove
     variations: int
     takes: int
     seed: int

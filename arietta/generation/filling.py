@@ -31,7 +31,15 @@ from arietta.generation.infill import (
     FillStream,
     by_seam,
 )
-from arietta.generation.settings import SamplingSettings
+from arietta.generation.pace import Pace
+from arietta.generation.pulse import (
+    GROOVE_LOOSENESS,
+    GROOVE_SPREAD_MS,
+    Pulse,
+    bridged_pulse,
+    metrical_pulse,
+)
+from arietta.generation.settings import Groove, SamplingSettings
 from arietta.midi.events import END_OF_TRACK, Event, meta
 from arietta.midi.hands import split_hands
 from arietta.midi.instruments import channel_classes, sounding_programs
@@ -229,11 +237,11 @@ class PieceFillStream:
         if banned is not None:
             busy = _closed(busy, np.arange(banned[0], banned[1] + 1), place)
         vocab = engine.tokenizer.vocabulary
-        self._rate = None
+        self._rate = pace = None
         if request.density is not None:
-            self._rate = request.density * _rate(piece, inside, piano, start_ms, end_ms)
-            if not vocab.filling:
-                settings = replace(settings, density=request.density)
+            usual = _rate(piece, gone, piano, start_ms, end_ms)
+            self._rate = request.density * usual
+            pace = Pace(self._rate, usual)
         self._stream = FillStream(
             engine,
             kept,
@@ -245,6 +253,8 @@ class PieceFillStream:
             seed=request.seed,
             controls=_controls(vocab, like, self._rate),
             guidance=guidance,
+            pulse=_pulse(piece, kept, place, zero_ms, request.groove),
+            pace=pace,
         )
 
     def __iter__(self) -> Iterator[StreamedNote]:
@@ -523,12 +533,28 @@ def _columns(piece: Piece, chosen: BoolArray, zero_ms: float) -> Columns:
     return Columns(onset[order], np.maximum(length, STEP)[order], pitch[order], velocity[order])
 
 
+def _pulse(
+    piece: Piece, kept: Columns, place: GapPlace, zero_ms: float, groove: Groove
+) -> Pulse | None:
+    """Return what onsets keep to: the grid of the file, else the beat on both sides of the gap."""
+    spread_ms = GROOVE_SPREAD_MS[groove]
+    if spread_ms is None:
+        return None
+    from_ms = zero_ms + place.start_ms
+    found = metrical_pulse(piece, zero_ms, STEP, spread_ms / STEP, from_ms=from_ms)
+    if found is not None:
+        return found
+    onset_ms = np.unique(kept.onset_ms).astype(float)
+    before, behind = onset_ms[onset_ms < place.start_ms], onset_ms[onset_ms >= place.end_ms]
+    return bridged_pulse(before, behind, STEP, GROOVE_LOOSENESS[groove])
+
+
 def _rate(
-    piece: Piece, inside: BoolArray, piano: BoolArray, start_ms: float, end_ms: float
+    piece: Piece, gone: BoolArray, piano: BoolArray, start_ms: float, end_ms: float
 ) -> float:
-    """Return the notes a second that stood in the gap, or else around it."""
-    if inside.any():
-        return float(inside.sum()) / ((end_ms - start_ms) / 1000)
+    """Return the notes a second that are taken out of the gap, or else of the whole piece."""
+    if gone.any():
+        return float(gone.sum()) / ((end_ms - start_ms) / 1000)
     seconds = float(np.ptp(piece.onset_ms[piano])) / 1000
     return float(piano.sum()) / max(seconds, 1.0)
 

@@ -1,9 +1,10 @@
 """Fill a gap: notes that begin inside a span, for what stands before, inside and after it.
 
 Models that know the layout (``arietta.tokenizers.gaps``) read what is kept, then write what is
-missing, so that it leads to what follows. Any other model goes on from what stands before, several
-times. In both cases every take is judged by how well what follows goes on from it, in bits a note
-under the same model, and the takes come back sorted by that.
+missing, where notes are kept inside the gap or nothing stands before it. Everywhere else, and with
+any other model, they go on from what stands before, several times: the included model leads better
+to what follows that way (``benchmarks/filling.py``). Every take is judged by how well what follows
+goes on from it, in bits a note under the same model, and the takes come back sorted by that.
 
 Validity is a matter of what may be drawn, not of repair: onsets lie inside [start, end) and do not
 go back; only the chosen keys; a key that is kept down cannot be struck; a new note ends before the
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from arietta.errors import UsageError
 from arietta.generation.constraints import Rules
 from arietta.generation.engine import Engine, GenerationProgress, Guidance, Row, StreamedNote
 from arietta.generation.forward_pass import CHUNK, cut_left, forward
+from arietta.generation.pace import Pace
+from arietta.generation.pulse import Pulse
 from arietta.generation.sampling import Choices, Ranges
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.midi.notes import KEYS, LOWEST_KEY
@@ -117,6 +121,8 @@ class FillRules(Rules):
         segment: five-second segment that new onsets are counted from.
         open_end: for models that do not know gaps: they end once their time has passed the end;
             what begins there is not of the gap. Else the model itself writes the end.
+        pulse: what onsets keep to; None leaves them to the model.
+        pace: the rate of notes that is held; None leaves it to the model.
     """
 
     def __init__(
@@ -127,6 +133,8 @@ class FillRules(Rules):
         *,
         segment: int,
         open_end: bool,
+        pulse: Pulse | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._vocabulary = vocab = tokenizer.vocabulary
         self._first = place.start_ms // STEP
@@ -147,7 +155,8 @@ class FillRules(Rules):
             int(key): np.sort(busy.down_ms[busy.pitch == key]) // STEP
             for key in np.unique(busy.pitch)
         }
-        self._cursor = self._first
+        self._cursor = self._latest = self._first
+        self._pulse, self._pace = pulse, pace
         self._key = -1
         self._onset = -1
         self._done = False
@@ -181,12 +190,17 @@ class FillRules(Rules):
     @property
     def shapes(self) -> bool:
         """Whether ``shape`` changes the odds of the next token."""
-        return self.forcing
+        if self._key < 0:
+            return self._pace is not None
+        return self._onset < 0 and (self._pulse is not None or self._pace is not None)
 
     def shape(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
-        """Return the probabilities as they are."""
-        del choices
-        return probabilities
+        """Work in pace and pulse."""
+        if self._key >= 0:
+            return self._timed(choices, probabilities)
+        base = self._segment * _SEGMENT_STEPS
+        other = TIME if choices.index(TIME) >= 0 else EOS
+        return self._paced(choices, probabilities, other, min(self._end - base, _SEGMENT_STEPS))
 
     def override(self, token: int) -> int:
         """Return the token as it is."""
@@ -242,6 +256,7 @@ class FillRules(Rules):
         elif kind == Kind.ONSET:
             self._onset = token - vocab.onset_start + self._segment * _SEGMENT_STEPS
             self._cursor = self._onset
+            self._met(self._onset)
             # No key is struck twice at one instant.
             self._legal[self._key, self._onset - self._first] = False
         elif kind == Kind.DUR:
@@ -274,6 +289,7 @@ class FillStream:
         seed: 0..2^64-1.
         controls: ids that describe what is wanted, for models that know them.
         guidance: music to resemble, for conditioned models.
+        pulse, pace: what new onsets keep to, and their rate; None leaves them to the model.
 
     Raises:
         UsageError: the span is empty or not in whole steps, or the context has no room for it.
@@ -292,6 +308,8 @@ class FillStream:
         seed: int = 0,
         controls: Sequence[int] = (),
         guidance: Guidance | None = None,
+        pulse: Pulse | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if not 0 <= place.start_ms < place.end_ms or place.start_ms % STEP or place.end_ms % STEP:
             raise UsageError(
@@ -302,21 +320,27 @@ class FillStream:
         tokenizer = engine.tokenizer
         vocab = tokenizer.vocabulary
         context = engine.backend.max_seq_len - (guidance is not None)
-        if vocab.filling:
+        held: dict[str, Any] = {"pulse": pulse, "pace": pace}
+        before = kept.where(kept.onset_ms < place.start_ms)
+        inside = (kept.onset_ms >= place.start_ms) & (kept.onset_ms < place.end_ms)
+        whole = place.keys is None and not inside.any()
+        reads_gaps = vocab.filling and not (whole and len(before))
+        if reads_gaps:
             head = _whole_prompt(kept, place, prefix, vocab, context)
             prompt = np.concatenate((head, np.array(controls, np.int32)))
-            rules = FillRules(tokenizer, place, busy, segment=place.segment, open_end=False)
+            rules = FillRules(tokenizer, place, busy, segment=place.segment, open_end=False, **held)
             base_ms = place.segment * SEGMENT_MS
         else:
-            before = kept.where(kept.onset_ms < place.start_ms)
             prompt = event_ids(before.as_tuple(), vocab, [*prefix, tokenizer.bos])
             prompt = _last_tokens(prompt, vocab, context * 3 // 4)
             base_ms = int(before.onset_ms[-1]) // SEGMENT_MS * SEGMENT_MS if len(before) else 0
-            rules = FillRules(tokenizer, place, busy, segment=base_ms // SEGMENT_MS, open_end=True)
+            rules = FillRules(
+                tokenizer, place, busy, segment=base_ms // SEGMENT_MS, open_end=True, **held
+            )
         room = context - len(prompt) - 1
         if room < _FEWEST_TOKENS:
             raise UsageError(f"the notes around the gap leave {room} tokens of {context} for it")
-        if not vocab.filling:
+        if not reads_gaps:
             # Without a header in front the oldest music can make room for more.
             gap_s = (place.end_ms - place.start_ms) / 1000
             room = max(room, int(_MOST_TOKENS_PER_SECOND * gap_s))

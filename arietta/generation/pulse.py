@@ -12,21 +12,29 @@ the beat's. Points are
     of the file      where the prompt's notes stand on a grid: the fractions of a quarter that the
                      prompt uses, in its own tempo (``metrical_pulse``)
     of the playing   else, where the prompt's onsets repeat clearly: a period and a phase that
-                     follow what is played (``tracked_pulse``)
+                     follow what is played (``tracked_pulse``); in a gap, points that lead from the
+                     beat before it to the beat behind it (``bridged_pulse``)
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from arietta.arrays import FloatArray, IntArray
 from arietta.generation.measures import autocorrelation
+from arietta.generation.settings import Groove
 from arietta.midi.grid import TWELFTHS, has_grid
 from arietta.midi.piece import Piece
 
+GROOVE_SPREAD_MS: Mapping[Groove, float | None] = {"tight": 5.0, "loose": 15.0, "off": None}
+"""How far onsets lie from the grid of a file; None leaves them to the model."""
+GROOVE_LOOSENESS: Mapping[Groove, float] = {"tight": 0.05, "loose": 0.1}
+"""The same for the beat of a performance, as a share of its period; loose is about as people play
+(pulse clarity, ``benchmarks/continuations.py``)."""
 _EDGE = 0.6
 """Where a cell ends between its point and the next. Short times are likelier than long ones, so
 cells cut in the middle would slow the music down."""
@@ -42,6 +50,8 @@ _SHORTEST_MS, _LONGEST_MS = 160.0, 700.0
 _FOLLOW_PHASE, _FOLLOW_PERIOD = 0.35, 0.06
 _NEAR = 0.3
 """Share of a period within which an onset moves phase and period."""
+_MEET = 0.15
+"""How far the beats on both sides of a gap may differ, as a share, to be the same."""
 
 
 class Pulse(ABC):
@@ -150,7 +160,7 @@ class TrackedPulse(Pulse):
 
 
 def metrical_pulse(
-    piece: Piece, zero_ms: float, step_ms: float, spread: float
+    piece: Piece, zero_ms: float, step_ms: float, spread: float, *, from_ms: float | None = None
 ) -> FixedPulse | None:
     """Return the pulse of a piece whose notes stand on the grid of its file; None for others.
 
@@ -159,6 +169,7 @@ def metrical_pulse(
         zero_ms: where steps count from, in ms from tick 0.
         step_ms: length of a step.
         spread: in steps.
+        from_ms: where the points begin, in ms from tick 0; by default at the last onset.
     """
     if piece.tempo.division <= 0 or not has_grid(piece):
         return None
@@ -171,7 +182,10 @@ def metrical_pulse(
     used = np.flatnonzero(count > max(1.0, _RARE * len(onsets)))
     if not len(used):
         return None
-    periods = int(at[-1]) // period - 1 + np.arange(_HORIZON_PERIODS)
+    first = int(at[-1])
+    if from_ms is not None:
+        first = int(piece.tempo.tick_at(from_ms)) * TWELFTHS // piece.tempo.division
+    periods = first // period - 1 + np.arange(_HORIZON_PERIODS)
     twelfths = (periods[:, None] * period + used).reshape(-1)
     ticks = np.rint(twelfths * piece.tempo.division / TWELFTHS).astype(np.int64)
     steps = (piece.tempo.ms_at(np.maximum(ticks, 0)) - zero_ms) / step_ms
@@ -206,3 +220,37 @@ def tracked_pulse(onset_ms: FloatArray, step_ms: float, looseness: float) -> Tra
     phase = float(phases[int(near.argmax())])
     last = phase + period * np.floor((recent[-1] - phase) / period)
     return TrackedPulse(period / step_ms, last / step_ms, looseness)
+
+
+def bridged_pulse(
+    before_ms: FloatArray, behind_ms: FloatArray, step_ms: float, looseness: float
+) -> Pulse | None:
+    """Return the pulse of a gap: from the beat before it to the beat behind it.
+
+    The period changes evenly between the two. Where only one side has a clear beat, or the two do
+    not meet, the beat of one side goes on; None where neither has one.
+
+    Args:
+        before_ms, behind_ms: (n,), (m,) onsets on either side, ascending, from where steps count.
+        step_ms: length of a step.
+        looseness: of the pulse, as a share of its period.
+    """
+    before = tracked_pulse(before_ms, step_ms, looseness)
+    mirrored = tracked_pulse(-behind_ms[::-1], step_ms, looseness)
+    if mirrored is None:
+        return before
+    ending, last = -mirrored.at, mirrored.period
+    if before is None:
+        steps = ending + last * np.arange(-_HORIZON_PERIODS, 4.0)
+        return FixedPulse(steps, mirrored.spread, np.inf)
+    count = round(2 * (ending - before.at) / (before.period + last))
+    if count < 1:
+        return before
+    periods = np.linspace(before.period, last, count)
+    stretch = (ending - before.at) / float(periods.sum())
+    if abs(before.period / last - 1) > _MEET or abs(stretch - 1) > _MEET:
+        return before
+    inner = before.at + np.cumsum(periods * stretch)
+    around = np.arange(4.0)
+    parts = (before.at - before.period * around[::-1], inner, ending + last * around[1:])
+    return FixedPulse(np.concatenate(parts), (before.spread + mirrored.spread) / 2, np.inf)

@@ -9,7 +9,7 @@ read it before it works.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from arietta.errors import UsageError
 from arietta.settings import check, parameter, values_of
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from arietta.midi.seam import SeamMode
 
 Groove = Literal["tight", "loose", "off"]
+GROOVE_HELP = (
+    "tight, loose or off: how near new onsets keep to the beat, which is the grid of the file where"
+    " its notes stand on it, else the pulse of the playing where it is clear."
+)
 DEFAULT_SECONDS = 30.0
 DEFAULT_TAKES = 16
 """Takes that the best are chosen from, where a take costs little."""
@@ -180,13 +184,7 @@ class JoinOptions:
     pedal: bool = parameter(
         True, "Long notes instead of shorter keys under a pedal.", negative=True
     )
-    groove: Groove = parameter(
-        "loose",
-        "tight, loose or off: how near new onsets keep to the beat, which is the grid of the file"
-        " where the prompt's notes stand on it, else the pulse of the playing where it is clear.",
-        metavar="HOW",
-        choices=("tight", "loose", "off"),
-    )
+    groove: Groove = parameter("loose", GROOVE_HELP, metavar="HOW", choices=get_args(Groove))
     into: str | None = parameter(
         None,
         "Merge the new notes into this track of the prompt, by name or number."

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from arietta.generation.settings import Request, SamplingSettings
+from arietta.generation.fill_settings import FillRequest
+from arietta.generation.settings import Groove, Request, SamplingSettings
 from arietta.settings import parameters_of
 
 SEED = Field(None, ge=0, le=2**53 - 1, description="The same seed gives the same music.")
@@ -97,6 +98,7 @@ class FillBody(OneFile):
     bars: tuple[int, int] | None = None
     keep: str | None = Field(None, max_length=20, examples=["right-hand", "C4-C8"])
     density: float | None = Field(None, ge=0.1, le=10)
+    groove: Groove = FillRequest.groove
     variations: int = Field(4, ge=1, le=64)
     of: int = Field(16, ge=1, le=64)
     seed: int = Field(0, ge=0, le=2**53 - 1)

@@ -81,19 +81,23 @@ def test_the_best_comes_first_and_a_seed_repeats(engine: Any) -> None:
     assert [write_midi(f.piece) for f in once] == [write_midi(f.piece) for f in again]
 
 
-def test_density_chooses_takes_and_reaches_the_model(tiny: Any) -> None:
+def test_density_is_held_and_reaches_the_model(tiny: Any) -> None:
     piece = read(PROMPTS / "nocturne.mid")
-    counts = []
-    for density in (0.1, 10.0):
-        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=4, seed=4)
-        stream = PieceFillStream(tiny.engine("piano"), piece, request, SamplingSettings())
-        counts.append(stream.run()[0].new)
-    assert counts[0] < counts[1]
+    model = arietta.load("small", threads=1)
+    for keep in (None, "left-hand"):
+        counts = []
+        for density in (0.5, 1.0, 2.0):
+            made = model.fill(
+                piece, from_seconds=15.0, to_seconds=21.0, density=density, keep=keep,
+                variations=2, takes=6, seed=4,
+            )  # fmt: skip
+            counts.append(made[0].new + made[1].new)
+        assert 1.4 * counts[0] < counts[1] < counts[2] / 1.4, (keep, counts)
     engine = tiny.engine("piano-fill")
     vocab = engine.tokenizer.vocabulary
     heard = []
     for density in (0.5, 2.0):
-        request = FillRequest(3.0, 4.0, density=density, variations=1, takes=1)
+        request = FillRequest(3.0, 4.0, density=density, keep="left-hand", variations=1, takes=1)
         stream = PieceFillStream(engine, piece, request, SamplingSettings())
         heard.append(int(stream._stream._stream.prompt_ids[-1]) - vocab.control_start)
     assert heard[1] - heard[0] == 6  # two octaves of three levels

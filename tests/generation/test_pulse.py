@@ -12,6 +12,7 @@ from arietta.generation.pulse import (
     FixedPulse,
     Pulse,
     TrackedPulse,
+    bridged_pulse,
     metrical_pulse,
     tracked_pulse,
 )
@@ -110,6 +111,53 @@ def test_the_pulse_of_a_player_slows_down_with_the_music() -> None:
         pulse = pulse.follow(round(at))
     assert pulse.period > 44 and abs(pulse.at - at) < 0.2 * period
     assert pulse.follow(round(pulse.at + 0.5 * pulse.period)) == pulse  # between two points
+
+
+@pytest.mark.parametrize(("first", "last"), [(400.0, 400.0), (400.0, 430.0), (500.0, 460.0)])
+def test_the_pulse_of_a_gap_leads_from_one_side_to_the_other(first: float, last: float) -> None:
+    beats = np.cumsum(np.concatenate((np.full(24, first), np.linspace(first, last, 10))))
+    beats = np.concatenate((beats, beats[-1] + last * np.arange(1, 24)))
+    pulse = bridged_pulse(beats[:24], beats[34:], STEP_MS, 0.1)
+    assert isinstance(pulse, FixedPulse)
+    for beat in beats[24:34]:
+        near = np.abs(pulse.points(0.0, 1e6) * STEP_MS - beat).min()
+        assert near < 0.1 * first
+
+
+def test_a_beat_on_one_side_only_goes_on_through_the_gap() -> None:
+    beats = np.arange(60) * 400.0
+    free = 20_000 + np.cumsum(np.random.default_rng(0).integers(60, 700, 60)).astype(float)
+    before = bridged_pulse(beats[:24], free, STEP_MS, 0.1)
+    assert isinstance(before, TrackedPulse) and abs(before.period * STEP_MS - 400) < 10
+    behind = bridged_pulse(free - 30_000, beats[34:], STEP_MS, 0.1)
+    assert behind is not None
+    gap = np.array([25, 28, 33]) * 400.0
+    points = behind.points(0.0, 2000.0) * STEP_MS
+    assert all(np.abs(points - beat).min() < 80 for beat in gap)
+    assert bridged_pulse(free - 30_000, free, STEP_MS, 0.1) is None
+    # Beats of another speed on both sides do not meet: that before goes on.
+    other = bridged_pulse(beats[:24], 14_000 + np.arange(24) * 560.0, STEP_MS, 0.1)
+    assert isinstance(other, TrackedPulse) and abs(other.period * STEP_MS - 400) < 10
+
+
+def test_a_fill_keeps_to_the_beat_around_it() -> None:
+    model = arietta.load("small", threads=1)
+    piece = written(np.arange(48) * 12, 96.0)  # quarters of 625 ms, on the file's grid
+    played = Piece.from_ms(piece.onset_ms, 300, 60 + np.arange(48) % 12, 70)
+    for around in (piece, played):
+        shares = {}
+        for groove in ("off", "loose", "tight"):
+            made = model.fill(
+                around, from_seconds=12.5, to_seconds=17.5, variations=4, takes=4, seed=4,
+                groove=groove,
+            )  # fmt: skip
+            onsets = np.concatenate(
+                [p.piece.onset_ms[(p.piece.onset_ms >= 12_490) & (p.piece.onset_ms < 17_500)]
+                 for p in made]
+            )  # fmt: skip
+            away = np.abs((onsets + 156.25) % 312.5 - 156.25)
+            shares[groove] = float((away <= 30).mean())
+        assert min(shares["loose"], shares["tight"]) > 0.85, shares
 
 
 def test_a_continuation_keeps_to_the_grid_of_its_prompt() -> None:
