@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +109,8 @@ def train(
         done = run(
             recipe, data, out, **given, labels=labels, steps=steps, cpu=cpu, report=report, say=note
         )
+    if os.environ.get("RANK", "0") != "0":  # set by torchrun and accelerate
+        return
     if as_json:
         figures = done.to_dict()
         emit(figures if len(figures) > 1 else next(iter(figures.values())))

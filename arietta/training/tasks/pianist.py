@@ -125,11 +125,11 @@ class PianistTask(Task):
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
         """Return nats per id over validation rows; the processes share the rows."""
         sums = torch.zeros(2, dtype=torch.float64)
-        mine = rows[processes.rank :: processes.world]
-        for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = int(self.counted(batch))
-            loss = float(module(batch.to(processes.device))) if count else 0.0
-            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        for batch, counts in processes.share(rows, self.recipe.stages[-1].rows):
+            count = self.counted(batch) * counts
+            loss = float(module(batch.to(processes.device)))
+            if count:  # the mean over no labels is not a number
+                sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
         return [float(sums[0] / sums[1])]
