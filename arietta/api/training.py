@@ -78,6 +78,7 @@ def train(
 
     Raises:
         InputError: recipe or data cannot be read.
+        Interrupted: Ctrl-C or SIGTERM; the step was finished and its state is saved.
         MissingExtraError: training is not installed.
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.

@@ -1,6 +1,7 @@
 """The command table. A command's module is imported only when it runs.
 
-Exit codes: 0 done, 1 could not be done (one line says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 could not be done (one line says why), 2 wrong usage, 130 interrupted,
+143 ended by SIGTERM with the state of a training saved.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from arietta.errors import MissingExtraError, UsageError
 
@@ -78,14 +79,31 @@ class Processes:
         """Run the backward pass."""
         self._accelerator.backward(loss)
 
-    def clip(self, module: nn.Module, norm: float) -> None:
-        """Clip the gradient's norm over all processes."""
-        self._accelerator.clip_grad_norm_(module.parameters(), norm)
+    def clip(self, module: nn.Module, norm: float | None) -> Tensor:
+        """Clip the norm of the gradient of all weights; return what it was, a scalar.
+
+        Args:
+            module: as prepared, after the backward pass.
+            norm: largest norm; None to measure only.
+        """
+        if norm is None:
+            found = nn.utils.get_total_norm(
+                [p.grad for p in module.parameters() if p.grad is not None]
+            )
+        else:
+            found = self._accelerator.clip_grad_norm_(module.parameters(), norm)
+        return found.full_tensor() if isinstance(found, DTensor) else found
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean over the processes."""
         found: Tensor = self._accelerator.reduce(value, "mean")
         return found
+
+    def to_device(self, value: Tensor) -> Tensor:
+        """Copy a tensor of the CPU to the device without waiting for it."""
+        if self.device.type == "cuda":
+            return value.pin_memory().to(self.device, non_blocking=True)
+        return value.to(self.device)
 
     def total(self, value: Tensor) -> Tensor:
         """Return the sum over the processes."""
@@ -161,6 +179,29 @@ class Processes:
     def end(self) -> None:
         """Leave the process group."""
         self._accelerator.end_training()
+
+
+class Later:
+    """Hold numbers that the device still computes, so that reading them waits for them alone.
+
+    Args:
+        values: tensor of one dimension; it must not be changed afterwards.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self._copied = None
+        if values.device.type == "cuda":
+            self._values = values.to("cpu", non_blocking=True)
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()
+
+    def read(self) -> list[float]:
+        """Return the numbers."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        found: list[float] = self._values.tolist()
+        return found
 
 
 def _shard_on_cpu(accelerator: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, print_table, say
-from arietta.errors import UsageError
+from arietta.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from arietta.training.loop import Report, Result
@@ -73,7 +73,8 @@ def train(
 ) -> None:
     """Train a model by a recipe. Without RECIPE: list the recipes.
 
-    The same command goes on from the last saved state after a stop, a kill or a crash. RUN/model
+    The same command goes on from the last saved state after a stop, a kill or a crash. Ctrl-C and
+    SIGTERM end the run after the step that it is in, with its state saved. RUN/model
     is a model that `arietta generate --model RUN/model` loads; RUN/loss.csv and RUN/valid.csv are
     the curves, RUN/tensorboard the same for TensorBoard, RUN/samples what it sounds like meanwhile.
     Several processes: `accelerate launch -m arietta train RECIPE DATA -o RUN`.
@@ -106,10 +107,15 @@ def train(
             if progress.due():
                 progress.show(_line(name, state))
 
-        done = run(
-            recipe, data, out, **given, labels=labels, steps=steps, cpu=cpu, report=report, say=note
-        )
-    if os.environ.get("RANK", "0") != "0":  # set by torchrun and accelerate
+        settings = {**given, "labels": labels, "steps": steps, "cpu": cpu}
+        try:
+            done = run(recipe, data, out, **settings, report=report, say=note)
+        except Interrupted as stop:
+            progress.clear()
+            if _is_first():
+                note(str(stop))
+            raise typer.Exit(stop.exit_code) from None
+    if not _is_first():
         return
     if as_json:
         figures = done.to_dict()
@@ -117,6 +123,10 @@ def train(
         return
     for one in done.runs.values():
         _summary(one)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
 
 
 def _summary(run: Result) -> None:
