@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from arietta.arrays import IntArray
 from arietta.data.pairs import Pair, label_of
-from arietta.data.shards import open_dataset, read_group
+from arietta.data.shards import open_dataset
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
 from arietta.midi.merged import MergedNotes, merge_tracks
@@ -194,7 +194,7 @@ class DenoiseStream(RowStream):
         order = np.random.default_rng((self.settings.seed, epoch, 0)).permutation(len(self._groups))
         first = block * self._groups_per_block
         for i in order[first : first + self._groups_per_block].tolist():
-            for row, piece in table_pieces(read_group(*self._groups[i])):
+            for row, piece in table_pieces(self._groups.read(i)):
                 if len(piece.notes):
                     yield row.id, piece
 
