@@ -243,7 +243,7 @@ def recipe_summaries() -> dict[str, str]:
     return found
 
 
-def _write_samples(model: Path, folder: Path, step: int) -> None:
+def _write_samples(model: Path, folder: Path, step: int, device: str) -> None:
     from arietta.generation.samples import write_samples
 
-    write_samples(model, folder, step)
+    write_samples(model, folder, step, device)

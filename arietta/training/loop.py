@@ -38,7 +38,7 @@ RECIPE = "recipe.json"
 LOSSES = "loss.csv"
 VALIDATION = "valid.csv"
 
-WriteSamples = Callable[[Path, Path, int], object]
+WriteSamples = Callable[[Path, Path, int, str], object]
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,9 @@ def train(
         max_steps: stop after this many steps of the run and save the state.
         report: callback after every step, on the main process.
         say: callback for messages to the user, one line each.
-        write_samples: called with the model's folder, a folder for samples and the step, every
-            ``samples_every_steps`` of the recipe: ``generation.samples.write_samples``.
+        write_samples: called with the model's folder, a folder for samples, the step and the
+            torch device, every ``samples_every_steps`` of the recipe:
+            ``generation.samples.write_samples``.
 
     Raises:
         InputError: there is no dataset, or it has no train split.
@@ -345,7 +346,8 @@ class _Run:
                     ):
                         settle()
                         self._validate(valid, logs)
-                    if self.task.plays and self._due(recipe.samples_every_steps):
+                    due = self._due(recipe.samples_every_steps) and not self.stopping
+                    if self.task.plays and due:
                         settle()
                         self._sample()
                     if self.seconds - saved_at > recipe.checkpoint_every_seconds:
@@ -488,7 +490,8 @@ class _Run:
     def _sample(self) -> None:
         folder = self._export()
         if self.processes.is_main:
-            self.write_samples(folder, self.run / "samples", self.step)
+            device = str(self.processes.device)
+            self.write_samples(folder, self.run / "samples", self.step, device)
 
     # Saving
 

@@ -25,6 +25,7 @@ import arietta
 from arietta.cli import main
 from arietta.data.shards import PieceRecord, ShardWriter
 from arietta.errors import InputError, Interrupted, OutputError, TrainingError, UsageError
+from arietta.generation import samples
 from arietta.generation.samples import write_samples
 from arietta.training import checkpoints, loop, stopping
 from arietta.training.config import load_recipes
@@ -390,6 +391,23 @@ def test_samples_are_written_and_heard(dataset: Path, tmp_path: Path) -> None:
     found = sorted((tmp_path / "run" / "samples").glob("*.mid"))
     assert len(found) == 6
     assert all(len(arietta.read(path)) for path in found if "scratch" not in path.name)
+
+
+def test_slow_samples_are_fewer(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other processes of a run wait meanwhile, and give up after some minutes."""
+    recipe = tiny(stages=[{"seq_len": 64, "rows": 2, "until_tokens": 256}], samples_every_steps=1)
+    monkeypatch.setattr(samples, "LIMIT_S", 0.0)
+    given: list[str] = []
+
+    def write(model: Path, folder: Path, step: int, device: str) -> None:
+        given.append(device)
+        write_samples(model, folder, step, device)
+
+    train(recipe, dataset, tmp_path / "run", cpu=True, write_samples=write)
+    assert given == ["cpu"]
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 1
 
 
 def test_what_does_not_fit_is_refused(dataset: Path, tmp_path: Path) -> None:
