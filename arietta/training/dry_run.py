@@ -110,7 +110,7 @@ def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: the recipe counts in epochs and there is no dataset.
     """
-    from arietta.training.hardware import training_flops_per_token
+    from arietta.training.hardware import training_bytes, training_flops_per_token
 
     epochs = any(stage.until_epochs is not None for stage in recipe.stages)
     config = config_of(recipe)
@@ -123,6 +123,18 @@ def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
         "tokens per step": recipe.step_tokens(recipe.stages[0]),
         "optimiser": f"{recipe.optimiser.kind}, lr {recipe.optimiser.lr:g}",
     }
+    if isinstance(config, AriaConfig) and recipe.task == "next-token" and recipe.lora is None:
+        needed = max(
+            training_bytes(
+                config,
+                stage.rows,
+                stage.seq_len,
+                grad_checkpoint=recipe.grad_checkpoint,
+                processes=recipe.streams,
+            )
+            for stage in recipe.stages
+        )
+        values["memory of a device"] = f"about {needed / 2**30:.1f} GiB"
     if recipe.init is not None:
         values["starts from"] = recipe.init
     if epochs and (data is None or recipe.task in ("perform", "play")):
