@@ -65,6 +65,15 @@ def train(
             help="End after M minutes, with the learning rate at its end; the recipe's `minutes`.",
         ),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the recipe N times with other seeds, each in a folder in RUN; print mean and"
+            " standard deviation.",
+        ),
+    ] = 1,
     cpu: Annotated[bool, typer.Option("--cpu", help="Stay on the processor.")] = False,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print what the run would be, and stop.")
@@ -86,6 +95,8 @@ def train(
       arietta train classify-folder my-classes -o my-classifier
 
       arietta train small-pretrain dataset -o run --set optimiser.lr=2e-3
+
+      arietta train small-pretrain dataset -o runs --seeds 3
     """
     from arietta.api.training import recipes
     from arietta.api.training import train as run
@@ -107,7 +118,7 @@ def train(
             if progress.due():
                 progress.show(_line(name, state))
 
-        settings = {**given, "labels": labels, "steps": steps, "cpu": cpu}
+        settings = {**given, "labels": labels, "steps": steps, "seeds": seeds, "cpu": cpu}
         try:
             done = run(recipe, data, out, **settings, report=report, say=note)
         except Interrupted as stop:
@@ -123,6 +134,12 @@ def train(
         return
     for one in done.runs.values():
         _summary(one)
+    for name, spread in done.spread.items():
+        figures_of = ", ".join(
+            f"{measure.replace('_', ' ')} {mean:.3f} ± {deviation:.3f}"
+            for measure, (mean, deviation) in spread.items()
+        )
+        say(f"{name}, mean ± standard deviation over {seeds} seeds: validation {figures_of}")
 
 
 def _is_first() -> bool:
