@@ -10,6 +10,8 @@
     ├── MissingExtraError        an optional dependency is not installed
     └── UsageError               a request that contradicts itself; exit code 2
 
+Beside it stands ``Interrupted``, a ``KeyboardInterrupt``: a signal ended a run that can go on.
+
 A message is one line that says what was given, what is wrong with it and how to mend it.
 """
 
@@ -77,3 +79,15 @@ class UsageError(AriettaError):
     """A request that contradicts itself or lies outside the allowed range."""
 
     exit_code = 2
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended a run whose state is saved.
+
+    Attributes:
+        exit_code: 128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(message)

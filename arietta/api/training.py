@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,28 @@ class TrainResult:
     """What ``train`` made.
 
     Attributes:
-        runs: name of the recipe, with its variant -> model, steps and measures of its run.
+        runs: name of the recipe, with its variant and its seed -> model, steps and measures of its
+            run.
+        spread: with several seeds, name of the recipe with its variant -> metric -> mean and
+            standard deviation over the seeds of the last value on the validation rows.
     """
 
     runs: dict[str, Result]
+    spread: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of each run as JSON values."""
-        return {
+        """Return the figures of each run, and of several seeds together, as JSON values."""
+        spread = {
+            f"{name} over seeds": {
+                f"valid_{measure}": {
+                    "mean": _number(mean),
+                    "standard_deviation": _number(deviation),
+                }
+                for measure, (mean, deviation) in found.items()
+            }
+            for name, found in self.spread.items()
+        }
+        return spread | {
             name: {
                 "model": str(run.model),
                 "steps": run.steps,
@@ -56,6 +71,7 @@ def train(
     variant: str | None = None,
     labels: str | PathLike[str] | None = None,
     steps: int | None = None,
+    seeds: int = 1,
     cpu: bool = False,
     report: Callable[[str, Report], None] = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
@@ -72,18 +88,23 @@ def train(
         labels: table path,label of the files of a folder, for recipes that classify; without it
             each sub-folder is a class.
         steps: stop after this many steps.
+        seeds: run the recipe as many times, with its seed and those that follow, each in a folder
+            of its own.
         cpu: stay on the processor.
         report: called after every step with the recipe's name.
         say: called with a line for the user.
 
     Raises:
         InputError: recipe or data cannot be read.
+        Interrupted: Ctrl-C or SIGTERM; the step was finished and its state is saved.
         MissingExtraError: training is not installed.
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.
         UsageError: recipe, data and folder do not fit together.
     """
     found = recipes(recipe, changes, variant=variant)
+    if seeds < 1:
+        raise UsageError(f"`seeds` must be at least 1, got {seeds}")
     data, out = Path(data), Path(out)
     try:
         from arietta.training.loop import train as run_recipe
@@ -103,25 +124,44 @@ def train(
         folders_are_classes=classify,
         say=say,
     )
-    runs = {}
+    runs: dict[str, Result] = {}
+    spread = {}
     for name, one in found.items():
+        of_recipe = []
+        for seed in range(one.seed, one.seed + seeds):
+            part = f"seed-{seed}" if seeds > 1 else ""
+            called = "-".join(filter(None, (one.name, part)))
 
-        def reported(state: Report, name: str = one.name) -> None:
-            report(name, state)
+            def reported(state: Report, name: str = called) -> None:
+                report(name, state)
 
-        runs[one.name] = run_recipe(
-            one,
-            dataset,
-            out / name if name else out,
-            cpu=cpu,
-            max_steps=steps,
-            report=reported,
-            say=say,
-            write_samples=_write_samples,
-        )
-        called = f"{out.resolve().name}-{name}" if name else out.resolve().name
-        _describe(called, one, dataset, runs[one.name])
-    return TrainResult(runs)
+            seeded = replace(one, seed=seed)
+            done = run_recipe(
+                seeded,
+                dataset,
+                out / name / part,
+                cpu=cpu,
+                max_steps=steps,
+                report=reported,
+                say=say,
+                write_samples=_write_samples,
+            )
+            model = "-".join(filter(None, (out.resolve().name, name, part)))
+            _describe(model, seeded, dataset, done)
+            runs[called] = done
+            of_recipe.append(done)
+        if seeds > 1:
+            spread[one.name] = _spread(of_recipe)
+    return TrainResult(runs, spread)
+
+
+def _spread(runs: Sequence[Result]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation over two or more runs by metric."""
+    values = zip(*(run.valid for run in runs), strict=True)
+    return {
+        measure: (statistics.mean(found), statistics.stdev(found))
+        for measure, found in zip(runs[0].measures, values, strict=True)
+    }
 
 
 def _describe(name: str, recipe: Any, data: Path, done: Result) -> None:
@@ -242,7 +282,7 @@ def recipe_summaries() -> dict[str, str]:
     return found
 
 
-def _write_samples(model: Path, folder: Path, step: int) -> None:
+def _write_samples(model: Path, folder: Path, step: int, device: str) -> None:
     from arietta.generation.samples import write_samples
 
-    write_samples(model, folder, step)
+    write_samples(model, folder, step, device)

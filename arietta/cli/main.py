@@ -1,6 +1,7 @@
 """The command table. A command's module is imported only when it runs.
 
-Exit codes: 0 done, 1 could not be done (one line says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 could not be done (one line says why), 2 wrong usage, 130 interrupted,
+143 ended by SIGTERM with the state of a training saved.
 """
 
 from __future__ import annotations
@@ -129,6 +130,11 @@ def _report(name: str, error: Exception) -> int:
         path = context.command_path if context is not None else f"arietta {name}"
         message = usage().replace("Value error, ", "")  # its name for the reason that follows
         return _fail(f"{message} (see `{path} --help`)", 2)
+    # An image for training may lack what only plays or renders.
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.split(".")[0]
+        if package != "arietta":
+            return _fail(f"this needs {package}, which is not installed: pip install {package}", 1)
     what = f"{type(error).__name__}: {error}"
     return _fail(f"a fault of ours, please report it: {what} (--debug shows where)", 1)
 

@@ -11,8 +11,10 @@ The form is ``pieces`` or ``grid``, see ``arietta.data.tables``.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -51,6 +53,7 @@ MANIFEST = "manifest.parquet"
 # A row group is what the loader reads at once: about 300 kB of the grid form.
 ROWS_PER_GROUP = 64
 ROWS_PER_SHARD = 2048
+KEPT_OPEN = 4
 # Level 19 makes the grid form 5 % smaller and takes ten times as long.
 ZSTD_LEVEL = 9
 _METADATA_PATHS = tuple(f"{METADATA}.list.element.{name}" for name in ("key", "value"))
@@ -369,6 +372,11 @@ class ShardFile:
         try:
             self._file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) == errno.EMFILE:
+                raise InputError(
+                    f"{path}: cannot be opened, this process has too many open files; raise the"
+                    " limit (`ulimit -n 4096`) and run again"
+                ) from None
             raise InputError(f"{path}: not a readable Parquet file ({error})") from None
         self._schema = schema_of(form)
         missing = set(self._schema.names) - set(self._file.schema_arrow.names)
@@ -425,13 +433,46 @@ def open_shard(dataset: Dataset, shard: Shard) -> ShardFile:
     return ShardFile(dataset.path / shard.file, dataset.form)
 
 
-def read_group(file: ShardFile, index: int) -> Table:
-    """One row group of an opened shard.
+class RowGroups:
+    """Read the row groups of a split in any order; few of its files are open at a time.
+
+    Args:
+        dataset: any form.
+        split: name of the split.
+        kept_open: files to keep open for further groups.
+
+    Attributes:
+        num_rows: number of pieces.
 
     Raises:
-        InputError: its bytes are damaged.
+        InputError: there is no such split, or a shard is missing or damaged.
     """
-    return file.read(index)
+
+    def __init__(self, dataset: Dataset, split: str, kept_open: int = KEPT_OPEN) -> None:
+        self._dataset, self._kept_open = dataset, kept_open
+        self._open: OrderedDict[str, ShardFile] = OrderedDict()
+        self._places: list[tuple[Shard, int]] = []
+        self.num_rows = 0
+        for shard in dataset.of_split(split):
+            with open_shard(dataset, shard) as file:
+                self._places += ((shard, group) for group in range(file.num_row_groups))
+                self.num_rows += file.num_rows
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, index: int) -> Table:
+        """Return one row group, counted through all shards.
+
+        Raises:
+            InputError: its bytes are damaged, or the file is gone.
+        """
+        shard, group = self._places[index]
+        file = self._open.pop(shard.file, None) or open_shard(self._dataset, shard)
+        self._open[shard.file] = file  # the last to be closed
+        if len(self._open) > self._kept_open:
+            self._open.popitem(last=False)[1].close()
+        return file.read(group)
 
 
 def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[PieceRecord, Piece]]:
@@ -448,7 +489,7 @@ def read_pieces(dataset: Dataset, split: str | None = None) -> Iterator[tuple[Pi
     for shard in dataset.of_split(split):
         with open_shard(dataset, shard) as file:
             for group in range(file.num_row_groups):
-                yield from table_pieces(read_group(file, group))
+                yield from table_pieces(file.read(group))
 
 
 def group_grid(dataset: Dataset, table: Table) -> Iterator[GridRow]:
@@ -474,4 +515,4 @@ def read_grid(dataset: Dataset, split: str | None = None) -> Iterator[GridRow]:
     for shard in dataset.of_split(split):
         with open_shard(dataset, shard) as file:
             for group in range(file.num_row_groups):
-                yield from group_grid(dataset, read_group(file, group))
+                yield from group_grid(dataset, file.read(group))

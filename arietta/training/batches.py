@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -155,8 +156,14 @@ def ahead_in_process(
 def _put_items(
     make: Callable[[], Iterator[_T]], made: multiprocessing.Queue[tuple[bool, Any]]
 ) -> None:
+    # Signals to all processes of a run are for the one that trains: it finishes its step.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
     try:
         for item in make():
+            if parent is None or not parent.is_alive():
+                return
             made.put((True, item))
         made.put((False, None))
     except Exception as error:  # handed over, not swallowed

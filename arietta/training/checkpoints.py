@@ -1,6 +1,6 @@
 """Save and load the states of a run; a state is written whole or not at all.
 
-``RUN/checkpoints/step-00001200`` holds what Accelerate saves (weights, optimisers, random states),
+``RUN/checkpoints/step-00001200`` holds weights, optimisers and random states,
 ``progress.json``, for every process the positions of its data streams, and the checksums of all
 these files: a damaged state would train on from somewhere else without a word. States that were
 saved before there were checksums have none, and are loaded as they are.
@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from arietta.errors import CheckpointError, OutputError
+from arietta.errors import CheckpointError, OutputError, UsageError
 from arietta.output import held
-from arietta.training.distributed import Processes
+from arietta.training.distributed import SHARDS, Processes
 
 PROGRESS = "progress.json"
 CHECKSUMS = "checksums.json"
@@ -108,9 +108,18 @@ def load_state(run: Path, processes: Processes) -> tuple[dict[str, Any], dict[in
 
     Raises:
         CheckpointError: the state does not fit or is damaged.
+        UsageError: it was saved with sharded weights, and this run has whole ones, or vice versa.
     """
     folder = saved_states(run)[-1]
     _check(folder, processes)
+    if (folder / SHARDS).is_dir() != processes.sharded:
+        shared, whole = "weights sharded over processes (FSDP)", "whole weights in each process"
+        saved, now = (whole, shared) if processes.sharded else (shared, whole)
+        raise UsageError(
+            f"{folder}: this state was saved with {saved}, and this run has {now}; go on with the"
+            " launcher that the run began with, or start another run with `changes`"
+            f" init={run / 'model'}"
+        )
     try:
         progress = json.loads((folder / PROGRESS).read_text("utf8"))
         positions: dict[int, dict[str, Any]] = {}
@@ -122,9 +131,12 @@ def load_state(run: Path, processes: Processes) -> tuple[dict[str, Any], dict[in
         processes.load_state(folder)
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if (folder / CHECKSUMS).is_file():
+            advice = "its files are as they were saved, so keep it: the run has changed"
+        else:
+            advice = "delete the folder to go on from the one before"
         raise CheckpointError(
-            f"{folder}: this state cannot be loaded ({reason}); delete the folder to go on from the"
-            " one before"
+            f"{folder}: this state cannot be loaded ({reason}); {advice}"
         ) from error
     return progress, positions
 

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from arietta.errors import InputError, UsageError
 from arietta.models.aria.config import PRESETS, AriaConfig
@@ -517,10 +518,46 @@ def _build(kind: type[_T], values: Mapping[str, Any], source: str) -> _T:
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"{source}: unknown keys {unknown}; known are {', '.join(known)}")
+    for name, hint in get_type_hints(kind).items():
+        if name in values and not _fits(values[name], hint):
+            wanted = _described(hint)
+            raise UsageError(f"{source}: {name} must be {wanted}, not {values[name]!r}")
     try:
         return kind(**values)
     except TypeError as error:
         raise UsageError(f"{source}: incomplete or misspelt ({error})") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value of a recipe has the type of its field."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is tuple:
+        return isinstance(value, list | tuple)
+    if origin is not None:
+        return isinstance(value, origin)
+    if hint in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (hint is float or float(value).is_integer())
+    return isinstance(value, hint)
+
+
+def _described(hint: Any) -> str:
+    """Return what values of a type are called in a recipe."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(get_args(hint))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_described, get_args(hint))))
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if hint in names:
+        return names[hint]
+    if hint is type(None):
+        return "null"
+    return "a list" if origin is tuple else "a table of keys and values"
 
 
 def recipe_names() -> list[str]:
@@ -563,13 +600,7 @@ def load_recipes(
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values")
-    if isinstance(values.get("model"), str):
-        presets: dict[str, AriaConfig | PianistConfig] = {**PRESETS, **PIANIST_PRESETS}
-        if values["model"] not in presets:
-            raise UsageError(
-                f"{path}: model {values['model']!r} is not one of {', '.join(presets)}"
-            )
-        values["model"] = presets[values["model"]].to_dict()
+    _open_preset(values, str(path))
     variants = values.pop("variants", None) or {"": {}}
     if variant is not None:
         if variant not in variants:
@@ -580,6 +611,7 @@ def load_recipes(
         merged = copy.deepcopy(values)
         for key, value in replaced.items():
             _set(merged, key.split("."), value)
+        _open_preset(merged, str(path))
         if name:
             merged["name"] = f"{merged.get('name', path.stem)}-{name}"
         for change in changes:
@@ -590,8 +622,24 @@ def load_recipes(
                 _set(merged, key.strip().split("."), _number(yaml.safe_load(text)))
             except yaml.YAMLError:
                 raise UsageError(f"`changes` {change}: the value is not YAML") from None
+            _open_preset(merged, f"`changes` {change}")
         found[str(name)] = recipe_from(merged, source=str(path))
     return found
+
+
+def _open_preset(values: dict[str, Any], source: str) -> None:
+    """Replace the name of a model's preset by its settings.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    name = values.get("model")
+    if not isinstance(name, str):
+        return
+    presets: dict[str, AriaConfig | PianistConfig] = {**PRESETS, **PIANIST_PRESETS}
+    if name not in presets:
+        raise UsageError(f"{source}: model {name!r} is not one of {', '.join(presets)}")
+    values["model"] = presets[name].to_dict()
 
 
 def _number(value: Any) -> Any:

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from arietta.checkpoints.registry import locate
-from arietta.data.shards import (
-    Dataset,
-    GridRow,
-    Shard,
-    group_grid,
-    open_dataset,
-    open_shard,
-)
+from arietta.data.shards import Dataset, GridRow, RowGroups, group_grid, open_dataset
 from arietta.errors import InputError, UsageError
 from arietta.models.aria.checkpoint import load as load_checkpoint
 from arietta.models.aria.config import AriaConfig
@@ -86,14 +78,9 @@ def class_shares(dataset: Dataset, options: Classify) -> dict[str, float]:
 
 def _spread(dataset: Dataset) -> Iterator[GridRow]:
     """Yield the pieces of row groups that are spread evenly over the train split."""
-    places: list[tuple[Shard, int]] = []
-    for shard in dataset.of_split("train"):
-        with open_shard(dataset, shard) as file:
-            places.extend((shard, i) for i in range(file.num_row_groups))
-    step = max(1, len(places) // _SAMPLE_GROUPS)
-    for shard, i in islice(places, 0, None, step):
-        with open_shard(dataset, shard) as file:
-            yield from group_grid(dataset, file.read(i))
+    groups = RowGroups(dataset, "train")
+    for i in range(0, len(groups), max(1, len(groups) // _SAMPLE_GROUPS)):
+        yield from group_grid(dataset, groups.read(i))
 
 
 def config_of(recipe: Recipe) -> AriaConfig | PerformerConfig | PianistConfig:
@@ -123,7 +110,7 @@ def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: the recipe counts in epochs and there is no dataset.
     """
-    from arietta.training.hardware import training_flops_per_token
+    from arietta.training.hardware import training_bytes, training_flops_per_token
 
     epochs = any(stage.until_epochs is not None for stage in recipe.stages)
     config = config_of(recipe)
@@ -136,6 +123,18 @@ def dry_run(recipe: Recipe, data: Path | None) -> dict[str, Any]:
         "tokens per step": recipe.step_tokens(recipe.stages[0]),
         "optimiser": f"{recipe.optimiser.kind}, lr {recipe.optimiser.lr:g}",
     }
+    if isinstance(config, AriaConfig) and recipe.task == "next-token" and recipe.lora is None:
+        needed = max(
+            training_bytes(
+                config,
+                stage.rows,
+                stage.seq_len,
+                grad_checkpoint=recipe.grad_checkpoint,
+                processes=recipe.streams,
+            )
+            for stage in recipe.stages
+        )
+        values["memory of a device"] = f"about {needed / 2**30:.1f} GiB"
     if recipe.init is not None:
         values["starts from"] = recipe.init
     if epochs and (data is None or recipe.task in ("perform", "play")):

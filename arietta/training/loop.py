@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arietta.errors import TrainingError, UsageError
+from arietta.errors import Interrupted, TrainingError, UsageError
 from arietta.training.batches import StepBatch, ahead, ahead_in_process, step_batches
 from arietta.training.checkpoints import LOCK, held_run, load_state, save_state, saved_states
 from arietta.training.config import PlannedStage, Recipe, plan
-from arietta.training.distributed import Processes
+from arietta.training.distributed import Later, Processes
 from arietta.training.hardware import measured_peak_flops
 from arietta.training.optim import build_optimisers
+from arietta.training.stopping import StopSignals
 from arietta.training.tasks.by_name import task_of
 from arietta.training.tasks.decoder import Task
 
@@ -36,7 +38,7 @@ RECIPE = "recipe.json"
 LOSSES = "loss.csv"
 VALIDATION = "valid.csv"
 
-WriteSamples = Callable[[Path, Path, int], object]
+WriteSamples = Callable[[Path, Path, int, str], object]
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,9 @@ def train(
         max_steps: stop after this many steps of the run and save the state.
         report: callback after every step, on the main process.
         say: callback for messages to the user, one line each.
-        write_samples: called with the model's folder, a folder for samples and the step, every
-            ``samples_every_steps`` of the recipe: ``generation.samples.write_samples``.
+        write_samples: called with the model's folder, a folder for samples, the step and the
+            torch device, every ``samples_every_steps`` of the recipe:
+            ``generation.samples.write_samples``.
 
     Raises:
         InputError: there is no dataset, or it has no train split.
@@ -117,10 +120,62 @@ def train(
             another recipe.
         OutputError: a state cannot be written.
         TrainingError: the loss is not a number.
+        Interrupted: Ctrl-C or SIGTERM; the step was finished and its state is saved.
     """
     with held_run(run):
         training = _Run(recipe, data, run, cpu=cpu, say=say, write_samples=write_samples)
         return training.step_to_end(max_steps, report)
+
+
+@dataclass(frozen=True, eq=False)
+class _StepDone:
+    """Hold a step whose loss may not be known yet; ``step`` and ``tokens`` include it."""
+
+    step: int
+    tokens: int
+    lr: float
+    batch: StepBatch
+    values: Later
+    stage_flops: float
+
+
+class _Meter:
+    """Measure loss and speed since the start of this process.
+
+    Args:
+        step, tokens: done before.
+        peak: operations per second of all processes in a large matrix product.
+    """
+
+    def __init__(self, step: int, tokens: int, peak: float) -> None:
+        self._step, self._tokens, self._peak = step, tokens, peak
+        self._started = time.monotonic()
+        self._recent: list[float] = []
+        self._flops = 0.0
+
+    def add(self, flops: float, loss: float) -> None:
+        """Add a step."""
+        self._flops += flops
+        self._recent = [*self._recent[-49:], loss]
+
+    @property
+    def loss(self) -> float:
+        """Return the smoothed loss; not a number before the first step."""
+        return float(np.mean(self._recent)) if self._recent else math.nan
+
+    def report(self, done: _StepDone, steps: int, valid: float | None) -> Report:
+        """Return the progress after a step of ``steps``."""
+        passed = max(1e-9, time.monotonic() - self._started)
+        return Report(
+            done.step,
+            steps,
+            done.tokens,
+            self.loss,
+            valid,
+            (done.tokens - self._tokens) / passed,
+            self._flops / passed / self._peak,
+            max(0, steps - done.step) * passed / (done.step - self._step),
+        )
 
 
 class _Run:
@@ -150,6 +205,7 @@ class _Run:
         self.measured: list[float] = []
         self.best: list[float] = []
         self.without_improvement = 0
+        self.stopping = False
         self.positions: dict[int, dict[str, Any]] = {}
         torch.manual_seed(recipe.seed + processes.rank)
         self.task = task_of(recipe, data)
@@ -234,72 +290,89 @@ class _Run:
             batches = ahead_in_process(functools.partial(_task_batches, recipe, self.data, make))
         else:
             batches = ahead(make(self.task))
-        recent: list[float] = []
-        saved_step = self.step
-        started = mark = time.monotonic()
-        saved_at = self.seconds
-        started_tokens, started_step = self.tokens, self.step
-        flops_done = 0.0
+        saved_step, saved_at = self.step, self.seconds
+        meter = _Meter(self.step, self.tokens, peak * processes.world)
+        mark = time.monotonic()
+        pending: _StepDone | None = None
+
+        def settle() -> None:
+            """Read what the last step found, and log it."""
+            nonlocal pending
+            if pending is None:
+                return
+            done, pending = pending, None
+            loss, norm, *shared = done.values.read()
+            if not math.isfinite(loss):
+                raise self._not_a_number(loss, done)
+            if shared:
+                self.seconds += shared[0]
+                self.stopping = self.stopping or shared[1] > 0
+            meter.add(done.stage_flops, loss)
+            if logs:
+                logs.loss(done.step, done.tokens, done.lr, loss, self.seconds, norm)
+                valid_loss = self.measured[0] if self.measured else None
+                report(meter.report(done, self._expected_steps(), valid_loss))
+
         self.module.train()
         if valid is not None and recipe.patience is not None and not self.measured:
             self._validate(valid, logs)  # the initial model may remain the best
-        try:
-            while self.step < end and not (self._out_of_time() or self._out_of_patience()):
-                batch = next(batches)
-                stage = self._stage().stage
-                lr = self._set_lr()
-                loss = self._train_step(batch)
-                if not math.isfinite(loss):
-                    raise self._not_a_number(loss, batch)
-                self.step += 1
-                seen = recipe.step_tokens(stage)
-                self.tokens += seen
-                self.positions = batch.after
-                now = time.monotonic()
-                self.seconds = self._shared_time(self.seconds + now - mark)
-                mark = now
-                recent = [*recent[-49:], loss]
-                flops_done += self.task.flops_per_token(stage.seq_len) * seen
-                if logs:
-                    logs.loss(self.step, self.tokens, lr, loss, self.seconds)
-                if valid is not None and (
-                    self.step % recipe.valid_every_steps == 0
-                    or self.step == self.steps
-                    or self._out_of_time()
+        with StopSignals() as signals:
+            try:
+                while self.step < end and not (
+                    self.stopping or self._out_of_time() or self._out_of_patience()
                 ):
-                    self._validate(valid, logs)
-                if self.task.plays and self._due(recipe.samples_every_steps):
-                    self._sample()
+                    batch = next(batches)
+                    stage = self._stage().stage
+                    lr = self._set_lr()
+                    now = time.monotonic()
+                    values = self._train_step(batch, now - mark, signals.number > 0)
+                    if processes.world > 1:
+                        mark = now
+                    self.step += 1
+                    seen = recipe.step_tokens(stage)
+                    self.tokens += seen
+                    self.positions = batch.after
+                    settle()  # the step before: the device is busy with this one meanwhile
+                    flops = self.task.flops_per_token(stage.seq_len) * seen
+                    pending = _StepDone(self.step, self.tokens, lr, batch, values, flops)
+                    if processes.world == 1:
+                        now = time.monotonic()
+                        self.seconds, mark = self.seconds + now - mark, now
+                        self.stopping = signals.number > 0
+                    if valid is not None and (
+                        self.step % recipe.valid_every_steps == 0
+                        or self.step == self.steps
+                        or self._out_of_time()
+                    ):
+                        settle()
+                        self._validate(valid, logs)
+                    due = self._due(recipe.samples_every_steps) and not self.stopping
+                    if self.task.plays and due:
+                        settle()
+                        self._sample()
+                    if self.seconds - saved_at > recipe.checkpoint_every_seconds:
+                        settle()
+                        self._save()
+                        saved_step, saved_at = self.step, self.seconds
+                settle()
+            finally:
+                batches.close()
                 if logs:
-                    passed = max(1e-9, time.monotonic() - started)
-                    done = self.step - started_step
-                    steps = self._expected_steps()
-                    report(
-                        Report(
-                            self.step,
-                            steps,
-                            self.tokens,
-                            float(np.mean(recent)),
-                            self.measured[0] if self.measured else None,
-                            (self.tokens - started_tokens) / passed,
-                            flops_done / passed / (peak * processes.world),
-                            (steps - self.step) * passed / done,
-                        )
-                    )
-                if self.seconds - saved_at > recipe.checkpoint_every_seconds:
-                    self._save()
-                    saved_step, saved_at = self.step, self.seconds
-        finally:
-            batches.close()
-            if logs:
-                logs.close()
-        if saved_step != self.step or not saved_states(self.run):
-            self._save()
+                    logs.close()
+            if saved_step != self.step or not saved_states(self.run):
+                self._save()
+        if self.stopping and self.step < end:
+            number = signals.number or signal.SIGTERM  # of another process
+            raise Interrupted(
+                f"{signal.Signals(number).name}: stopped after step {self.step} of {self.steps},"
+                f" the state is saved in {self.run}; the same command goes on from there",
+                number,
+            )
         return Result(
             self.run / "model",
             self.step,
             self.tokens,
-            float(np.mean(recent)) if recent else math.nan,
+            meter.loss,
             self.task.measures,
             tuple(self.measured) or (math.nan,) * len(self.task.measures),
             *self._before_and_kept(),
@@ -329,13 +402,6 @@ class _Run:
         by_clock = round(self.step * 60 * self.recipe.minutes / self.seconds)
         return max(self.step, min(self.steps, by_clock))
 
-    def _shared_time(self, seconds: float) -> float:
-        """Return one time for all processes, so that they save and end at the same step."""
-        if self.processes.world == 1:
-            return seconds
-        shared = torch.tensor(seconds, dtype=torch.float64, device=self.processes.device)
-        return float(self.processes.mean(shared))
-
     def _out_of_time(self) -> bool:
         minutes = self.recipe.minutes
         return minutes is not None and self.seconds >= 60 * minutes
@@ -348,36 +414,44 @@ class _Run:
                 group["lr"] = lr
         return lr
 
-    def _train_step(self, batch: StepBatch) -> float:
-        """Take one optimiser step; return the mean loss over all processes."""
+    def _train_step(self, batch: StepBatch, passed: float, stop: bool) -> Later:
+        """Take one optimiser step.
+
+        Args:
+            batch: share of this process.
+            passed: seconds since the step before began.
+            stop: whether a signal has come to this process.
+
+        Returns:
+            The mean loss over all processes and the norm of the gradient; of several processes
+            also the mean of ``passed`` and of ``stop``, so that all save and end at the same step.
+        """
         processes = self.processes
         micro = [self._ids(rows) for rows in batch.micro]
         total = self.task.step(self.module, micro, processes)
-        mean = float(processes.mean(total)) if processes.world > 1 else float(total)
-        if math.isfinite(mean):
-            if self.recipe.optimiser.clip_norm is not None:
-                processes.clip(self.module, self.recipe.optimiser.clip_norm)
-            for optimiser in self.optimisers:
-                optimiser.step()
+        norm = processes.clip(self.module, self.recipe.optimiser.clip_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        return mean
+        found = torch.stack((total.float(), norm.float()))
+        if processes.world > 1:
+            mine = processes.to_device(torch.tensor((passed, float(stop))))
+            found = processes.mean(torch.cat((found, mine)))
+        return Later(found)
 
     def _ids(self, rows: Any) -> Tensor:
         ids = torch.from_numpy(np.ascontiguousarray(rows))
-        if not ids.is_floating_point():
-            ids = ids.long()
-        if self.processes.device.type == "cuda":
-            ids = ids.pin_memory().to(self.processes.device, non_blocking=True)
-        return ids
+        return self.processes.to_device(ids if ids.is_floating_point() else ids.long())
 
-    def _not_a_number(self, loss: float, batch: StepBatch) -> TrainingError:
-        path = self.run / f"bad-batch-step-{self.step}-process-{self.processes.rank}.npz"
+    def _not_a_number(self, loss: float, done: _StepDone) -> TrainingError:
+        step, batch = done.step - 1, done.batch
+        path = self.run / f"bad-batch-step-{step}-process-{self.processes.rank}.npz"
         np.savez(path, *batch.micro)
         pieces = sorted({name for row in batch.names for name in row})
         shown = ", ".join(pieces[:8]) + (f" and {len(pieces) - 8} more" if len(pieces) > 8 else "")
         return TrainingError(
-            f"step {self.step}: the loss is {loss} on a batch of {shown}; its token ids are in"
+            f"step {step}: the loss is {loss} on a batch of {shown}; its token ids are in"
             f" {path}. Lower optimiser.lr or set optimiser.clip_norm (e.g. 1.0) in a new run"
         )
 
@@ -416,7 +490,8 @@ class _Run:
     def _sample(self) -> None:
         folder = self._export()
         if self.processes.is_main:
-            self.write_samples(folder, self.run / "samples", self.step)
+            device = str(self.processes.device)
+            self.write_samples(folder, self.run / "samples", self.step, device)
 
     # Saving
 
@@ -464,7 +539,7 @@ class _Logs:
         self._measures = measures
         self._files: list[TextIO] = []
         self._loss = self._open(
-            run / LOSSES, ["step", "tokens", "lr", measures[0], "seconds"], step
+            run / LOSSES, ["step", "tokens", "lr", measures[0], "seconds", "gradient_norm"], step
         )
         self._valid = self._open(run / VALIDATION, ["step", "tokens", *measures, "seconds"], step)
         self._board = None
@@ -479,8 +554,9 @@ class _Logs:
         rows: list[list[str]] = []
         if path.is_file():
             with path.open(newline="") as file:
-                # A line of a killed process has fewer columns than the head.
-                rows = [r for r in _whole_rows(file, len(head)) if int(r[0]) <= step]
+                rows = [row for row in _whole_rows(file) if int(row[0]) <= step]
+        # Runs that began before gradients were logged have no norms.
+        rows = [row + [""] * (len(head) - len(row)) for row in rows]
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
             csv.writer(file).writerows([head, *rows])
@@ -489,11 +565,15 @@ class _Logs:
         self._files.append(opened)
         return csv.writer(opened)
 
-    def loss(self, step: int, tokens: int, lr: float, loss: float, seconds: float) -> None:
-        self._loss.writerow([step, tokens, f"{lr:.6g}", repr(loss), f"{seconds:.1f}"])
+    def loss(
+        self, step: int, tokens: int, lr: float, loss: float, seconds: float, norm: float
+    ) -> None:
+        row = [step, tokens, f"{lr:.6g}", repr(loss), f"{seconds:.1f}", f"{norm:.6g}"]
+        self._loss.writerow(row)
         if self._board is not None and (step % 10 == 0 or step < 10):
             self._board.add_scalar(f"train/{self._measures[0]}", loss, step)
             self._board.add_scalar("train/lr", lr, step)
+            self._board.add_scalar("train/gradient_norm", norm, step)
 
     def valid(self, step: int, tokens: int, measured: list[float], seconds: float) -> None:
         self._valid.writerow([step, tokens, *map(repr, measured), f"{seconds:.1f}"])
@@ -508,7 +588,8 @@ class _Logs:
             self._board.close()
 
 
-def _whole_rows(file: TextIO, width: int) -> Iterator[list[str]]:
+def _whole_rows(file: TextIO) -> Iterator[list[str]]:
+    """Yield the rows below the head; a line that a killed process left unfinished is shorter."""
     rows = csv.reader(file)
-    next(rows, None)
+    width = len(next(rows, ()))
     return (row for row in rows if len(row) == width and row[0].isdigit())

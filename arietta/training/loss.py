@@ -54,6 +54,15 @@ class NextToken(nn.Module):
         ids, target = rows[:, :-1], rows[:, 1:]
         if self.decoder.config.waits is None:
             learned = target != self.pad
+            if not (self.training and self._teacher):
+                # Nothing here has a size that depends on values: a GPU need not wait to tell it.
+                loss = F.cross_entropy(
+                    self._logits(self.decoder, ids).flatten(0, 1),
+                    target.flatten(),
+                    ignore_index=self.pad,
+                    reduction="sum",
+                )
+                return loss / learned.sum()
             places, wanted, find_logits = [learned], [target[learned]], self._plain_logits
         else:
             places, wanted = self._kinds(ids, target)
@@ -70,13 +79,18 @@ class NextToken(nn.Module):
         ]
         return torch.stack(losses).sum() / sum(len(goal) for goal in wanted)
 
+    def _logits(self, decoder: AriaDecoder, ids: Tensor) -> Tensor:
+        """Return float32 logits (B, T, V) of ids (B, T)."""
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            found: Tensor = decoder(ids)
+        return found.float()
+
     def _plain_logits(
         self, decoder: AriaDecoder, ids: Tensor, places: Sequence[Tensor]
     ) -> list[Tensor]:
         """Return logits (N, V) at the places (B, T) of a model without waits."""
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = decoder(ids)
-        return [logits.float()[where] for where in places]
+        logits = self._logits(decoder, ids)
+        return [logits[where] for where in places]
 
     def _kinds(self, ids: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return where (B, T) each kind of token is learned, and its number within the kind.

@@ -71,6 +71,33 @@ def test_faults_of_ours_are_told_apart(arietta: Command, monkeypatch: pytest.Mon
         arietta("info", "a.mid", "--debug")
 
 
+WITHOUT_OPENVINO = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] == "openvino":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import arietta.models.aria.native
+arietta.models.aria.native.supports = lambda *_: False  # the compiled kernel needs no OpenVINO
+from arietta.cli.main import run
+
+for words in sys.argv[1].split(";"):
+    sys.stderr.write(f"{run(words.split())}\\n")
+"""
+
+
+def test_without_openvino_commands_say_so_on_one_line(prompts_dir: Path, tmp_path: Path) -> None:
+    prompt = prompts_dir / "classical.mid"
+    words = f"evaluate likelihood {prompt};embed {prompt} -o {tmp_path / 'v.npz'}"
+    command = [sys.executable, "-c", WITHOUT_OPENVINO, words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    line = "arietta: error: this needs openvino, which is not installed: pip install openvino\n1\n"
+    assert done.stderr == 2 * line
+
+
 def test_interrupted_and_out_of_memory(arietta: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, code in ((KeyboardInterrupt, 130), (MemoryError, 1)):
 

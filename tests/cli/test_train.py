@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -108,6 +110,48 @@ def test_variants_run_in_folders_of_their_own(
     assert done.out.count("2 steps") == 2
     assert [load(run / name / "model").name for name in "ab"] == ["run-a", "run-b"]
     assert "init" not in load(run / "a" / "model").info
+
+
+def test_seeds_run_in_folders_of_their_own_and_are_summed_up(
+    arietta: Command, prompts_dir: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "one.yaml"
+    recipe.write_text(
+        yaml.safe_dump(
+            {
+                "name": "one",
+                "seed": 4,
+                "model": {
+                    "d_model": 32,
+                    "n_heads": 2,
+                    "n_layers": 1,
+                    "vocab_size": 2565,
+                    "max_seq_len": 64,
+                },
+                "stages": [{"seq_len": 64, "rows": 1, "until_tokens": 128}],
+                "optimiser": {"lr": 0.01},
+                "precision": "f32",
+            }
+        )
+    )
+    run = tmp_path / "run"
+    words = ("train", recipe, prompts_dir, "-o", run, "--cpu", "--seeds", "2")
+    done = arietta(*words, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    values = [found[f"one-seed-{seed}"]["valid_nats_per_token"] for seed in (4, 5)]
+    assert values[0] != values[1]
+    assert found["one over seeds"]["valid_nats_per_token"] == {
+        "mean": pytest.approx(statistics.mean(values), abs=2e-5),
+        "standard_deviation": pytest.approx(statistics.stdev(values), abs=2e-5),
+    }
+    assert load(run / "seed-5" / "model").name == "run-seed-5"
+    line = arietta(*words).out.splitlines()[-1]
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    assert line == (
+        "one, mean ± standard deviation over 2 seeds: validation nats per token"
+        f" {mean:.3f} ± {deviation:.3f}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from arietta.training.checkpoints import held_run, load_state, save_state, saved
 class OneProcess:
     """Saves a little file in the place of weights."""
 
-    rank, world, is_main = 0, 1, True
+    rank, world, is_main, sharded = 0, 1, True, False
 
     def wait(self) -> None:
         pass

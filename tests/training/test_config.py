@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -116,6 +117,14 @@ def test_stages_are_planned_in_whole_steps() -> None:
         ({"schedule": {"shape": "wavy"}}, "wavy"),
         ({"precision": "fp8"}, "fp8"),
         ({"data": {"augment": {"tempo": 2}}}, "tempo"),
+        ({"model": 3}, "model must be a table of keys and values or null, not 3"),
+        ({"data": 3}, "data must be a table"),
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+        ({"streams": 1.5}, "streams must be a whole number"),
+        ({"compile": "yes"}, "compile must be true or false"),
+        ({"optimiser": "adam"}, "optimiser must be a table"),
+        ({"optimiser": {"lr": "fast"}}, "lr must be a number"),
+        ({"data": {"mode": "loose"}}, "mode must be packed or aligned or separate"),
     ],
 )
 def test_wrong_recipes_say_what_is_wrong(changes: dict[str, object], word: str) -> None:
@@ -148,6 +157,19 @@ def test_single_keys_can_be_changed() -> None:
     (recipe,) = load_recipes("finetune-folder", changes).values()
     assert recipe.optimiser.lr == 1e-4
     assert (recipe.stages[0].rows, recipe.data.augment, recipe.lora) == (3, None, None)
+
+
+def test_a_change_names_the_preset_of_a_model(tmp_path: Path) -> None:
+    (recipe,) = load_recipes("small-pretrain", ["model=tiny", "model.n_layers=3"]).values()
+    assert recipe.model == replace(PRESETS["tiny"], n_layers=3)
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "name: two\nmodel: small\noptimiser: {lr: 1.0e-3}\n"
+        "stages: [{seq_len: 64, rows: 2, until_tokens: 1000}]\nvariants: {less: {model: tiny}}\n"
+    )
+    assert load_recipes(path)["less"].model == PRESETS["tiny"]
+    with pytest.raises(UsageError, match=r"model=huge: model 'huge' is not one of .*medium"):
+        load_recipes("small-pretrain", ["model=huge"])
 
 
 @pytest.mark.parametrize("change", ["lr", "optimiser.colour=1", "stages.7.rows=1", "name.x=1"])

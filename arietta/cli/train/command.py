@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arietta.cli.console import JsonFlag, ProgressLine, clock, emit, new_app, note, print_table, say
-from arietta.errors import UsageError
+from arietta.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from arietta.training.loop import Report, Result
@@ -64,6 +65,15 @@ def train(
             help="End after M minutes, with the learning rate at its end; the recipe's `minutes`.",
         ),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the recipe N times with other seeds, each in a folder in RUN; print mean and"
+            " standard deviation.",
+        ),
+    ] = 1,
     cpu: Annotated[bool, typer.Option("--cpu", help="Stay on the processor.")] = False,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print what the run would be, and stop.")
@@ -72,7 +82,8 @@ def train(
 ) -> None:
     """Train a model by a recipe. Without RECIPE: list the recipes.
 
-    The same command goes on from the last saved state after a stop, a kill or a crash. RUN/model
+    The same command goes on from the last saved state after a stop, a kill or a crash. Ctrl-C and
+    SIGTERM end the run after the step that it is in, with its state saved. RUN/model
     is a model that `arietta generate --model RUN/model` loads; RUN/loss.csv and RUN/valid.csv are
     the curves, RUN/tensorboard the same for TensorBoard, RUN/samples what it sounds like meanwhile.
     Several processes: `accelerate launch -m arietta train RECIPE DATA -o RUN`.
@@ -84,6 +95,8 @@ def train(
       arietta train classify-folder my-classes -o my-classifier
 
       arietta train small-pretrain dataset -o run --set optimiser.lr=2e-3
+
+      arietta train small-pretrain dataset -o runs --seeds 3
     """
     from arietta.api.training import recipes
     from arietta.api.training import train as run
@@ -105,15 +118,32 @@ def train(
             if progress.due():
                 progress.show(_line(name, state))
 
-        done = run(
-            recipe, data, out, **given, labels=labels, steps=steps, cpu=cpu, report=report, say=note
-        )
+        settings = {**given, "labels": labels, "steps": steps, "seeds": seeds, "cpu": cpu}
+        try:
+            done = run(recipe, data, out, **settings, report=report, say=note)
+        except Interrupted as stop:
+            progress.clear()
+            if _is_first():
+                note(str(stop))
+            raise typer.Exit(stop.exit_code) from None
+    if not _is_first():
+        return
     if as_json:
         figures = done.to_dict()
         emit(figures if len(figures) > 1 else next(iter(figures.values())))
         return
     for one in done.runs.values():
         _summary(one)
+    for name, spread in done.spread.items():
+        figures_of = ", ".join(
+            f"{measure.replace('_', ' ')} {mean:.3f} ± {deviation:.3f}"
+            for measure, (mean, deviation) in spread.items()
+        )
+        say(f"{name}, mean ± standard deviation over {seeds} seeds: validation {figures_of}")
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
 
 
 def _summary(run: Result) -> None:

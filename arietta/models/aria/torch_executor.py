@@ -27,6 +27,7 @@ from arietta.models.aria.torch_module import (
     AriaDecoder,
     EncodeLayer,
     KeyValue,
+    LayerCache,
     rotary_table,
 )
 from arietta.models.aria.trace import Trace, check_trace
@@ -169,7 +170,7 @@ class TorchSession:
     def __init__(self, backend: TorchBackend, rows: int) -> None:
         check_rows(rows)
         self._backend = backend
-        self._past: list[KeyValue] | None = None  # views of the used part of the cache
+        self._past: list[LayerCache] | None = None
         self._lengths = np.zeros(rows, np.int64)
         self._slots = np.zeros((rows, 0), np.int64)
 
@@ -214,12 +215,11 @@ class TorchSession:
         self._lengths, self._slots = self._lengths[index], self._slots[index]
         if self._past is not None:
             rows = torch.as_tensor(index, device=self._backend.device)
-            self._past = [(k[rows], v[rows]) for k, v in self._past]
+            self._past = [LayerCache((k[rows], v[rows])) for k, v in self._used()]
 
     def merge(self, other: Session) -> None:
         """Take the rows of another session, behind one's own; the whole cache is copied."""
         assert isinstance(other, TorchSession)
-        assert self._past is not None and other._past is not None
         used = max(self._slots.shape[1], other._slots.shape[1])
 
         def joined(mine: Tensor, theirs: Tensor) -> Tensor:  # (B, H, S, K)
@@ -228,8 +228,8 @@ class TorchSession:
             return torch.cat(parts)
 
         self._past = [
-            (joined(a, c), joined(b, d))
-            for (a, b), (c, d) in zip(self._past, other._past, strict=True)
+            LayerCache((joined(a, c), joined(b, d)))
+            for (a, b), (c, d) in zip(self._used(), other._used(), strict=True)
         ]
         self._slots = np.concatenate(
             [
@@ -278,7 +278,9 @@ class TorchSession:
         at = torch.as_tensor(positions, device=self._backend.device)
         with torch.inference_mode():
             hidden: Tensor
-            hidden, self._past = self._backend.model.model(
+            if self._past is None:
+                self._past = [LayerCache() for _ in range(self._backend.config.n_layers)]
+            hidden, _ = self._backend.model.model(
                 ids,
                 first=first,
                 positions=at,
@@ -291,6 +293,11 @@ class TorchSession:
         self._compact()
         return hidden
 
+    def _used(self) -> list[KeyValue]:
+        """Return the keys and values (B, H, S, K) of every layer."""
+        assert self._past is not None
+        return [cache.used for cache in self._past]
+
     def _compact(self) -> None:
         """Take slots that are dead in every row out of the cache, when there are many."""
         live = (self._slots != _DEAD).any(axis=0)
@@ -298,7 +305,7 @@ class TorchSession:
         if self._past is None or dead < _COMPACT_SLOTS or 4 * dead < len(live):
             return
         keep = torch.as_tensor(np.flatnonzero(live), device=self._backend.device)
-        self._past = [(k[:, :, keep], v[:, :, keep]) for k, v in self._past]
+        self._past = [LayerCache((k[:, :, keep], v[:, :, keep])) for k, v in self._used()]
         self._slots = self._slots[:, live]
 
 

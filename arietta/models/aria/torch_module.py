@@ -26,6 +26,8 @@ from arietta.models.aria.config import NORM_EPS, ROPE_BASE, AriaConfig
 from arietta.tokenizers.vocabulary import BOS, TIME
 
 KeyValue = tuple[Tensor, Tensor]
+_LEAST_ROOM = 256
+"""Positions that a cache grows by at least."""
 QUERY_BLOCK = 128
 """Queries of one block of causal attention on a CPU."""
 
@@ -95,6 +97,41 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat(found, dim=2)
 
 
+class LayerCache:
+    """Hold the keys and values of a layer in buffers that grow by half, not with every token.
+
+    Args:
+        kept: keys and values (B, H, S, K) to begin with.
+    """
+
+    def __init__(self, kept: KeyValue | None = None) -> None:
+        self._buffers = kept
+        self._used = 0 if kept is None else kept[0].shape[2]
+
+    @property
+    def used(self) -> KeyValue:
+        """Return views (B, H, S, K) of what is held."""
+        assert self._buffers is not None
+        k, v = self._buffers
+        return k[:, :, : self._used], v[:, :, : self._used]
+
+    def extend(self, k: Tensor, v: Tensor) -> KeyValue:
+        """Append keys and values (B, H, T, K); return views of all that is held."""
+        if self._buffers is None:
+            self._buffers, self._used = (k, v), k.shape[2]
+            return self.used
+        start, self._used = self._used, self._used + k.shape[2]
+        if self._used > self._buffers[0].shape[2]:
+            room = self._used + max(_LEAST_ROOM, self._used // 2)
+            grown = [x.new_empty((*x.shape[:2], room, x.shape[3])) for x in self._buffers]
+            for new, old in zip(grown, self._buffers, strict=True):
+                new[:, :, :start] = old[:, :, :start]
+            self._buffers = (grown[0], grown[1])
+        for buffer, x in zip(self._buffers, (k, v), strict=True):
+            buffer[:, :, start : self._used] = x
+        return self.used
+
+
 class EncodeLayer(nn.Module):
     """One pre-norm decoder layer: attention, then SwiGLU."""
 
@@ -116,14 +153,13 @@ class EncodeLayer(nn.Module):
         cos: Tensor,
         sin: Tensor,
         mask: Tensor | None,
-        past: KeyValue | None,
+        past: LayerCache | None,
     ) -> tuple[Tensor, KeyValue]:
         """x (B, T, D) one layer further, and the keys and values up to here (B, H, S, K)."""
         b, t, d = x.shape
         q, k, v = self.queries_keys_values(x, cos, sin)
         if past is not None:
-            k = torch.cat((past[0], k), dim=2)
-            v = torch.cat((past[1], v), dim=2)
+            k, v = past.extend(k, v)
         if mask is None and past is None:
             attended = causal_attention(q, k, v)
         else:
@@ -168,7 +204,7 @@ class AriaTrunk(nn.Module):
         first: Tensor | None = None,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
-        past: Sequence[KeyValue] | None = None,
+        past: Sequence[LayerCache] | None = None,
         waits: Tensor | None = None,
     ) -> tuple[Tensor, list[KeyValue]]:
         """Hidden states after the final norm, and the keys and values of every layer.
@@ -179,7 +215,8 @@ class AriaTrunk(nn.Module):
             positions: (T,) or (B, T) positions; 0..T-1 by default.
             mask: (B, 1, T, S) bool, True where attended, needed whenever ``past`` is given and
                 T > 1; causal by default.
-            past: keys and values (B, H, S - T, K) of every layer.
+            past: keys and values (B, H, S - T, K) of every layer; those of the tokens are
+                appended.
             waits: (B, T) rows of the wait table, -1 where there is no onset; made of the ids by
                 default, as at the start of a sequence.
 

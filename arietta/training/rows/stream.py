@@ -30,7 +30,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from arietta.arrays import Int32Array, Uint16Array
-from arietta.data.shards import Dataset, GridRow, group_grid, open_shard, read_group
+from arietta.data.shards import Dataset, GridRow, RowGroups, group_grid
 from arietta.data.token_grid import GridNotes, NoteColumns, prefix_of
 from arietta.errors import InputError, UsageError
 from arietta.tokenizers.encoding import drawn_dim_offset
@@ -269,9 +269,8 @@ class RowStream:
         self.tokenizer = tokenizer_named(settings.tokenizer)
         self.names: tuple[str, ...] = ()
         """Ids of the pieces in the last row."""
-        self._files = [open_shard(dataset, shard) for shard in dataset.of_split(split)]
-        self._groups = [(f, g) for f in self._files for g in range(f.num_row_groups)]
-        rows = sum(f.num_rows for f in self._files)
+        self._groups = RowGroups(dataset, split)
+        rows = self._groups.num_rows
         if not rows:
             raise InputError(f"{dataset.path}: the split {split!r} is empty")
         wanted = settings.block_pieces * len(self._groups) / (settings.share * rows)
@@ -362,8 +361,7 @@ class RowStream:
         order = np.random.default_rng((self.settings.seed, epoch, 0)).permutation(len(self._groups))
         first = block * self._groups_per_block
         for i in order[first : first + self._groups_per_block].tolist():
-            file, group = self._groups[i]
-            for row in group_grid(self.dataset, read_group(file, group)):
+            for row in group_grid(self.dataset, self._groups.read(i)):
                 wanted = self.settings.scores or not _is_score(row)
                 if wanted and chosen(row.row.id, self.settings.share):
                     yield row

@@ -19,7 +19,7 @@ from arietta.models.aria.config import AriaConfig
 from arietta.models.aria.torch_module import AriaDecoder
 from arietta.tokenizers.vocabulary import EOS, PAD
 from arietta.training.config import Contrastive
-from arietta.training.distributed import Processes
+from arietta.training.distributed import Processes, random_states, set_random_states
 from arietta.training.rows.slices import SlicePairSettings, SlicePairStream
 from arietta.training.tasks.decoder import DecoderTask
 from arietta.vectors.embedding import CHUNK_NOTES
@@ -122,12 +122,12 @@ class ContrastiveTask(DecoderTask):
             loss = self._loss(module(cropped(micro[0])))
             processes.backward(loss)
             return loss.detach()
-        states: list[tuple[Tensor, ...]] = []
+        states: list[list[Tensor]] = []
         parts: list[Tensor] = []
         with torch.no_grad():
             for rows in micro:
                 # Dropout has to repeat in the second pass.
-                states.append(_random_states(processes.device))
+                states.append(random_states(processes.device))
                 parts.append(module(cropped(rows)))
         mine = torch.cat(parts)
         everyone = processes.gather(mine).requires_grad_()
@@ -137,7 +137,7 @@ class ContrastiveTask(DecoderTask):
         slope = slope[processes.rank * len(mine) :][: len(mine)] * processes.world
         slopes = torch.split(slope, [len(part) for part in parts])
         for i, (rows, part) in enumerate(zip(micro, slopes, strict=True)):
-            _set_random_states(states[i], processes.device)
+            set_random_states(states[i], processes.device)
             if i + 1 < len(micro):
                 with processes.unsynchronised(module):
                     processes.backward((module(cropped(rows)) * part).sum())
@@ -153,19 +153,6 @@ class ContrastiveTask(DecoderTask):
         parts = torch.split(rows, self.recipe.stages[-1].rows)
         found = [module(cropped(part.to(processes.device))) for part in parts]
         return [float(self._loss(torch.cat(found)))]
-
-
-def _random_states(device: torch.device) -> tuple[Tensor, ...]:
-    """Return the random states of the CPU and of the device."""
-    if device.type == "cpu":
-        return (torch.get_rng_state(),)
-    return torch.get_rng_state(), torch.get_device_module(device).get_rng_state(device)
-
-
-def _set_random_states(states: tuple[Tensor, ...], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    for state in states[1:]:
-        torch.get_device_module(device).set_rng_state(state, device)
 
 
 def cropped(rows: Tensor) -> Tensor:

@@ -312,9 +312,8 @@ class DecoderTask(Task):
     def _mean_loss(self, module: nn.Module, rows: Tensor, processes: Processes) -> float:
         """Return the mean of the module's row losses over all tokens of rows (B, 1 + T or more)."""
         sums = torch.zeros(2, dtype=torch.float64)
-        mine = rows[processes.rank :: processes.world]
-        for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = self._predicted(batch)
+        for batch, counts in processes.share(rows, self.recipe.stages[-1].rows):
+            count = self._predicted(batch) * counts
             loss = float(module(batch.to(processes.device)))
             sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from arietta.arrays import IntArray
 from arietta.data.pairs import Pair, label_of
-from arietta.data.shards import open_dataset, read_group
+from arietta.data.shards import open_dataset
 from arietta.data.tables import table_pieces
 from arietta.errors import InputError, UsageError
 from arietta.midi.merged import MergedNotes, merge_tracks
@@ -125,11 +125,11 @@ class PianistTask(Task):
     def validate(self, module: nn.Module, rows: Tensor, processes: Processes) -> list[float]:
         """Return nats per id over validation rows; the processes share the rows."""
         sums = torch.zeros(2, dtype=torch.float64)
-        mine = rows[processes.rank :: processes.world]
-        for batch in torch.split(mine, self.recipe.stages[-1].rows):
-            count = int(self.counted(batch))
-            loss = float(module(batch.to(processes.device))) if count else 0.0
-            sums += torch.tensor([loss * count, count], dtype=torch.float64)
+        for batch, counts in processes.share(rows, self.recipe.stages[-1].rows):
+            count = self.counted(batch) * counts
+            loss = float(module(batch.to(processes.device)))
+            if count:  # the mean over no labels is not a number
+                sums += torch.tensor([loss * count, count], dtype=torch.float64)
         if processes.world > 1:
             sums = processes.total(sums.to(processes.device)).cpu()
         return [float(sums[0] / sums[1])]
@@ -194,7 +194,7 @@ class DenoiseStream(RowStream):
         order = np.random.default_rng((self.settings.seed, epoch, 0)).permutation(len(self._groups))
         first = block * self._groups_per_block
         for i in order[first : first + self._groups_per_block].tolist():
-            for row, piece in table_pieces(read_group(*self._groups[i])):
+            for row, piece in table_pieces(self._groups.read(i)):
                 if len(piece.notes):
                     yield row.id, piece
 

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from arietta.errors import CheckpointError
+from arietta.models.aria import torch_module
 from arietta.models.aria.config import PRESETS, AriaConfig
-from arietta.models.aria.torch_module import AriaDecoder, initialise
+from arietta.models.aria.torch_module import AriaDecoder, LayerCache, initialise
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "aria" / "model"
 
@@ -75,15 +76,17 @@ def test_embeddings_match_the_reference(case: int) -> None:
 
 
 @torch.no_grad()
-def test_cached_steps_equal_one_pass() -> None:
+def test_cached_steps_equal_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_module, "_LEAST_ROOM", 2)  # so that the cache grows more than once
     model = AriaDecoder(AriaConfig(d_model=32, n_heads=2, n_layers=3, vocab_size=50)).eval()
     initialise(model, 0)
     ids = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(1))
     whole, _ = model.model(ids)
-    hidden, past = model.model(ids[:, :4])
+    hidden, first = model.model(ids[:, :4])
     torch.testing.assert_close(hidden, whole[:, :4])
+    past = [LayerCache(kept) for kept in first]
     for t in range(4, 9):
-        hidden, past = model.model(ids[:, t : t + 1], positions=torch.tensor([t]), past=past)
+        hidden, _ = model.model(ids[:, t : t + 1], positions=torch.tensor([t]), past=past)
         torch.testing.assert_close(hidden[:, 0], whole[:, t], atol=1e-5, rtol=1e-5)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arietta.data.shards import Dataset, PieceRecord, ShardWriter, open_dataset
+from arietta.data.shards import (
+    Dataset,
+    PieceRecord,
+    RowGroups,
+    ShardWriter,
+    open_dataset,
+    read_grid,
+)
 from arietta.data.token_grid import GridNotes
 from arietta.errors import InputError, UsageError
 from arietta.midi.piece import Piece
@@ -368,3 +377,57 @@ def test_wrong_settings_and_places_are_named(make: Make) -> None:
         RowStream(dataset, "train", PLAIN, 0, 2).seek(place)
     with pytest.raises(UsageError, match="not the position"):
         RowStream(dataset, "train", PLAIN).seek({"block": 1})
+
+
+FEW_FILES = """
+import os, resource, sys
+from pathlib import Path
+from arietta.data.shards import open_dataset
+from arietta.errors import InputError
+from arietta.training.rows.stream import LoaderSettings, RowStream
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+dataset = open_dataset(Path(sys.argv[1]))
+settings = LoaderSettings(seq_len=64, augment=None, block_pieces=64)
+streams = [RowStream(dataset, "train", settings, s, 2) for s in range(2)]
+seen = set()
+while streams[0].epoch < 1.1:
+    for stream in streams:
+        next(stream)
+        seen.update(stream.names)
+print(len(seen))
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    while streams[0].epoch < 2:
+        next(streams[0])
+except InputError as error:
+    os.close(taken.pop())
+    print(error)
+"""
+
+
+def test_many_shards_are_read_with_few_open_files(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "set", "grid", rows_per_shard=1) as writer:
+        for i in range(800):
+            writer.add(PieceRecord(f"piece-{i}", "train"), notes_of(30, i))
+    command = [sys.executable, "-c", FEW_FILES, str(tmp_path / "set")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seen, error = done.stdout.splitlines()
+    assert int(seen) > 780  # but for those whose ends are carried over
+    assert "too many open files" in error and "ulimit -n" in error and ".parquet" in error
+
+
+def test_groups_in_any_order_are_those_of_the_files(make: Make) -> None:
+    dataset = make([30] * 40)  # seven shards, so that files are closed and opened again
+    groups = RowGroups(dataset, "train", kept_open=2)
+    order = np.random.default_rng(0).permutation(len(groups)).tolist()
+    found = {i: groups.read(i) for i in [*order, *order]}
+    stored = [row.row.id for row in read_grid(dataset, "train")]
+    assert [name for i in sorted(found) for name in found[i]["id"].to_pylist()] == stored
+    assert groups.num_rows == 40
