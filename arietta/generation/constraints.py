@@ -279,9 +279,11 @@ class Rules:
 
     def _paced(self, choices: Choices, probabilities: FloatArray) -> FloatArray:
         """Work the pace into the choice between another note and <T>."""
+        if self._pace is None:
+            return probabilities
         time = choices.index(TIME)
         notes = [(a, b) for kind, a, b in choices.groups if kind == _NOTE]
-        if self._pace is None or time < 0 or not notes:
+        if time < 0 or not notes:
             return probabilities
         ((first, end),) = notes
         both = float(probabilities[first:end].sum() + probabilities[time])
