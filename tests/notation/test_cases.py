@@ -231,6 +231,14 @@ def pedal_marks(path: Path) -> None:
 def trill_accidental(path: Path) -> None:
     score = score_of("orn-trill-accidental-a.musicxml", path)
     assert set(pitches(score)[:-1]) == {72, 73}
+    # The next step, not the same one raised: a sharp over C is D sharp, and B flat goes to C.
+    text = (CASES / "orn-trill-accidental-a.musicxml").read_text("utf-8")
+    sign = re.search(r"<accidental-mark[^>]*>flat</accidental-mark>", text)
+    assert sign is not None
+    sharp = (sign[0], sign[0].replace("flat", "sharp"))
+    assert set(pitches(score_of("orn-trill-accidental-a.musicxml", path, sharp))[:-1]) == {72, 75}
+    low = (("<step>C</step><octave>5", "<step>B</step><alter>-1</alter><octave>4"), (sign[0], ""))
+    assert set(pitches(score_of("orn-trill-accidental-a.musicxml", path, *low))[:-1]) == {70, 72}
     assert set(pitches(score_of("orn-trill-speed-a.musicxml", path))[:-1]) == {72, 74}
 
 
