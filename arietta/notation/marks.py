@@ -456,6 +456,9 @@ class Marks:
             if not strokes:
                 here = [n for n in self.line.notes if n.bar == event.bar or n.bar == event.bar - 1]
                 strokes = [n for n in here if n.onset <= event.start + 0.03 < n.offset]
+                bar = self.line.bars[event.bar]
+                if not strokes and event.start > bar.start + bar.length - 0.03:  # over the bar line
+                    strokes = [n for n in here if abs(n.offset - event.start) < 0.03]
             if strokes:
                 start, end = min(n.onset for n in strokes), max(n.offset for n in strokes)
                 found.append((start, end, frozenset(map(id, strokes))))

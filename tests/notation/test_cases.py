@@ -168,6 +168,14 @@ def fermata(path: Path) -> None:
     score = score_of("fermata-a.musicxml", path)
     assert quarter_seconds(score, 3) > 1.4 * quarter_seconds(score, 2)
     assert quarter_seconds(score, 4) == pytest.approx(quarter_seconds(score, 2), abs=0.002)
+    line = '<barline location="right"><fermata/></barline></measure>'
+    over = score_of(  # over the bar line, it holds what ends there
+        "fermata-a.musicxml",
+        path,
+        ("<notations><fermata/></notations>", ""),
+        ('</measure><measure number="2">', line + '<measure number="2">'),
+    )
+    assert over.piece.tempo.us_per_quarter.tolist() == score.piece.tempo.us_per_quarter.tolist()
     last = "<note><pitch><step>F</step><octave>4</octave></pitch>"
     sign = "<notations><fermata/></notations>"
     rest = score_of(  # on a rest, it holds the rest
