@@ -4,8 +4,9 @@
 
 Every prompt of ``tests/cases/midi`` is continued by the shipped model and played by FluidSynth with
 the bundled piano twice: behind the prompt, and the new notes as a file of their own that sets no
-controller. What a prompt leaves behind (a fade, a pedal, a bend) must not change the level: filed
-is the difference in dB from the seam on, without reverb and chorus, and how many lie within 3 dB.
+controller but the volume and expression under which the prompt's first note is struck. What a
+prompt leaves behind (a fade, a pedal, a bend) must not change the level: filed is the difference in
+dB from the seam on, without reverb and chorus, and how many lie within 3 dB.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import soundfile
 
 import arietta
 from arietta.arrays import FloatArray
+from arietta.midi.notes import ExtraTable
 from arietta.midi.piece import Piece
+from arietta.midi.seam import EXPRESSION, VOLUME, channel_states, tracks_of
 from arietta.paths import assets_dir
 from benchmarks.common import file_result
 
@@ -55,7 +58,17 @@ def alone(out: arietta.Continuation, notes: int) -> Piece:
     new = piece.notes.take(piece.notes.track > old)
     assert len(new) == notes
     pedals = piece.pedals.take((piece.pedals.track > old) & (piece.pedals.tick >= seam))
-    return Piece(piece.tempo, new, pedals, piece.programs.take(piece.programs.track > old))
+    first = int(out.prompt.notes.onset_tick.min(initial=0))
+    set_first = [
+        bytes((0xB0 | channel, number, state.values[number]))
+        for channel, state in channel_states(tracks_of(out.prompt), first).items()
+        for number in (VOLUME, EXPRESSION)
+        if number in state.values
+    ]
+    zeros = np.zeros(len(set_first), np.int64)
+    extra = ExtraTable(zeros, zeros.astype(np.int32), tuple(set_first))
+    programs = piece.programs.take(piece.programs.track > old)
+    return Piece(piece.tempo, new, pedals, programs, extra)
 
 
 def main() -> None:
@@ -80,6 +93,7 @@ def main() -> None:
             print(f"{path.stem:32} {found[path.stem]:+.2f} dB")
     off = np.abs(list(found.values()))
     figures = {
+        "model_sha256": out.provenance["model_sha256"],
         "difference_db": found,
         "worst_db": float(off.max()),
         "within_3_db": int(np.count_nonzero(off <= NEAR_DB)),

@@ -335,4 +335,5 @@ def _seam_line(made: Continuation) -> str:
         return ""
     last = clock(made.prompt.end_ms / 1000)
     where = f" in {made.place}" if made.place.startswith("bar") else ""
-    return f"at {clock(made.seam_ms / 1000)}{where}, behind the prompt's last release at {last}"
+    side = "in front of" if made.seam_ms < made.prompt.end_ms - 0.5 else "behind"
+    return f"at {clock(made.seam_ms / 1000)}{where}, {side} the prompt's last release at {last}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from arietta.data.build import build_dataset
 from arietta.data.settings import preset
 from arietta.data.shards import DESCRIPTION
-from arietta.errors import UsageError
+from arietta.errors import InputError, UsageError
 from arietta.output import json_text, whole_file
 
 FRACTIONS = {"train": 0.9, "valid": 0.1}
@@ -36,10 +36,12 @@ def dataset_of(
         say: called with a line for the user.
 
     Raises:
-        InputError: not one file of the folder can be kept.
+        InputError: there is no ``data``, or not one file of the folder can be kept.
         OutputError: the dataset cannot be written.
         UsageError: labels are given for a dataset, or a folder of classes has no sub-folders.
     """
+    if not data.exists():
+        raise InputError(f"{data}: no such dataset, file or folder")
     if (data / DESCRIPTION).is_file() or not data.is_dir():
         if labels is not None:
             raise UsageError(

@@ -296,9 +296,11 @@ class Rules:
             other: the id that says that there is none.
             end: step of the segment after which no note can come.
         """
+        if self._pace is None:
+            return probabilities
         time = choices.index(other)
         notes = [(a, b) for kind, a, b in choices.groups if kind == _NOTE]
-        if self._pace is None or time < 0 or not notes:
+        if time < 0 or not notes:
             return probabilities
         first, last = notes[0][0], notes[-1][1]
         both = float(probabilities[first:last].sum() + probabilities[time])

@@ -968,8 +968,8 @@ def draw_tokens(
         rows = [places[i].row for i in members]
         # Greedy needs no random number, so that it is the same for every seed.
         uniforms = [row.random.uniform() for row in rows]
-        # Where rules shape the odds, a row is drawn by itself; all others together.
-        plain = [n for n, row in enumerate(rows) if not row.rules.shapes]
+        # Where rules shape the odds, and where it is alone, a row is drawn by itself.
+        plain = [n for n, row in enumerate(rows) if not row.rules.shapes and len(rows) > 1]
         drawn: dict[int, tuple[int, float]] = {}
         if plain:
             tokens, p = stream.sampler.draw(

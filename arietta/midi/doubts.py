@@ -37,7 +37,10 @@ def doubts(piece: Piece) -> list[str]:
         found.append(f"format 2: its {len(tracks)} patterns are read one after the other")
     found += _note_doubts(tracks, data)
     found += _tempo_doubts(piece, tracks)
-    found += [f"{what}: damaged, not copied into generated files" for what in damaged_metas(tracks)]
+    found += [
+        f"{what}: damaged, ignored and not copied into generated files"
+        for what in damaged_metas(tracks)
+    ]
     return found
 
 
@@ -103,14 +106,6 @@ def _mode_ticks(tracks: Sequence[Sequence[Event]]) -> dict[int, IntArray]:
 def _tempo_doubts(piece: Piece, tracks: Sequence[Sequence[Event]]) -> list[str]:
     """Tempos of nothing or too late, and pauses that nobody waits for."""
     found = []
-    stopped = [
-        tick
-        for events in tracks
-        for tick, message in events
-        if message[:2] == bytes((0xFF, META_TEMPO)) and not any(payload(message)[:3])
-    ]
-    if stopped:
-        found.append(f"a tempo of 0 at tick {stopped[0]}: ignored")
     first = int(piece.tempo.tick[0])
     if first > 0 and piece.tempo.division > 0:
         found.append(f"the first tempo stands at tick {first}: 120 quarters a minute up to there")
@@ -141,7 +136,7 @@ def damaged_signature(message: bytes) -> str | None:
         return None
     data = payload(message)
     if message[1] == META_TEMPO:
-        return None if len(data) == 3 and any(data) else "a tempo of 0"
+        return None if any(data[:3]) else "a tempo of 0"
     if message[1] == META_KEY:
         if len(data) != 2:
             return "a key signature of the wrong length"

@@ -94,9 +94,10 @@ def notices_of_the_end(piece: Piece) -> list[str]:
     if alone is not None and alone > first_ms:
         at = piece.onset_ms < alone
         before = float((piece.onset_ms[at] + piece.duration_ms[at]).max())
+        count = int((~at).sum())
         found.append(
-            f"the prompt's last {int((~at).sum())} notes come {(alone - before) / 1000:.1f} s"
-            " behind the others; to go on from before, set `prompt_seconds` to"
-            f" {(before - first_ms) / 1000:.1f}"
+            f"the prompt's last {'note comes' if count == 1 else f'{count} notes come'}"
+            f" {(alone - before) / 1000:.1f} s behind the others; to go on from"
+            f" before, set `prompt_seconds` to {(before - first_ms) / 1000:.1f}"
         )
     return found

@@ -313,7 +313,19 @@ def without_tail(
     kept = [
         [event for event in track if _stays(event, seam, end, playing, dropped)] for track in tracks
     ]
+    kept = [_ended(new, old, max(seam, end)) for new, old in zip(kept, tracks, strict=True)]
     return kept, [f"{name}{f' ({n} times)' if n > 1 else ''}" for name, n in dropped.items()]
+
+
+def _ended(track: Track, before: Sequence[Event], last: int) -> Track:
+    """Return a track that no longer lasts to an event that was dropped from its end."""
+    if not track or track[-1].message != END_OF_TRACK:
+        return track
+    *body, (end, _) = track
+    left = {tick for tick, _ in body}
+    if end in left or end not in {tick for tick, _ in before[:-1]}:
+        return track
+    return [*body, Event(max(left | {min(last, end)}), END_OF_TRACK)]
 
 
 def _stays(

@@ -107,10 +107,14 @@ TEMPO_WORDS = (
     ("schnell", 156),
     ("bewegt", 120),
     ("très lent", 46),
+    ("lentement", 56),
     ("lent", 56),
     ("modéré", 100),
     ("très vif", 170),
     ("vif", 152),
+    ("vivement", 152),
+    ("vite", 156),
+    ("rapide", 160),
     ("animé", 132),
     ("slowly", 60),
     ("slow", 60),
@@ -123,15 +127,21 @@ TEMPO_WORDS = (
 _BACK = re.compile(r"\ba tempo\b|\bim (?:zeitmass|zeitmaß|tempo)\b|\bau mouvement\b")
 _FIRST = re.compile(r"\btempo (?:i\b|primo|1)|\b1[°o]? tempo\b|\bprimo tempo\b")
 _SLOWER = re.compile(
-    r"\brit(?:\.|ard|en|$|\b)|\brall|\ballarg|\bslarg|\bcalando|\bmorendo|\bsmorz|\blentando"
-    r"|\bzögern|\bcédez|\bretenu|\bslowing"
+    r"\brit(?:\.|ard|en|$|\b)|\brall|\ballarg|\bslarg|\bcalando|\bmorendo|\bsmorz|\bs?lentando"
+    r"|\bzögern|\bzurückhalt|\bverlangsam|\bnachlassen|\bcéde[rz]|\ben cédant|\bralenti|\bretenu"
+    r"|\bslowing|\bbroaden"
 )
-_FASTER = re.compile(r"\baccel|\bstring(?:\b|endo)|\baffrett|\bstretto\b|\bpressez|\bdrängend")
+_FASTER = re.compile(
+    r"\baccel|\bstring(?:\b|endo)|\baffrett|\bstretto\b|\bincalz|\bpressez|\bserrez"
+    r"|\ben (?:press|serr|anim)ant|\bdrängend|\bbeschleunig"
+)
 _AT_ONCE = re.compile(r"\britenuto\b|\briten\.")
 _SCALES = (
     (re.compile(r"\bdoppio movimento\b|\bdoppelt so schnell\b"), 2.0),
     (re.compile(r"\bpi[uù] (?:mosso|animato|vivo|allegro)\b|\bpoco pi[uù] mosso\b"), 1.15),
-    (re.compile(r"\bmeno mosso\b|\bpi[uù] lento\b"), 0.85),
+    (re.compile(r"\bschneller\b|\bbewegter\b|\bplus (?:vite|animé|vif)\b|\bfaster\b"), 1.15),
+    (re.compile(r"\bmeno (?:mosso|allegro|vivo)\b|\bpi[uù] (?:lento|adagio|largo)\b"), 0.85),
+    (re.compile(r"\blangsamer\b|\bmoins vite\b|\bplus lent\b|\bslower\b"), 0.85),
 )
 _DRY = re.compile(r"\b(?:senza|sans|ohne|no|without) (?:il )?p[eé]d")
 _WET = re.compile(r"\b(?:con|mit|avec|with) (?:il )?p[eé]d")
@@ -217,6 +227,8 @@ class Marks:
             if strokes:
                 start = min(stroke.onset for stroke in strokes)
                 own = staffs or frozenset(stroke.staff for stroke in strokes)
+            elif (number, start_id) in self.line.rests:
+                start, own = self.line.rests[number, start_id][0], staffs
             else:
                 start = bar.start + _beat(element.get("tstamp")) * 4 / self._units[measure]
                 own = staffs
@@ -245,6 +257,8 @@ class Marks:
             strokes = self._at.get((bar, name))
             if strokes:
                 return min(stroke.onset for stroke in strokes)
+            if (bar, name) in self.line.rests:
+                return self.line.rests[bar, name][0]
         return None
 
     # ---- loudness ------------------------------------------------------------------------------
@@ -436,9 +450,15 @@ class Marks:
         for event in self.of("fermata"):
             name = event.element.get("startid", "")[1:]
             strokes = self._at.get((event.bar, name), [])
+            if (event.bar, name) in self.line.rests:
+                found.append((*self.line.rests[event.bar, name], frozenset()))
+                continue
             if not strokes:
                 here = [n for n in self.line.notes if n.bar == event.bar or n.bar == event.bar - 1]
                 strokes = [n for n in here if n.onset <= event.start + 0.03 < n.offset]
+                bar = self.line.bars[event.bar]
+                if not strokes and event.start > bar.start + bar.length - 0.03:  # over the bar line
+                    strokes = [n for n in here if abs(n.offset - event.start) < 0.03]
             if strokes:
                 start, end = min(n.onset for n in strokes), max(n.offset for n in strokes)
                 found.append((start, end, frozenset(map(id, strokes))))
@@ -533,8 +553,8 @@ class Marks:
 
 
 class _Change(NamedTuple):
-    """A mark of tempo: ``set``, ``word``, ``back``, ``first``, ``scale``, ``way``, ``like``,
-    ``stop``."""
+    """A mark of tempo: ``set``, ``word``, ``back``, ``first``, ``scale``, ``once``, ``way``,
+    ``like``, ``stop``."""
 
     start: float
     kind: str
@@ -563,7 +583,7 @@ def _tempo_changes(event: _Event) -> list[_Change]:
         found.append(_Change(start, "back", 0.0))
     little = 0.5 if re.search(r"\bpoco\b", text) else 1.3 if "molto" in text else 1.0
     if _AT_ONCE.search(text):
-        found.append(_Change(start, "scale", 0.85**little))
+        found.append(_Change(start, "once", 0.85**little))
     elif _SLOWER.search(text):
         found.append(_Change(start, "way", _RIT**little, event.end))
     elif _FASTER.search(text):
@@ -595,7 +615,16 @@ class _Tempo:
         held: list[tuple[float, float, frozenset[int]]],
         end: float,
     ) -> None:
-        order = {"stop": 0, "like": 0, "set": 1, "word": 1, "first": 1, "back": 1, "scale": 2}
+        order = {
+            "stop": 0,
+            "like": 0,
+            "set": 1,
+            "word": 1,
+            "first": 1,
+            "back": 1,
+            "scale": 2,
+            "once": 2,
+        }
         found = sorted(found, key=lambda c: (c.start, order.get(c.kind, 3)))
         fixed = [c for c in found if c.kind in ("set", "word")]
         self.source = {"set": "mark", "word": "words"}[fixed[0].kind] if fixed else ""
@@ -604,7 +633,7 @@ class _Tempo:
         self.changes: list[tuple[float, float, int]] = []
         first = fixed[0].value if fixed else 120.0
         points: list[tuple[float, float]] = [(0.0, first)]
-        base = first  # what "a tempo" goes back to
+        base = before = first  # what "a tempo" goes back to, and what it was before "meno mosso"
         now = first
         bases: list[tuple[float, float]] = [(0.0, first)]
         for place, change in enumerate(found):
@@ -632,13 +661,20 @@ class _Tempo:
                     now = base
                 continue
             if change.kind in ("set", "word"):
-                base = now = change.value
-            elif change.kind == "back" or change.kind == "stop":
+                base = now = before = change.value
+            elif change.kind == "back":
+                # Behind "meno mosso" the tempo before it; behind a rit. there, "meno mosso".
+                base = before if now == base else base
+                now = before = base
+            elif change.kind == "stop":
                 now = base
             elif change.kind == "first":
-                base = now = first
+                base = now = before = first
             elif change.kind == "scale":
+                before = base
                 base = now = base * change.value
+            elif change.kind == "once":
+                now = base * change.value
             elif change.kind == "like":
                 base = now = [b for t, b in bases if t <= change.value + 1e-6][-1]
             bases.append((at, base))

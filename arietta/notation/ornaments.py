@@ -16,7 +16,9 @@ from typing import NamedTuple
 from arietta.notation.mei import Element, tag_of
 from arietta.notation.timeline import SheetNote, Timeline
 
-_MAJOR = (0, 2, 4, 5, 7, 9, 11)
+_STEPS, _MAJOR = "cdefgab", (0, 2, 4, 5, 7, 9, 11)
+_FIFTHS = (3, 0, 4, 1, 5, 2, 6)
+"""Places of F C G D A E B in ``_STEPS``."""
 _TRILL_RATE = 12.5
 """Keys a second; pianists play 9 to 14, in slow and in fast music."""
 
@@ -103,10 +105,11 @@ def _parts(
 ) -> list[SheetNote]:
     """Return the notes of an ornament; none where there is no room."""
     main = note.pitch
-    measure = line.measures[line.bars[note.bar].measure]
-    above, below = _neighbours(measure.sharps, main)
-    above = _altered(above, main, sign.upper, 1)
-    below = _altered(below, main, sign.lower, -1)
+    sharps = line.measures[line.bars[note.bar].measure].sharps
+    above, below = (
+        _neighbour(note, sharps, side, accidental)
+        for side, accidental in ((1, sign.upper), (-1, sign.lower))
+    )
     length = note.offset - note.onset
     time = seconds(note.onset, note.offset)
     if length <= 0 or time <= 0:
@@ -141,19 +144,16 @@ def _parts(
     ]
 
 
-def _neighbours(sharps: int, pitch: int) -> tuple[int, int]:
-    """Return the next pitches above and below in a key."""
+def _neighbour(note: SheetNote, sharps: int, side: int, accidental: str) -> int:
+    """Return the pitch of the next step above (1) or below (-1), in the key or as marked."""
+    step = _STEPS.find(note.element.get("pname") or "?")
+    place = (step + side) % 7
+    # The key raises F C G D A E B in this order, or lowers them in the other.
+    order = _FIFTHS.index(place)
+    in_key = (sharps + 6 - order) // 7
+    pitch_class = _MAJOR[place] + _ALTERS.get(accidental, in_key)
+    distance = (pitch_class - note.pitch) * side % 12
+    if step >= 0 and 1 <= distance <= 4:
+        return note.pitch + side * distance
     scale = {(degree + 7 * sharps) % 12 for degree in _MAJOR}
-    above = next(p for p in range(pitch + 1, pitch + 4) if p % 12 in scale)
-    below = next(p for p in range(pitch - 1, pitch - 4, -1) if p % 12 in scale)
-    return above, below
-
-
-def _altered(neighbour: int, main: int, accidental: str, side: int) -> int:
-    """Return a neighbour under an accidental: of the natural step that lies next to the note."""
-    alter = _ALTERS.get(accidental)
-    if alter is None:
-        return neighbour
-    candidates = [p + alter for p in range(main - 4, main + 5) if p % 12 in _MAJOR]
-    fitting = [p for p in candidates if 0 < (p - main) * side <= 3]
-    return min(fitting, key=lambda p: abs(p - neighbour), default=neighbour)
+    return next(p for k in range(1, 4) if (p := note.pitch + side * k) % 12 in scale)

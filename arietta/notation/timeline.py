@@ -7,6 +7,7 @@ put in the order of the repeats here, ties joined where both ends are played, tr
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -69,6 +70,7 @@ class Timeline:
         bars: as played.
         notes: as played, by bar.
         by_name: id of a note or chord -> its strokes, as played.
+        rests: (bar, id of a rest) -> where it begins and ends, in quarters.
         staffs: number of a staff -> (name of its part, which part, place in the part, staves of
             the part).
         cues: notes left out because they are another's.
@@ -78,6 +80,7 @@ class Timeline:
     bars: list[PlayedBar]
     notes: list[SheetNote]
     by_name: dict[str, list[SheetNote]] = field(default_factory=dict)
+    rests: dict[tuple[int, str], tuple[float, float]] = field(default_factory=dict)
     staffs: dict[int, tuple[str, int, int, int]] = field(default_factory=dict)
     cues: int = 0
 
@@ -104,9 +107,9 @@ def timeline(
         order: indices of bars as played.
         toolkit: verovio, loaded without unfolding repeats.
     """
-    moments = toolkit.renderToTimemap({"includeMeasures": True})
+    moments = toolkit.renderToTimemap({"includeMeasures": True, "includeRests": True})
     moments = json.loads(moments) if isinstance(moments, str) else moments
-    starts, ons, offs, end = _moments(moments)
+    starts, ons, offs, rests, end = _moments(moments)
     listed = {m.element.get(ID, ""): i for i, m in enumerate(measures)}
     start = [starts.get(m.element.get(ID, ""), None) for m in measures]
     begins = _filled(start, end)
@@ -141,6 +144,10 @@ def timeline(
         )
         page[written.measure].append(stroke)
     page = [_tremolos(here) for here in page]
+    quiet: list[list[tuple[str, float, float]]] = [[] for _ in measures]
+    for name, (a, b) in rests.items():
+        index = max(bisect_right(begins, a + _SAME) - 1, 0)
+        quiet[index].append((name, a - begins[index], b - begins[index]))
     now = 0.0
     for number, measure in enumerate(order):
         found.bars.append(PlayedBar(measure, now, lengths[measure]))
@@ -148,6 +155,7 @@ def timeline(
             found.notes.append(
                 replace(note, bar=number, onset=note.onset + now, offset=note.offset + now)
             )
+        found.rests |= {(number, name): (a + now, b + now) for name, a, b in quiet[measure]}
         now += lengths[measure]
     _join_ties(tree, found)
     for note in found.notes:
@@ -161,8 +169,12 @@ def timeline(
 
 def _moments(
     moments: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], float]:
+) -> tuple[
+    dict[str, float], dict[str, float], dict[str, float], dict[str, tuple[float, float]], float
+]:
+    """Return when bars begin, when notes begin and end, the spans of rests, and the end."""
     starts: dict[str, float] = {}
+    rests: dict[str, tuple[float, float]] = {}
     ons: dict[str, float] = {}
     offs: dict[str, float] = {}
     end = 0.0
@@ -175,7 +187,11 @@ def _moments(
             ons.setdefault(name, quarter)
         for name in moment.get("off", ()):
             offs[name] = quarter
-    return starts, ons, offs, end
+        for name in moment.get("restsOn", ()):
+            rests.setdefault(name, (quarter, quarter))
+        for name in moment.get("restsOff", ()):
+            rests[name] = (rests.get(name, (quarter, quarter))[0], quarter)
+    return starts, ons, offs, rests, end
 
 
 def _filled(start: Sequence[float | None], end: float) -> list[float]:

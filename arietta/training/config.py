@@ -241,7 +241,7 @@ class Perform:
         apart: metadata of pairs whose music is kept out, also where other pairs hold it under
             another name; the published test set by default.
         valid: metadata of the validation pairs, which are not trained on. If no pair matches, a
-            tenth of the pieces, chosen by a hash of their names.
+            tenth of the pieces, one at least, chosen by a hash of their names.
         dropout: dropout of the model.
         transpose: largest random transposition up and down, in semitones.
         hide: share of the windows without hands, share of those without the velocities of the

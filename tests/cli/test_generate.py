@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -68,6 +69,15 @@ def test_variations_with_sound(arietta: Command, desk: Path) -> None:
     for words in ("a-1.mid, a-1.wav", "real time", "model", "seed"):
         assert words in done.out
     assert len(done.out.splitlines()) < 24
+
+
+def test_the_seam_is_said_to_lie_where_it_lies(arietta: Command, desk: Path) -> None:
+    onset = np.arange(20) * 500
+    Piece.from_ms(onset, np.where(onset < 9500, 400, 4000), 60 + onset % 7, 70).save("ring.mid")
+    for how, side in (("now", "in front of"), ("release", "behind")):
+        done = arietta(*f"generate ring.mid --seam {how} --seconds 2 --of 1 --seed 3".split())
+        (line,) = (line for line in done.out.splitlines() if line.startswith("seam"))
+        assert f", {side} the prompt's last release at 13.5 s" in line
 
 
 def test_only_new_bars_and_default_name(arietta: Command, desk: Path) -> None:

@@ -161,6 +161,7 @@ def test_seeds_run_in_folders_of_their_own_and_are_summed_up(
         (["no-such"], 1, "finetune-folder"),
         (["finetune-folder", "DATA", "-o", "RUN", "--set", "colour=1"], 2, "colour"),
         (["finetune-folder", "nowhere", "-o", "RUN"], 1, "nowhere"),
+        (["small-pretrain", "nowhere", "--plan"], 1, "nowhere: no such dataset"),
         (["ablation-timing", "DATA", "-o", "RUN", "--variant", "third"], 2, "absolute"),
     ],
 )

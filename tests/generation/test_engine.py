@@ -17,6 +17,7 @@ from arietta.checkpoints.tensors import CheckpointTensors, TensorFile
 from arietta.errors import UsageError
 from arietta.generation.engine import Engine, Guidance
 from arietta.generation.forward_pass import cut_left, forward
+from arietta.generation.sampling import Sampler
 from arietta.generation.settings import SamplingSettings, Stop
 from arietta.models.aria.checkpoint import load_file
 from arietta.tokenizers.aria import AriaTokenizer
@@ -125,6 +126,11 @@ def test_a_row_does_not_depend_on_those_beside_it(tiny) -> None:
         assert alone.ids == row.ids
         assert alone.notes == row.notes
         assert alone.reason == row.reason == "seconds"
+
+
+def test_a_row_alone_is_drawn_without_the_work_for_many(tiny, monkeypatch) -> None:
+    monkeypatch.setattr(Sampler, "draw", lambda *_: pytest.fail("one row was drawn as many"))
+    tiny.engine().stream(tiny.prompt(), stop=Stop(tokens=40)).run()
 
 
 def test_prefill_is_shared(tiny) -> None:

@@ -13,10 +13,12 @@ import pytest
 from arietta.errors import UsageError
 from arietta.generation.joining import Joined, join
 from arietta.generation.settings import JoinOptions
+from arietta.midi.doubts import doubts
+from arietta.midi.events import Event
 from arietta.midi.notes import empty_notes
 from arietta.midi.piece import Piece
 from arietta.midi.reader import read, read_bytes
-from arietta.midi.seam import bar_at, lines_on, next_line, seam_mode
+from arietta.midi.seam import bar_at, cut_tracks, join_bytes, lines_on, next_line, seam_mode
 from arietta.midi.tempo import TempoMap
 from arietta.tokenizers.decoding import NoteEvent
 from tests.midi.dump import dump
@@ -114,6 +116,20 @@ def test_pedals_of_the_prompt_end_at_the_seam() -> None:
     pedals = out.piece.pedals
     assert pedals.value.tolist() == [127, 0] and pedals.tick[-1] == seam_of(out)
     assert any("sustain pedal (CC64)" in line for line in out.notices)
+
+
+def test_a_prompt_that_was_cut_does_not_last_as_long_as_its_file() -> None:
+    """Tempi behind the cut keep the bars right while new notes are placed, and go then."""
+    notes = [Event(480 * i, bytes((0x90, 60, 70))) for i in range(9)]
+    notes += [Event(480 * i + 400, bytes((0x80, 60, 0))) for i in range(9)]
+    tempi = [Event(480_000 * i, b"\xff\x51\x03\x07\xa1" + bytes((i,))) for i in range(5)]
+    tracks = [sorted([*notes, *tempi]), [Event(100_000, b"\xff\x2f")]]
+    prompt = read_bytes(join_bytes(480, cut_tracks(tracks, 1920)))
+    assert tempi[-1].tick == dump(prompt.to_bytes()).tracks[0][-1][0]
+    out = joined(prompt)
+    ends = [track[-1][0] for track in dump(out.piece.to_bytes()).tracks]
+    assert max(ends) == ends[2] and ends[0] <= max(ends) < 100_000
+    assert not doubts(out.piece)
 
 
 def test_closing_messages_are_dropped_and_named() -> None:

@@ -237,6 +237,10 @@ def test_a_tempo_of_0_is_ignored() -> None:
     piece = case("tempo_zero")
     assert piece.end_ms == pytest.approx(6000, abs=100)
     assert any("a tempo of 0 at tick 0" in line for line in doubts(piece))
+    assert sum("tempo" in line for line in doubts(piece)) == 1
+    # What is too long is no damage where its first bytes are a tempo.
+    longer = midi_file([b"\0\xff\x51\4\7\xa1\x20\0" + ON + OFF])
+    assert not [line for line in doubts(read_bytes(longer)) if "tempo" in line]
     both = read_bytes(midi_file([b"\0\xff\x51\3\7\xa1\x20" + ON + b"\x20\xff\x51\3\0\0\0" + OFF]))
     assert both.duration_ms.tolist() == pytest.approx([128 / 480 * 500])
 

@@ -65,7 +65,7 @@ def test_notes_that_stand_alone_at_the_end() -> None:
     piece = Piece.from_ms(onset, np.full(21, 400), np.full(21, 60), np.full(21, 70))
     assert alone_from_ms(piece) == 20_000
     (said,) = notices_of_the_end(piece)
-    assert "last 1 notes come 10.1 s" in said and "to 9.9" in said
+    assert "last note comes 10.1 s" in said and "to 9.9" in said
     early = Piece.from_ms(onset[::-1].max() - onset[::-1], np.full(21, 400), [60] * 21, [70] * 21)
     assert alone_from_ms(early) is None
 

@@ -140,6 +140,7 @@ def tempo_words(path: Path) -> None:
         ("Andante cantabile", 72, 92),
         ("Allegro ma non troppo", 112, 138),
         ("Langsam", 44, 66),
+        ("Lentement", 40, 66),
     ):
         score = score_of("tempo-words-a.musicxml", path, ("Adagio", word))
         assert low <= 60 / quarter_seconds(score, 0) <= high, word
@@ -151,17 +152,40 @@ def rit(path: Path) -> None:
     lasts = [quarter_seconds(score, q) for q in range(12)]
     assert np.allclose(lasts[:4], 0.5, atol=0.01) and np.all(np.diff(lasts[4:8]) > 0)
     assert lasts[7] > 0.6 and np.allclose(lasts[8:], 0.5, atol=0.01)
-    for text, sign in (("accel.", -1), ("stringendo", -1), ("rallentando", 1), ("allarg.", 1)):
+    for text, sign in (("accel.", -1), ("stringendo", -1), ("slentando", 1), ("allarg.", 1)):
         b = score_of("tempo-rit-a.musicxml", path, ("rit.", text))
         lasts = [quarter_seconds(b, q) for q in range(12)]
         assert np.all(np.diff(lasts[4:8]) * sign > 0), text
         assert np.allclose(lasts[8:], 0.5, atol=0.01)
+    for text, sign in (("meno mosso", 1), ("ritenuto", 1), ("più mosso", -1), ("langsamer", 1)):
+        b = score_of("tempo-rit-a.musicxml", path, ("rit.", text))
+        lasts = [quarter_seconds(b, q) for q in range(12)]
+        assert np.all(np.sign(np.array(lasts[4:8]) - 0.5) == sign), text
+        assert np.allclose(lasts[8:], 0.5, atol=0.01), text  # and back
 
 
 def fermata(path: Path) -> None:
     score = score_of("fermata-a.musicxml", path)
     assert quarter_seconds(score, 3) > 1.4 * quarter_seconds(score, 2)
     assert quarter_seconds(score, 4) == pytest.approx(quarter_seconds(score, 2), abs=0.002)
+    line = '<barline location="right"><fermata/></barline></measure>'
+    over = score_of(  # over the bar line, it holds what ends there
+        "fermata-a.musicxml",
+        path,
+        ("<notations><fermata/></notations>", ""),
+        ('</measure><measure number="2">', line + '<measure number="2">'),
+    )
+    assert over.piece.tempo.us_per_quarter.tolist() == score.piece.tempo.us_per_quarter.tolist()
+    last = "<note><pitch><step>F</step><octave>4</octave></pitch>"
+    sign = "<notations><fermata/></notations>"
+    rest = score_of(  # on a rest, it holds the rest
+        "fermata-a.musicxml", path, (last, "<note><rest/>"), (sign, ""),
+        ("<rest/><duration>4</duration><voice>1</voice><type>quarter</type>",
+         f"<rest/><duration>4</duration><voice>1</voice><type>quarter</type>{sign}"),
+    )  # fmt: skip
+    lasts = [quarter_seconds(rest, q) for q in range(8)]
+    usual = lasts[0]
+    assert np.allclose(lasts, [usual, usual, usual, 1.8 * usual] * 2, atol=0.002)
 
 
 def staccato(path: Path) -> None:
@@ -215,6 +239,14 @@ def pedal_marks(path: Path) -> None:
 def trill_accidental(path: Path) -> None:
     score = score_of("orn-trill-accidental-a.musicxml", path)
     assert set(pitches(score)[:-1]) == {72, 73}
+    # The next step, not the same one raised: a sharp over C is D sharp, and B flat goes to C.
+    text = (CASES / "orn-trill-accidental-a.musicxml").read_text("utf-8")
+    sign = re.search(r"<accidental-mark[^>]*>flat</accidental-mark>", text)
+    assert sign is not None
+    sharp = (sign[0], sign[0].replace("flat", "sharp"))
+    assert set(pitches(score_of("orn-trill-accidental-a.musicxml", path, sharp))[:-1]) == {72, 75}
+    low = (("<step>C</step><octave>5", "<step>B</step><alter>-1</alter><octave>4"), (sign[0], ""))
+    assert set(pitches(score_of("orn-trill-accidental-a.musicxml", path, *low))[:-1]) == {70, 72}
     assert set(pitches(score_of("orn-trill-speed-a.musicxml", path))[:-1]) == {72, 74}
 
 

@@ -41,14 +41,17 @@ def split_pairs(
     valid: Mapping[str, str],
     apart: Mapping[str, str] | None = None,
 ) -> tuple[list[Pair], list[Pair]]:
-    """Return the training pairs and the validation pairs; a piece is on one side only.
+    """Return the training pairs and the validation pairs.
+
+    A piece is on one side only, unless it is the only one.
 
     Args:
         pairs: all pairs, badly matched ones included: they are left out, but a score of theirs is
             kept apart where it has to be.
         where: metadata that every used pair must have.
         valid: metadata of the validation pairs. If no pair matches, a tenth of the pieces, chosen
-            by a hash of their names.
+            by a hash of their names, and at least one where another is left to train on. Of a
+            single piece a tenth of the takes.
         apart: metadata of pairs whose music is not used, under whatever name other pairs hold it.
     """
     used, hidden = [], {}
@@ -58,13 +61,23 @@ def split_pairs(
         elif pair.good and _matches(pair, where):
             used.append(pair)
     used = _without(used, KeptApart(hidden.values()))
-    held = {_piece(pair) for pair in used if _matches(pair, valid)}
+    name = _piece
+    held = {name(pair) for pair in used if _matches(pair, valid)}
     if not held:
-        held = {_piece(pair) for pair in used if piece_hash(_piece(pair)) < _SHARE * 2**64}
+        if len({name(pair) for pair in used}) == 1:
+            name = _take
+        held = _tenth({name(pair) for pair in used})
     return (
-        [pair for pair in used if _piece(pair) not in held],
-        [pair for pair in used if _piece(pair) in held],
+        [pair for pair in used if name(pair) not in held],
+        [pair for pair in used if name(pair) in held],
     )
+
+
+def _tenth(names: set[str]) -> set[str]:
+    """Return a tenth of some names, but one at least where that leaves another."""
+    ordered = sorted(names, key=piece_hash)
+    count = sum(piece_hash(name) < _SHARE * 2**64 for name in ordered)
+    return set(ordered[: min(max(count, 1), len(ordered) - 1)])
 
 
 def _without(pairs: list[Pair], apart: KeptApart) -> list[Pair]:
@@ -82,6 +95,10 @@ def _without(pairs: list[Pair], apart: KeptApart) -> list[Pair]:
 
 def _piece(pair: Pair) -> str:
     return pair.about.get("piece_id", pair.id)
+
+
+def _take(pair: Pair) -> str:
+    return pair.id
 
 
 def _matches(pair: Pair, wanted: Mapping[str, str]) -> bool:
