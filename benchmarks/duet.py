@@ -319,9 +319,9 @@ class TimedPort:
     """A port in memory that keeps when messages came."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[float, tuple[int, int, int]]] = []
+        self.sent: list[tuple[float, tuple[int, ...]]] = []
 
-    def send(self, data: tuple[int, int, int]) -> None:
+    def send(self, data: tuple[int, ...]) -> None:
         """Take a message."""
         self.sent.append((time.perf_counter(), data))
 
