@@ -67,7 +67,7 @@ async function begin(browser, studio, before = watch) {
   const opening = await open(browser, studio.url, { before });
   const { page } = opening;
   await opened(page);
-  await page.locator(".rail").getByRole("button", { name: "Play together" }).click();
+  await page.locator(".rail").getByRole("button", { name: "Duet" }).click();
   await page.getByLabel("Pause before it, seconds").fill("0.5");
   await page.getByLabel("Bars of an answer").fill("2");
   await page.getByRole("button", { name: "Begin a duet" }).click();

@@ -13,7 +13,7 @@ const PANELS: { name: PanelName; word: string; Body: ComponentType }[] = [
   { name: "leave", word: "Leave with it", Body: Leave },
   { name: "closer", word: "Look closer", Body: Closer },
   { name: "mine", word: "Make it mine", Body: Mine },
-  { name: "duet", word: "Play together", Body: Duet },
+  { name: "duet", word: "Duet", Body: Duet },
   { name: "continue", word: "Settings", Body: Settle },
 ];
 
