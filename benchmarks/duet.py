@@ -5,10 +5,11 @@
 *Sessions*: scripted duets on a false clock with held keys and pedals, 60 notes a second, lost
 connections, closed ports, kills and suspended clocks; one in ten with the shipped model. *Real
 time*: recordings cut at random play against the shipped model through the loop and a port in
-memory: handover to plan, handover to the first time a note may sound, how late notes are sent, how
-soon a key ends an answer. *Gap*: the first onset of the duet against the one that the model chooses
-offline for the same music. *Pause*: how often keys and pedal up for 0.9 s interrupt the player of a
-recording. ``--big`` measures a model of 650 million random weights, which only reads along.
+memory: handover to plan (by the pause, by a key with a ready answer and without one), handover to
+the first time a note may sound, how late notes are sent, how soon a key ends an answer. *Gap*: the
+first onset of the duet against the one that the model chooses offline for the same music. *Pause*:
+how often keys and pedal up for 0.9 s interrupt the player of a recording. ``--big`` measures a
+model of 650 million random weights, which only reads along.
 """
 
 from __future__ import annotations
@@ -318,9 +319,9 @@ class TimedPort:
     """A port in memory that keeps when messages came."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[float, tuple[int, int, int]]] = []
+        self.sent: list[tuple[float, tuple[int, ...]]] = []
 
-    def send(self, data: tuple[int, int, int]) -> None:
+    def send(self, data: tuple[int, ...]) -> None:
         """Take a message."""
         self.sent.append((time.perf_counter(), data))
 
@@ -340,23 +341,61 @@ class Watched(DuetLoop):
                 self.plan_ms.append(self.now_ms())
 
 
+@dataclass
+class Times:
+    """What was measured of duets in real time, all in ms.
+
+    Attributes:
+        ready: from each handover to its plan.
+        sound: from each handover to when its first note may sound.
+        gaps: from each handover to its first note.
+        yields: from a key to the end of what sounded.
+        late: how late each note was sent.
+    """
+
+    ready: list[float] = field(default_factory=list)
+    sound: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    yields: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        """Return medians, and what 95 of 100 do not exceed."""
+        return {
+            "handovers": len(self.ready),
+            "handover_to_plan_ms_median": round(median(self.ready), 2),
+            "handover_to_plan_ms_p95": round(share(self.ready, 0.95), 2),
+            "first_note_may_sound_ms_p95": round(share(self.sound, 0.95), 1),
+            "first_note_sounded_ms_median": round(median(self.gaps), 1),
+            "sent_late_ms_median": round(median(self.late), 3),
+            "sent_late_ms_p95": round(share(self.late, 0.95), 3),
+            "sent_late_ms_max": round(max(self.late), 2),
+            "notes_sent": len(self.late),
+            "yield_ms_p95": round(share(self.yields, 0.95), 2),
+            "yield_ms_max": round(max(self.yields), 2),
+        }
+
+
 def in_real_time(
-    engine: Engine,
+    answerer: Answerer,
     players: Iterator[list[Played]],
     handovers: int,
     settings: DuetSettings,
+    times: Times,
     *,
-    takeover: bool,
+    takeover_s: Callable[[], float] | None = None,
     answer_s: float = 1.5,
-) -> dict[str, Any]:
-    """Play excerpts against a model in real time; return how quick everything was.
+) -> None:
+    """Play excerpts against a model in real time.
 
     Args:
-        engine: of the model.
+        answerer: of the model.
         players: excerpts, one after the other, without end.
         handovers: how many.
         settings: of the duet.
-        takeover: hand over by a key at the end of the excerpt, instead of by the pause.
+        times: takes how quick everything was.
+        takeover_s: how long after the end of an excerpt a key hands over; None leaves it to the
+            pause.
         answer_s: how long each answer is listened to before a key ends it.
     """
     states: list[tuple[float, str]] = []
@@ -366,57 +405,81 @@ def in_real_time(
             states.append((event.at_ms, event.state))
 
     port = TimedPort()
-    loop = Watched(DuetSession(settings), Answerer(engine), port, report=report)
+    loop = Watched(DuetSession(settings), answerer, port, report=report)
     loop.plan_ms = []
     thread = threading.Thread(target=loop.run)
     thread.start()
-    ready, sound, yields, gaps = [], [], [], []
     for _ in range(handovers):
         began = time.perf_counter()
+        before, plans = len(states), len(loop.plan_ms)
         for event in next(players):
             wait = began + event.at_ms / 1000 - time.perf_counter()
             if wait > 0:
                 time.sleep(wait)
             data = (0x90, event.first, event.second)
             loop.receive(data if event.kind == "key" else (0xB0, 64, event.first))
-        before = len(states)
-        if takeover:
+            if any(state == "handover" for _, state in states[before:]):
+                before, plans = len(states), len(loop.plan_ms)  # a pause within the excerpt
+        if takeover_s is not None:
+            time.sleep(takeover_s())
             loop.takeover()
-        plans = len(loop.plan_ms)
         if not wait_for(lambda: any(s == "answering" for _, s in states[before:]), 30.0):  # noqa: B023
             continue
         handed = next(at for at, s in states[before:] if s == "handover")
+        wait_for(lambda: len(loop.plan_ms) > plans, 1.0)  # noqa: B023
         planned = loop.plan_ms[plans]
-        ready.append(planned - handed)
+        times.ready.append(planned - handed)
         earliest = max(handed + settings.budget_ms, planned + settings.lead_ms)
-        sound.append(earliest - handed)
+        times.sound.append(earliest - handed)
         ons = len([1 for _, d in port.sent if d[0] == 0x90])
         wait_for(lambda: len([1 for _, d in port.sent if d[0] == 0x90]) > ons, 10.0)  # noqa: B023
-        gaps.append(loop.now_ms() - handed)
+        times.gaps.append(loop.now_ms() - handed)
         time.sleep(answer_s)
         key = time.perf_counter()
         loop.receive((0x90, 30, 60))
         wait_for(lambda: states[-1][1] == "listening", 5.0)
         offs = [at for at, d in port.sent if at >= key and d[0] == 0x80]
         if offs:
-            yields.append((max(offs) - key) * 1000)
+            times.yields.append((max(offs) - key) * 1000)
         loop.receive((0x90, 30, 0))
     loop.stop()
     thread.join(30)
-    late = [max(value, 0.0) for value in loop.late_ms]
-    return {
-        "handovers": len(ready),
-        "handover_to_plan_ms_median": round(median(ready), 2),
-        "handover_to_plan_ms_p95": round(share(ready, 0.95), 2),
-        "first_note_may_sound_ms_p95": round(share(sound, 0.95), 1),
-        "first_note_sounded_ms_median": round(median(gaps), 1),
-        "sent_late_ms_median": round(median(late), 3),
-        "sent_late_ms_p95": round(share(late, 0.95), 3),
-        "sent_late_ms_max": round(max(late), 2),
-        "notes_sent": len(late),
-        "yield_ms_p95": round(share(yields, 0.95), 2),
-        "yield_ms_max": round(max(yields), 2),
+    times.late += [max(value, 0.0) for value in loop.late_ms]
+
+
+def ready_or_not(
+    engine: Engine, recordings: list[list[Played]], handovers: int
+) -> dict[str, dict[str, Any]]:
+    """Compare takeovers with a ready answer and without one, turn by turn on the same excerpts.
+
+    A key hands over 0.1..0.8 s after the last key came up; in the row ``takeover`` with it, when
+    there was no time to make anything.
+    """
+    rows = {
+        "takeover_ready": (None, True),
+        "takeover_plain": (False, True),
+        "takeover": (None, False),
     }
+    times = {name: Times() for name in rows}
+    players, rng = cut_players(recordings, 1, 2_500.0), random.Random(1)
+    for _ in range(handovers):
+        events, wait_s = next(players), rng.uniform(0.1, 0.8)
+        for name, (keeps_ready, waits) in rows.items():
+            answerer = Answerer(engine, keeps_ready=keeps_ready)
+            in_real_time(
+                answerer,
+                iter([events]),
+                1,
+                DuetSettings(),
+                times[name],
+                takeover_s=lambda: wait_s if waits else 0.0,  # noqa: B023
+                answer_s=0.3,
+            )
+    found = {name: one.figures() for name, one in times.items()}
+    ready, plain = times["takeover_ready"].ready, times["takeover_plain"].ready
+    found["takeover_ready"]["of_plain_median"] = round(median(ready) / median(plain), 3)
+    found["takeover_ready"]["of_plain_p95"] = round(share(ready, 0.95) / share(plain, 0.95), 3)
+    return found
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> bool:
@@ -605,18 +668,18 @@ def main() -> None:
     if given.big:
         # The prompt is short: 46 tokens a second are what this size makes.
         players = cut_players(recordings, 1, 2_500.0)
-        found = in_real_time(
-            big_engine(), players, given.handovers, DuetSettings(budget_ms=280.0), takeover=True
-        )
-        tell("takeover", found)
+        times = Times()
+        wanted, answerer = DuetSettings(budget_ms=280.0), Answerer(big_engine())
+        in_real_time(answerer, players, given.handovers, wanted, times, takeover_s=lambda: 0.0)
+        tell("takeover", times.figures())
         file_result("duet_real_time_650m", dict(figures))
         return
     if given.only != "false-clock":
-        for name, takeover in (("pause", False), ("takeover", True)):
-            players = cut_players(recordings, 1, 2_500.0)
-            found = in_real_time(
-                engine, players, given.handovers, DuetSettings(), takeover=takeover, answer_s=1.0
-            )
+        times, players = Times(), cut_players(recordings, 1, 2_500.0)
+        answerer = Answerer(engine)
+        in_real_time(answerer, players, given.handovers, DuetSettings(), times, answer_s=1.0)
+        tell("pause", times.figures())
+        for name, found in ready_or_not(engine, recordings, given.handovers).items():
             tell(name, found)
         file_result("duet_real_time", dict(figures))
     if given.only != "quiet":

@@ -65,17 +65,18 @@ class Listener:
     """Asks for one stream after the other until the time is over."""
 
     def __init__(self, number: int, port: int, until: float, options: dict[str, Any]) -> None:
-        self._number, self._port, self._until, self._options = number, port, until, options
+        self._number, self._port, self.until, self._options = number, port, until, options
         self._files = sorted(PROMPTS.glob("*.mid"))
         self.heard: list[Heard] = []
 
     async def listen(self, begin: float) -> None:
         """Hold streams from a moment on."""
         await asyncio.sleep(max(0.0, begin - time.monotonic()))
-        while time.monotonic() < self._until:
-            await self._one(self._number * 1000 + len(self.heard))
+        while time.monotonic() < self.until:
+            await self.one(self._number * 1000 + len(self.heard))
 
-    async def _one(self, seed: int) -> None:
+    async def one(self, seed: int) -> None:
+        """Hold one stream until its end, or until the time is over."""
         file = self._files[seed % len(self._files)]
         body = json.dumps(
             {
@@ -110,7 +111,7 @@ class Listener:
                     one.first = one.first or now
                     one.notes.append((now, float(found[1])))
                 rest = rest[end:] if end > 0 else rest
-                if b"event: end" in rest or now > self._until:
+                if b"event: end" in rest or now > self.until:
                     break
             one.ended = time.monotonic()
         finally:

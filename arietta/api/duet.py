@@ -125,7 +125,7 @@ def duet(
     session = DuetSession(wanted, latency=latency or NO_LATENCY)
     out = MidiOut(ports, names[1], virtual=virtual)
     try:
-        loop = DuetLoop(session, answerer, out, report=tell, record=taken)
+        loop = DuetLoop(session, answerer, out, report=tell, record=taken, sensing=True)
         into = MidiIn(ports, names[0], loop.receive, loop.fail, virtual=virtual)
         loop.check_input = into.check
         began = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,19 +111,25 @@ def duet(
         note("it clicks twelve times: tap any other key along with what you hear")
         latency = tap_latency(input, output, backend=backend)
         note(f"the instrument sounds {latency:.0f} ms late: --latency {latency:.0f}")
-    done = run(
-        input,
-        output,
-        settings=wanted,
-        model=model,
-        latency=Latency(latency),
-        record=record,
-        force=force,
-        backend=backend,
-        virtual=virtual,
-        report=_teller(),
-        started=_watch_keys,
-    )
+    with _signals() as stopped_by_signals:
+
+        def started(loop: DuetLoop) -> None:
+            stopped_by_signals(loop)
+            _watch_keys(loop)
+
+        done = run(
+            input,
+            output,
+            settings=wanted,
+            model=model,
+            latency=Latency(latency),
+            record=record,
+            force=force,
+            backend=backend,
+            virtual=virtual,
+            report=_teller(),
+            started=started,
+        )
     if as_json:
         emit(done.to_dict())
         return
@@ -163,6 +171,25 @@ def _teller() -> Callable[[Event], None]:
             note(text)
 
     return tell
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[DuetLoop], None]]:
+    """Give what has a loop stopped by the signals that end a program: silent first, then over."""
+    before: dict[int, Any] = {}
+
+    def stop(loop: DuetLoop) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None:
+                    before[number] = signal.signal(number, lambda *_: loop.stop())
+
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _watch_keys(loop: DuetLoop) -> None:

@@ -154,6 +154,7 @@ class GenerationLoop:
                     break
                 running = list(self._running)
             self._round(running)
+            del running  # or an idle loop would keep the last streams that it ran
         for ticket in list(self._running):
             if ticket.stream is not None:
                 ticket.stream.cancel()

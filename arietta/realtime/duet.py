@@ -9,6 +9,7 @@ said any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -49,7 +50,10 @@ _LATE_PLANS = 3
 _ECHO_MS, _ECHO_EARLY_MS = 150.0, 5.0
 _PEDAL_DOWN, _PEDAL_UP = 64, 56
 _AHEAD_MS = 150.0
-"""A ready answer that has waited too long is made again for a handover this much later."""
+"""A ready answer that has waited too long is made again for a handover this much later; for the end
+of a pause, this much before it."""
+_OLD_MS = 300.0
+"""A ready answer that would begin this much later than it was made to is made anew instead."""
 _READY_FOR_MS = 10_000.0
 """How long after the last thing you did a ready answer is kept fresh."""
 
@@ -60,16 +64,21 @@ class _Answer:
 
     Attributes:
         number: of the request that the next notes come from.
+        length_ms: how long it is to be, from its first onset.
+        earliest_ms: no note was to begin before it.
         waiting: chords that were offered and are not planned, in the time of the music.
         tail: the last chord, to which notes may still come.
         pedals: movements that were offered and are not planned, in the time of the music.
         done: whether the offers are complete.
         notes, lifts: what is planned, at the times it is sent; ``lifts`` are pedal movements.
         shift_ms: how much later than offered the next chord is played.
+        soonest_ms: when its first note may begin, known from the handover on.
         plan: id of the last plan, None before the first.
     """
 
     number: int
+    length_ms: float
+    earliest_ms: float
     waiting: list[list[PlannedNote]] = field(default_factory=list)
     tail: list[PlannedNote] = field(default_factory=list)
     pedals: list[PlannedPedal] = field(default_factory=list)
@@ -77,6 +86,7 @@ class _Answer:
     notes: list[PlannedNote] = field(default_factory=list)
     lifts: list[PlannedPedal] = field(default_factory=list)
     shift_ms: float = 0.0
+    soonest_ms: float = 0.0
     plan: int | None = None
 
     def take(self, offer: Offer) -> None:
@@ -136,7 +146,8 @@ class DuetSession:
         self._soft_down = False
         self._asked = 0
         self._answer: _Answer | None = None
-        self._earliest = 0.0
+        self._ready: _Answer | None = None
+        """What is played at a handover while the answer that replaces it has no whole chord."""
         self._handover_at = 0.0
         self._plan = 0
         self._late = 0
@@ -251,6 +262,8 @@ class DuetSession:
         answer = self._answer
         if answer is not None and offer.number == answer.number:
             answer.take(offer)
+            if answer.waiting:
+                self._ready = None
             if self.state in ("handover", "answering"):
                 self._play()
         return self._end()
@@ -339,18 +352,18 @@ class DuetSession:
         elif self.state == "armed" and not quiet:
             self._enter("listening", "a key or the pedal is down")
         if self.state != "paused" and self._news:
-            self._ask(self._when_due())
+            self._ask(self._now)
 
-    def _when_due(self) -> float:
-        """When the handover is expected: at the end of the pause, or at any moment."""
+    @property
+    def _pause_ends_ms(self) -> float:
+        """When the pause that is running ends; infinity where none runs."""
         pause = self.settings_now.pause_seconds
-        if self.state == "armed" and self._quiet_since is not None and pause is not None:
-            return self._quiet_since + pause * 1000
-        return self._now
+        if self.state != "armed" or self._quiet_since is None or pause is None:
+            return math.inf
+        return self._quiet_since + pause * 1000
 
     def _tick_armed(self) -> None:
-        pause, since = self.settings_now.pause_seconds, self._quiet_since
-        if since is not None and pause is not None and self._now >= since + pause * 1000:
+        if self._now >= self._pause_ends_ms:
             self._hand_over("you paused")
 
     # Asking
@@ -359,19 +372,23 @@ class DuetSession:
         """Ask for an answer to what was heard, for a handover at a time."""
         self._asked += 1
         settings = self.settings_now
-        self._earliest = due_ms + settings.budget_ms + self._latency.longest_ms
-        self._answer = _Answer(self._asked)
+        self._answer = _Answer(self._asked, self._length_ms(), self._soonest(due_ms))
+        self._ready = None
         self._out.append(
             Ask(
                 self._asked,
                 self._transcript.notes,
                 self._music(self._now),
-                self._music(self._earliest),
-                self._length_ms(),
+                self._music(self._answer.earliest_ms),
+                self._answer.length_ms,
                 settings.mode,
                 go,
             )
         )
+
+    def _soonest(self, handover_ms: float) -> float:
+        """When the first note after a handover may begin."""
+        return handover_ms + self.settings_now.budget_ms + self._latency.longest_ms
 
     def _length_ms(self) -> float:
         settings = self.settings_now
@@ -381,15 +398,38 @@ class DuetSession:
         return max(settings.bars * bar * self._shorter, SHORTEST_MS)
 
     def _keep_fresh(self) -> None:
-        """Have a ready answer made again once its first note would come too early to be played."""
-        answer = self._answer
-        if answer is None or not answer.waiting or self._now - self._touched > _READY_FOR_MS:
+        """Have the ready answer made again where its first note comes too early to be played.
+
+        Near the end of a pause it is made for that end, once.
+        """
+        answer, ends, now = self._answer, self._pause_ends_ms, self._now
+        if answer is None:
             return
-        if self.state == "armed":
-            return  # it was made for the end of the pause
-        first = answer.waiting[0][0].onset_ms + self._transcript.skipped_ms
-        if first < self._now + self.settings_now.budget_ms + self._latency.longest_ms:
-            self._ask(self._now + _AHEAD_MS)
+        if ends - now <= _AHEAD_MS:
+            if answer.earliest_ms != self._soonest(ends):
+                self._make_again(answer, ends)
+        elif (
+            answer.waiting
+            and now - self._touched <= _READY_FOR_MS
+            and self._begins_ms(answer) < self._soonest(now)
+        ):
+            self._make_again(answer, now + _AHEAD_MS)
+
+    def _make_again(self, answer: _Answer, due_ms: float) -> None:
+        """Ask anew for the same music; until a chord of it is there the answer stays ready."""
+        ready = answer if answer.waiting else self._ready
+        self._ask(due_ms)
+        self._ready = ready
+
+    def _begins_ms(self, answer: _Answer) -> float:
+        """When the first chord that waits was made to begin."""
+        return answer.waiting[0][0].onset_ms + self._transcript.skipped_ms
+
+    def _fits(self, answer: _Answer | None, soonest_ms: float) -> bool:
+        """Whether an answer was made for about this beginning: not much later, not long ago."""
+        if answer is None or answer.earliest_ms > soonest_ms + _AHEAD_MS:
+            return False
+        return not answer.waiting or self._begins_ms(answer) >= soonest_ms - _OLD_MS
 
     # The model's turn
 
@@ -398,22 +438,25 @@ class DuetSession:
             self._hand_over(why)
 
     def _hand_over(self, why: str) -> None:
-        soonest = self._now + self.settings_now.budget_ms + self._latency.longest_ms
-        if self._answer is None or self._earliest > soonest + _AHEAD_MS:
-            # No answer is ready, or it waits for the end of a pause that is not waited for.
-            self._ask(self._now, go=True)
+        soonest = self._soonest(self._now)
+        answer, ready, self._ready = self._answer, self._ready, None
+        instead = self._fits(ready, soonest)
+        if instead:
+            answer = self._answer = ready
+        elif self._fits(answer, soonest):
+            assert answer is not None
+            self._out.append(Go(answer.number, self._music(soonest)))
         else:
-            self._out.append(Go(self._answer.number, self._music(soonest)))
+            self._ask(self._now, go=True)
+            answer = self._answer
+        assert answer is not None
         self._enter("handover", why)
         self._handover_at = self._now
         self._quiet_since = None
-        answer = self._answer
-        assert answer is not None
-        if answer.waiting:
-            # Made for an earlier moment: it begins as soon as it may.
-            first = answer.waiting[0][0].onset_ms + self._transcript.skipped_ms
-            answer.shift_ms = max(soonest - first, 0.0)
+        answer.soonest_ms = soonest
         self._play()
+        if instead:
+            self._ask_for_rest(answer)
 
     def _give_up(self) -> None:
         self._answer = None
@@ -430,6 +473,9 @@ class DuetSession:
                 self._give_up()
             return
         soonest = self._now + self.settings_now.lead_ms
+        if answer.plan is None:
+            # Made for an earlier moment, it begins as soon as it may.
+            answer.shift_ms = max(answer.soonest_ms - self._begins_ms(answer), 0.0)
         late = False
         new: list[PlannedNote] = []
         for chord in answer.waiting:
@@ -497,7 +543,7 @@ class DuetSession:
         if self.settings_now.mode == "go-on":
             ahead = GO_ON_MS * self._shorter / 2
             if answer.last_onset_ms - self._now < ahead:
-                self._ask_for_more(answer)
+                self._ask_for_more(answer, self._length_ms())
         elif self._now >= answer.end_ms and not answer.waiting:
             self._hear_answer(self._now)
             self._lift_pedal(answer)
@@ -509,23 +555,32 @@ class DuetSession:
         if answer.lifts and answer.lifts[-1].down:
             self._release()
 
-    def _ask_for_more(self, answer: _Answer) -> None:
-        """Ask for what follows an answer that goes on: to what was heard and what is planned."""
+    def _ask_for_rest(self, answer: _Answer) -> None:
+        """Ask for what a ready answer still lacks, where another was begun since."""
+        answer.tail = []
+        planned = answer.last_onset_ms - min(note.onset_ms for note in answer.notes)
+        if answer.done or answer.length_ms <= planned:
+            answer.done = True
+        else:
+            self._ask_for_more(answer, answer.length_ms - planned)
+
+    def _ask_for_more(self, answer: _Answer, length_ms: float) -> None:
+        """Ask for what follows the notes that are planned."""
         self._asked += 1
         answer.number, answer.done = self._asked, False
         answer.shift_ms = 0.0  # what is planned is told at the times it has now
         planned = [self._as_heard(note) for note in answer.notes]
         heard = self._transcript.with_plan(planned)
         latest = max((note.onset_ms for note in heard), default=0.0)
-        soonest = self._music(self._now + self.settings_now.budget_ms + self._latency.longest_ms)
+        soonest = self._music(self._soonest(self._now))
         self._out.append(
             Ask(
                 self._asked,
                 heard,
                 self._music(self._now),
                 max(latest + 10.0, soonest),
-                self._length_ms(),
-                "go-on",
+                length_ms,
+                self.settings_now.mode,
                 True,
             )
         )
@@ -570,7 +625,7 @@ class DuetSession:
             self._hear_answer(self._now)
             self._release()
             self._news = False  # what you played has got its answer, as far as it went
-        self._answer = None
+        self._answer = self._ready = None
         self._asked += 1  # offers to the dropped request mean nothing any more
 
     def _release(self) -> None:

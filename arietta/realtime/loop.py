@@ -6,6 +6,7 @@ Nothing dies silently: an error anywhere ends in all notes off, the pedal up, an
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -20,14 +21,17 @@ from arietta.realtime.recording import YOU, Recording
 from arietta.realtime.scheduler import SUSTAIN, Message, PlanPlayer
 
 SOFT_PEDAL, ALL_SOUND_OFF, ALL_KEYS_UP = 67, 120, 123
+ACTIVE_SENSING = (0xFE,)
 TICK_S = 0.01
 _CHECK_S = 1.0
+_SENSING_S = 0.2
+"""By the standard an instrument falls silent when active sensing stops for 0.3 s."""
 
 
 class OutPort(Protocol):
     """Where MIDI messages go."""
 
-    def send(self, data: tuple[int, int, int]) -> None:
+    def send(self, data: tuple[int, ...]) -> None:
         """Send a message; raise where the port is gone."""
 
     def check(self) -> None:
@@ -48,6 +52,8 @@ class DuetLoop:
         record: takes what both played.
         clock: seconds, never backwards.
         check_input: raises where the input is gone; called once a second.
+        sensing: tell the instrument all the time that this process lives, so that it falls silent
+            by itself where the process is killed outright or the cable is pulled.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class DuetLoop:
         record: Recording | None = None,
         clock: Callable[[], float] = time.perf_counter,
         check_input: Callable[[], None] = lambda: None,
+        sensing: bool = False,
     ) -> None:
         self._session = session
         self._answerer = answerer
@@ -74,6 +81,7 @@ class DuetLoop:
         self._worker: AnswerWorker | None = None
         self._stop = threading.Event()
         self._next_check = 0.0
+        self._next_sensing = 0.0 if sensing else math.inf
         self.late_ms: list[float] = []
         """How late the last messages were sent; at most 10,000 are kept."""
 
@@ -142,6 +150,9 @@ class DuetLoop:
         if now_s >= self._next_check:
             self._next_check = now_s + _CHECK_S
             self._check()
+        if now_s >= self._next_sensing:
+            self._next_sensing = now_s + _SENSING_S
+            self._send_data(ACTIVE_SENSING)
 
     def _wait(self) -> tuple[float, object] | None:
         due = self._player.next_ms
@@ -216,12 +227,7 @@ class DuetLoop:
 
     def _send(self, messages: list[Message]) -> None:
         for message in messages:
-            try:
-                self._out.send(message.data)
-            except AriettaError:
-                raise
-            except Exception as error:
-                raise OutputError(f"the MIDI output is gone ({error})") from error
+            self._send_data(message.data)
             at_ms = self.now_ms()
             if message.is_on:
                 self.late_ms.append(at_ms - message.due_ms)
@@ -229,6 +235,14 @@ class DuetLoop:
                     del self.late_ms[:5_000]
             if self._record is not None:
                 self._record.sent(message, at_ms)
+
+    def _send_data(self, data: tuple[int, ...]) -> None:
+        try:
+            self._out.send(data)
+        except AriettaError:
+            raise
+        except Exception as error:
+            raise OutputError(f"the MIDI output is gone ({error})") from error
 
     def _silence(self, outputs: list[Output]) -> None:
         """End every sound, as far as the port still takes it."""

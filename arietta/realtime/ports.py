@@ -121,7 +121,7 @@ class MidiOut:
         except Exception as error:
             raise OutputError(f"MIDI output {name!r} cannot be opened ({_reason(error)})") from None
 
-    def send(self, data: tuple[int, int, int]) -> None:
+    def send(self, data: tuple[int, ...]) -> None:
         """Send a message.
 
         Raises:

@@ -9,6 +9,7 @@ import * as access from "./parts/access.mjs";
 import * as closer from "./parts/closer.mjs";
 import * as connection from "./parts/connection.mjs";
 import * as continuing from "./parts/continue.mjs";
+import * as duet from "./parts/duet.mjs";
 import * as filling from "./parts/fill.mjs";
 import * as frame from "./parts/frame.mjs";
 import * as keyboard from "./parts/keyboard.mjs";
@@ -32,7 +33,7 @@ after(async () => {
   if (world.folder) await rm(world.folder, { recursive: true });
 });
 
-const parts = { frame, continuing, leave, perform, filling, closer, mine, keyboard, access, connection };
+const parts = { frame, continuing, leave, perform, filling, closer, mine, duet, keyboard, access, connection };
 for (const [part, tests] of Object.entries(parts)) {
   for (const [name, run] of Object.entries(tests)) {
     test(`${part}: ${name.replaceAll("_", " ")}`, { timeout: 120_000 }, () => run(world));

@@ -133,6 +133,9 @@ export interface Settings {
   hands: number;
   tempo: "written" | "free";
   tree: boolean;
+  duetMode: "answer" | "go-on";
+  duetBars: number;
+  duetPause: number;
 }
 
 export const DEFAULTS: Settings = {
@@ -149,6 +152,9 @@ export const DEFAULTS: Settings = {
   hands: 1,
   tempo: "written",
   tree: true,
+  duetMode: "answer",
+  duetBars: 4,
+  duetPause: 0.9,
 };
 
 const SETTINGS = "arietta-settings";
@@ -178,7 +184,7 @@ export const density = computed(() => 2 ** (2 * settings.value.busy - 1));
 
 export const like = signal<MidiFile | null>(null);
 
-export type PanelName = "continue" | "perform" | "closer" | "leave" | "mine";
+export type PanelName = "continue" | "perform" | "closer" | "leave" | "mine" | "duet";
 export const panel = signal<PanelName | null>(null);
 export const treeOpen = signal(false); // on narrow screens, where it lies over the roll
 export const helpOpen = signal(false);

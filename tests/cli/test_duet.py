@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -84,12 +86,41 @@ def test_a_duet_with_the_shipped_model(
     piece = read(out)
     assert piece.track_names == {0: "You", 1: "Arietta"} and len(piece) >= 7
     down: set[int] = set()
-    for status, pitch, _ in system.sent:
+    for status, pitch, *_ in ([*message, 0] for message in system.sent):
         if status == 0x90:
             down.add(pitch)
         elif status == 0x80:
             down.discard(pitch)
-    assert not down and system.sent[-1] == [0xB0, 123, 0] and system.closed
+    assert (
+        not down and [0xFE] in system.sent and system.sent[-1] == [0xB0, 123, 0] and system.closed
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_duet_in_silence(
+    arietta: Command, system: Ports, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import mido
+
+    def you(loop: Any) -> None:
+        system.callback(mido.Message("control_change", control=64, value=127))
+        system.callback(mido.Message("note_on", note=60, velocity=70))
+        loop.takeover()
+        end = time.perf_counter() + 20
+        while len([m for m in system.sent if m[0] == 0x90]) < 3 and time.perf_counter() < end:
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(
+        command, "_watch_keys", lambda loop: threading.Thread(target=you, args=(loop,)).start()
+    )
+    before = signal.getsignal(number)
+    done = arietta("duet", "--json")
+    assert done.code == 0, done.err
+    assert done.json["model_notes"] >= 3
+    assert system.sent[-2:] == [[0xB0, 64, 0], [0xB0, 123, 0]] and system.closed
+    assert signal.getsignal(number) is before
 
 
 def test_what_was_played_is_kept_when_the_port_goes(

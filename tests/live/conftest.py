@@ -30,6 +30,8 @@ class Jack:
         words = [
             "jackd",
             "--no-realtime",
+            # Without it the server leaves out what a client is late with, on a busy machine.
+            "--sync",
             "-n",
             self.name,
             "-d",

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from arietta.midi.reader import read
 from tests.live.conftest import Jack
 
@@ -48,6 +50,13 @@ PARTNER = textwrap.dedent(
     end = time.monotonic() + 30
     while len(heard) < 6 and time.monotonic() < end:
         time.sleep(0.005)
+    if len(sys.argv) > 3:
+        # Say that it sounds, and listen on while the duet is ended.
+        print("sounding", flush=True)
+        sys.stdin.readline()
+        time.sleep(0.5)
+        print(json.dumps({"heard": [data for _, data in heard]}))
+        sys.exit()
     key = time.monotonic()
     out.send(mido.Message("note_on", note=40, velocity=70))
     time.sleep(0.5)
@@ -89,6 +98,39 @@ def partner(jack: Jack, notes: int = 12) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@contextmanager
+def listener(jack: Jack, notes: int = 8) -> Iterator[subprocess.Popen[str]]:
+    """A partner that plays, lets the model play, and says so; a line ends it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARTNER, BACKEND, str(notes), "listen"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=jack.environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "sounding\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_ports(jack: Jack) -> None:
+    """Wait until the duet has made its ports."""
+    look = PARTNER.split("heard = []")[0] + 'named(ports.get_output_names, "duet-in")'
+    subprocess.run(
+        [sys.executable, "-c", look, BACKEND], check=True, env=jack.environment, timeout=60
+    )
+    time.sleep(0.5)
+
+
+def pedal_down(messages: list[list[int]]) -> bool:
+    moves = [value for status, number, value in messages if (status & 0xF0, number) == (0xB0, 64)]
+    return bool(moves) and moves[-1] >= 64
+
+
 def hanging(messages: list[list[int]]) -> set[int]:
     down: set[int] = set()
     for status, pitch, value in messages:
@@ -125,6 +167,7 @@ def test_a_partner_that_leaves_does_not_end_the_duet(jack: Jack) -> None:
 
 def test_the_end_of_standard_input_neither_hands_over_nor_ends(jack: Jack) -> None:
     with duet(jack, "--pause-seconds", "5") as process:
+        wait_for_ports(jack)
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
@@ -134,3 +177,21 @@ def test_the_end_of_standard_input_neither_hands_over_nor_ends(jack: Jack) -> No
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "its turn" not in err and json.loads(out)["model_notes"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_in_silence(jack: Jack, tmp_path: Path, number: int) -> None:
+    recording = tmp_path / "duet.mid"
+    words = ("--record", str(recording), "--pause-seconds", "0.3", "--mode", "go-on")
+    with duet(jack, *words) as process, listener(jack) as partner:
+        time.sleep(2)  # in the middle of it
+        process.send_signal(number)
+        process.send_signal(number)  # an impatient user
+        out, err = process.communicate(timeout=30)
+        told, _ = partner.communicate("over\n", timeout=30)
+    assert process.returncode == 0, err
+    heard = json.loads(told)["heard"]
+    assert any(status & 0xF0 == 0x90 for status, *_ in heard)
+    assert not hanging(heard) and not pedal_down(heard)
+    assert heard[-2:] == [[0xB0, 64, 0], [0xB0, 123, 0]]
+    assert json.loads(out)["model_notes"] >= 3 and len(read(recording)) >= 11

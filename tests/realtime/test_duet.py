@@ -106,6 +106,71 @@ def test_a_ready_answer_is_planned_at_the_handover_itself() -> None:
     assert slow.plans[0][0] > next(at for at, state in slow.states if state == "handover")
 
 
+@pytest.mark.parametrize("after_ms", range(60, 860, 40))
+def test_a_takeover_within_the_pause_finds_a_ready_answer(after_ms: int) -> None:
+    """Made again or not, also while the next one is in the making, which takes 30 ms here."""
+    duet = played(note_ms=15)
+    duet.wait(after_ms - 100, 1)  # the last key came up 100 ms ago
+    duet.follow(duet.session.takeover(duet.now_ms))
+    at = duet.now_ms
+    assert [when for when, _ in duet.plans] == [at] and duet.session.state == "answering"
+    first = duet.plans[0][1].notes[0].onset_ms
+    assert at + 120 <= first <= at + 120 + 150 + 300
+    duet.wait(12_000)
+    assert duet.session.state == "listening"
+    assert max(when for when, _ in duet.ons) - at > 7_000  # all of it is played
+    assert down_after(duet.sent) == (set(), False)
+
+
+def test_what_a_replaced_ready_answer_lacks_is_asked_for() -> None:
+    duet = played(note_ms=15)
+    for _ in range(200):
+        duet.wait(0 if duet.session._ready else 5)
+    assert duet.session._ready is not None
+    asked = len(duet.asks)
+    duet.follow(duet.session.takeover(duet.now_ms))
+    assert len(duet.plans) == 1 and len(duet.asks) == asked + 1
+    planned, ask = duet.plans[0][1].notes, duet.asks[-1]
+    assert ask.go and ask.notes[-1].onset_ms == planned[-1].onset_ms < ask.earliest_ms
+    assert ask.length_ms == duet.asks[0].length_ms - (planned[-1].onset_ms - planned[0].onset_ms)
+
+
+def test_a_ready_answer_that_is_too_old_is_made_anew() -> None:
+    duet = played(DuetSettings(pause_seconds=None))
+    duet.wait(9_000)
+    made = len(duet.asks)
+    assert made > 10
+    duet.wait(9_000)
+    assert len(duet.asks) <= made + 10  # nobody plays: it is no longer made again
+    made = len(duet.asks)
+    duet.follow(duet.session.takeover(duet.now_ms))
+    assert len(duet.asks) == made + 1 and duet.asks[-1].go and not duet.plans
+    assert duet.asks[-1].earliest_ms == duet.now_ms + 120
+
+
+@pytest.mark.parametrize("what", ["key", "release", "pedal", "settings"])
+def test_a_ready_answer_to_other_music_is_thrown_away(what: str) -> None:
+    duet = Duet(DuetSession(DuetSettings(pause_seconds=None)))
+    duet.tap(60)
+    duet.note(64, 70)
+    duet.wait(200)
+    asked = len(duet.asks)
+    if what == "key":
+        duet.note(67, 70)
+    elif what == "release":
+        duet.note(64, 0)
+    elif what == "pedal":
+        duet.pedal(127)
+    else:
+        new = replace(duet.session.settings_now, bars=1)
+        duet.follow(duet.session.settings(duet.now_ms, new))
+    assert len(duet.asks) == asked + 1
+    duet.follow(duet.session.takeover(duet.now_ms))
+    assert duet.session.state == "handover" and not duet.plans
+    duet.wait(50)
+    assert duet.session.state == "answering" and len(duet.asks) == asked + 1
+
+
 def test_your_key_ends_the_answer_and_only_what_sounded_was_heard() -> None:
     duet = answering(DuetSettings(bars=8))
     duet.wait(700)
@@ -257,7 +322,8 @@ def test_latency_sends_soft_notes_earlier() -> None:
     ask = duet.model.ask
     assert ask is not None
     duet.model.ask = None
-    assert ask.go and ask.earliest_ms == duet.now_ms + 120 + 130
+    assert duet.model.go is not None
+    assert ask.earliest_ms == duet.model.go.earliest_ms == duet.now_ms + 120 + 130
     at = ask.earliest_ms + 400
     soft, loud = PlannedNote(at, at + 100, 50, 20), PlannedNote(at, at + 100, 60, 120)
     duet.follow(duet.session.offer(duet.now_ms, Offer(ask.number, (soft, loud), True)))
@@ -365,6 +431,11 @@ def check(duet: Duet) -> None:
         assert all(move.time_ms >= plan.from_ms for move in plan.pedals)
         assert plan.release or plan.from_ms >= committed
         committed = 0.0 if plan.release else max(committed, plan.committed_until_ms)
+    handed = [when for when, state in duet.states if state == "handover"]
+    for at, plan in duet.plans:
+        if plan.replaces is None and not plan.release:
+            soonest = max(when for when in handed if when <= at) + 120
+            assert min(note.onset_ms for note in plan.notes) >= soonest - 1e-6
     ids = [plan.id for _, plan in duet.plans]
     assert ids == list(range(1, len(ids) + 1))
     for at, message in duet.sent:

@@ -25,11 +25,11 @@ class MemoryPort:
     """Takes messages; can be closed, and can be the instrument that sends its own notes back."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[float, tuple[int, int, int]]] = []
+        self.sent: list[tuple[float, tuple[int, ...]]] = []
         self.closed = False
         self.back: Any = None
 
-    def send(self, data: tuple[int, int, int]) -> None:
+    def send(self, data: tuple[int, ...]) -> None:
         if self.closed:
             raise OSError("no such device")
         self.sent.append((time.perf_counter(), data))
@@ -41,12 +41,12 @@ class MemoryPort:
             raise OSError("no such device")
 
     @property
-    def ons(self) -> list[tuple[float, tuple[int, int, int]]]:
+    def ons(self) -> list[tuple[float, tuple[int, ...]]]:
         return [(at, data) for at, data in self.sent if data[0] == 0x90]
 
     def down(self) -> set[int]:
         keys: set[int] = set()
-        for _, (status, pitch, _) in self.sent:
+        for _, (status, pitch, *_) in self.sent:
             if status == 0x90:
                 keys.add(pitch)
             elif status == 0x80:
@@ -121,6 +121,22 @@ def running(settings: DuetSettings = QUICK, answerer: Any = None) -> Iterator[Ru
         duet.loop.stop()
         duet.thread.join(10)
         assert not duet.thread.is_alive()
+
+
+def test_an_instrument_is_told_all_the_time_that_the_duet_lives() -> None:
+    """By the standard it falls silent 0.3 s after active sensing stops, as when one is killed."""
+    out = MemoryPort()
+    loop = DuetLoop(DuetSession(QUICK), Chords(), out, sensing=True)  # type: ignore[arg-type]
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    time.sleep(1.0)
+    loop.stop()
+    thread.join(10)
+    told = [at for at, data in out.sent if data == (0xFE,)]
+    assert len(told) >= 4 and out.sent[-1][1] == (0xB0, 123, 0)
+    with running() as duet:
+        duet.answer()
+    assert not any(data == (0xFE,) for _, data in duet.out.sent)
 
 
 def test_it_answers_and_a_key_ends_the_answer() -> None:

@@ -23,7 +23,7 @@ async function everywhere(browser, url, options) {
   await takes(page);
   await page.keyboard.press("Space");
   await check(page, "takes");
-  for (const name of ["Leave with it", "Look closer", "Make it mine", "Settings"]) {
+  for (const name of ["Leave with it", "Look closer", "Make it mine", "Duet", "Settings"]) {
     const tab = page.locator(".rail").getByRole("button", { name });
     await tab.click();
     await page.waitForTimeout(300);

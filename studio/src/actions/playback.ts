@@ -2,6 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { ElementSound } from "../sound/element";
+import type { Piano } from "../sound/piano";
 import type { Sound, Source } from "../sound/sound";
 import { WorkletSound } from "../sound/worklet";
 import { type Sheet, current, drawing, engine, moment, playing, preparing, shown } from "../state";
@@ -27,9 +28,14 @@ export function loadBank(): Promise<ArrayBuffer> {
   return bank;
 }
 
-export const sound: Sound = hasWorklet
-  ? new WorkletSound(loadBank)
-  : new ElementSound((file) => engine.synth(file, "mp3"));
+const worklet = hasWorklet ? new WorkletSound(loadBank) : null;
+export const sound: Sound = worklet ?? new ElementSound((file) => engine.synth(file, "mp3"));
+
+/** Stop the music and return the piano of the page itself; null where there is none. */
+export async function instrument(): Promise<Piano | null> {
+  stop();
+  return worklet ? worklet.instrument() : null;
+}
 
 sound.onEnd = () => {
   playing.value = false;

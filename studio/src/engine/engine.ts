@@ -5,6 +5,7 @@
  * another class with these methods; nothing else of the studio knows where the music comes from.
  */
 
+import type { DuetMessage, FromServer } from "../logic/duet";
 import type { Music, NotesTable, PedalTable } from "../logic/music";
 
 export interface MidiFile {
@@ -179,6 +180,19 @@ export interface Engine {
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
   cancel(id: string): Promise<void>;
+  duet(on: DuetListener): DuetLink;
+}
+
+export interface DuetListener {
+  open(): void;
+  message(message: FromServer): void;
+  /** The connection is over: `why` where the server says so. */
+  closed(why: string): void;
+}
+
+export interface DuetLink {
+  send(message: DuetMessage): void;
+  close(): void;
 }
 
 /** What went wrong, why, and what mends it. */

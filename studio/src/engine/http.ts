@@ -4,6 +4,8 @@ import { toBase64 } from "./base64";
 import {
   type AudioFormat,
   type ContinueRequest,
+  type DuetLink,
+  type DuetListener,
   type Engine,
   EngineError,
   type FillRequest,
@@ -23,6 +25,7 @@ import {
   isCancelled,
 } from "./engine";
 import { type NotesTable, type PedalTable, notesOf, pedalOf } from "../logic/music";
+import type { FromServer } from "../logic/duet";
 import { serverEvents } from "./sse";
 
 /** What the engine tells and asks of the page around it. */
@@ -108,6 +111,21 @@ export class HttpEngine implements Engine {
         duration: reply.duration_seconds,
         lastRelease: reply.last_release_seconds,
       },
+    };
+  };
+
+  duet = (on: DuetListener): DuetLink => {
+    const address = new URL(`${this.base}/v1/duet`, location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address);
+    socket.onopen = () => on.open();
+    socket.onmessage = ({ data }) => on.message(JSON.parse(data as string) as FromServer);
+    socket.onclose = ({ reason }) => on.closed(reason);
+    return {
+      send: (message) => {
+        if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+      },
+      close: () => socket.close(),
     };
   };
 

@@ -22,6 +22,7 @@ const KEYS: [string, string][] = [
   ["Ctrl Z", "undo one gesture; with Shift redo"],
   ["Ctrl S", "save the project as a file"],
   ["wheel", "scroll; with Ctrl zoom"],
+  ["A – ;", "in a duet: play; Z and X change the octave, Shift is the pedal, Enter hands over"],
   ["Esc", "stop what is drawn, leave the choice"],
 ];
 

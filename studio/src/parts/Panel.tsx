@@ -3,6 +3,7 @@
 import type { ComponentType } from "preact";
 import { type PanelName, panel } from "../state";
 import { Closer } from "./Closer";
+import { Duet } from "./Duet";
 import { Icon } from "./Icon";
 import { Leave } from "./Leave";
 import { Mine } from "./Mine";
@@ -12,6 +13,7 @@ const PANELS: { name: PanelName; word: string; Body: ComponentType }[] = [
   { name: "leave", word: "Leave with it", Body: Leave },
   { name: "closer", word: "Look closer", Body: Closer },
   { name: "mine", word: "Make it mine", Body: Mine },
+  { name: "duet", word: "Duet", Body: Duet },
   { name: "continue", word: "Settings", Body: Settle },
 ];
 

@@ -5,7 +5,10 @@ import { WorkletSynthesizer } from "spessasynth_lib";
 /** The bank is recorded quietly; the limiter behind it catches what this makes too loud. */
 const GAIN = 4;
 const CHANNEL = 0;
+const VOLUME = 7;
 const SUSTAIN = 64;
+const ALL_SOUND_OFF = 120;
+const USUAL_VOLUME = 100;
 
 export class Piano {
   readonly context: AudioContext;
@@ -46,16 +49,29 @@ export class Piano {
     return this.context.currentTime;
   }
 
-  strike(pitch: number, velocity: number, time: number): void {
-    this.synth.noteOn(CHANNEL, pitch, velocity, { time });
+  strike(pitch: number, velocity: number, time: number, channel = CHANNEL): void {
+    this.synth.noteOn(channel, pitch, velocity, { time });
   }
 
-  release(pitch: number, time: number): void {
-    this.synth.noteOff(CHANNEL, pitch, { time });
+  release(pitch: number, time: number, channel = CHANNEL): void {
+    this.synth.noteOff(channel, pitch, { time });
   }
 
-  pedal(value: number, time: number): void {
-    this.synth.controllerChange(CHANNEL, SUSTAIN, value, { time });
+  pedal(value: number, time: number, channel = CHANNEL): void {
+    this.synth.controllerChange(channel, SUSTAIN, value, { time });
+  }
+
+  /** End what sounds on a channel; what is scheduled on it makes no sound until `unmute`. */
+  mute(channel: number): void {
+    this.synth.controllerChange(channel, VOLUME, 0);
+    this.synth.controllerChange(channel, SUSTAIN, 0);
+    this.synth.controllerChange(channel, ALL_SOUND_OFF, 0);
+  }
+
+  unmute(channel: number): void {
+    this.synth.controllerChange(channel, ALL_SOUND_OFF, 0);
+    this.synth.controllerChange(channel, SUSTAIN, 0);
+    this.synth.controllerChange(channel, VOLUME, USUAL_VOLUME);
   }
 
   /** Be silent at once, without a click. */

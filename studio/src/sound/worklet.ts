@@ -36,14 +36,19 @@ export class WorkletSound implements Sound {
     }
   }
 
+  /** Return the instrument itself, ready to be played. The first call has to follow a gesture. */
+  async instrument(): Promise<Piano> {
+    this.stop();
+    const piano = await this.waited();
+    piano.cut();
+    piano.open();
+    return piano;
+  }
+
   async play(source: Source, from: number): Promise<void> {
     this.stop();
     const call = ++this.call;
-    await this.prepare();
-    const piano = this.ready!;
-    if (piano.context.state !== "running") await piano.context.resume();
-    // What was scheduled before the last stop has to be over.
-    while (piano.now < this.silence) await new Promise((resolve) => setTimeout(resolve, 10));
+    const piano = await this.waited();
     if (call !== this.call) return;
     piano.cut();
     piano.open();
@@ -53,6 +58,15 @@ export class WorkletSound implements Sound {
     this.send(stateAt(source.music, from));
     this.timer = window.setInterval(() => this.tick(), TICK_MS);
     this.tick();
+  }
+
+  /** Return the piano when it is ready and what was scheduled before the last stop is over. */
+  private async waited(): Promise<Piano> {
+    await this.prepare();
+    const piano = this.ready!;
+    if (piano.context.state !== "running") await piano.context.resume();
+    while (piano.now < this.silence) await new Promise((resolve) => setTimeout(resolve, 10));
+    return piano;
   }
 
   stop(): void {
