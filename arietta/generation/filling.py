@@ -549,9 +549,7 @@ def _pulse(
     return bridged_pulse(before, behind, STEP, GROOVE_LOOSENESS[groove])
 
 
-def _rate(
-    piece: Piece, gone: BoolArray, piano: BoolArray, start_ms: float, end_ms: float
-) -> float:
+def _rate(piece: Piece, gone: BoolArray, piano: BoolArray, start_ms: float, end_ms: float) -> float:
     """Return the notes a second that are taken out of the gap, or else of the whole piece."""
     if gone.any():
         return float(gone.sum()) / ((end_ms - start_ms) / 1000)
