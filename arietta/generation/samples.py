@@ -33,15 +33,12 @@ def write_samples(model: Path, folder: Path, step: int, device: str = "cpu") -> 
     Returns:
         The MIDI files, ``step-00000200-nocturne.mid`` and so on.
     """
-    import torch
-
-    from arietta.models.aria.torch_executor import TorchBackend
+    from arietta.models.aria.torch_executor import light_backend
 
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = load_folder(model)
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    backend = TorchBackend(checkpoint, device, dtype)
+    backend = light_backend(checkpoint, device)
     engine = Engine(backend, AriaTokenizer(checkpoint.tokenizer))
     prompts = {"scratch": None} | {
         path.stem: read(path) for path in sorted((assets_dir() / "prompts").glob("*.mid"))

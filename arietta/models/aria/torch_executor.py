@@ -151,6 +151,11 @@ class TorchBackend:
         return found
 
 
+def light_backend(checkpoint: Source, device: str) -> TorchBackend:
+    """Open a model in float32 on the CPU, else with weights and cache in bfloat16."""
+    return TorchBackend(checkpoint, device, torch.float32 if device == "cpu" else torch.bfloat16)
+
+
 def _attention(layer: EncodeLayer, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Attention (B, H, T, T) of a layer to its input (B, T, D), which no fused kernel gives."""
     q, k, _ = layer.queries_keys_values(x, cos, sin)
