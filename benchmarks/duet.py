@@ -298,8 +298,10 @@ def scripted_sessions(
         rng = random.Random(number)
         model = FakeModel(number, rng.choice([0.5, 2.0, 15.0, 300.0]), rng.random() < 0.7)
         if engine is not None and number % 10 == 0:
-            model = ModelAnswers(answerer=Answerer(engine, seed=number, keeps_ready=False))
-        settings = DuetSettings(bars=rng.choice([1, 2, 4]), same_port=rng.random() < 0.2)
+            model = ModelAnswers(answerer=Answerer(engine, keeps_ready=False))
+        settings = DuetSettings(
+            bars=rng.choice([1, 2, 4]), same_port=rng.random() < 0.2, seed=number
+        )
         script = Script(Duet(DuetSession(settings), model), rng, faults)
         script.run(steps)
         answers += sum(state == "answering" for _, state in script.duet.states)
@@ -511,16 +513,16 @@ def cut_players(
 def musical_gap(engine: Engine, recordings: list[list[Played]], cuts: int) -> dict[str, Any]:
     """Compare the first onset of the duet with the one the model chooses offline, cut by cut."""
     players = cut_players(recordings, 7, 8_000.0)
-    settings = DuetSettings()
     online: list[float] = []
     offline: list[float] = []
     tokenizer = engine.tokenizer
+    settings = DuetSettings()
     number = 0
     while len(online) < cuts:
         number += 1
         events = next(players)
-        model = ModelAnswers(answerer=Answerer(engine, seed=number, keeps_ready=False))
-        duet = Duet(DuetSession(settings), model)
+        model = ModelAnswers(answerer=Answerer(engine, keeps_ready=False))
+        duet = Duet(DuetSession(replace(settings, seed=number)), model)
         play_on_false_clock(duet, events)
         if any(state == "handover" for _, state in duet.states):
             continue  # a pause within the excerpt

@@ -109,7 +109,7 @@ def duet(
     if not isinstance(model, Model):
         model = load(model or DEFAULT_MODEL)
     wanted = settings or DuetSettings()
-    answerer = Answerer(model.engine, seed=wanted.seed)
+    answerer = Answerer(model.engine)
     if not answerer.keeps_ready and wanted.budget_ms == QUICK_BUDGET_MS:
         wanted = replace(wanted, budget_ms=BIG_BUDGET_MS)
     if same_device(*names) and not virtual:

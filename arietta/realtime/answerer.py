@@ -45,7 +45,6 @@ class Answerer:
     Args:
         engine: of the model.
         settings: how tokens are drawn.
-        seed: the same playing gets the same answers.
         keeps_ready: whether answers are begun before it is the model's turn; by default where the
             model is small.
     """
@@ -55,14 +54,12 @@ class Answerer:
         engine: Engine,
         settings: SamplingSettings | None = None,
         *,
-        seed: int = 0,
         keeps_ready: bool | None = None,
     ) -> None:
         self._live = engine.live()
         self._tokenizer = engine.tokenizer
         self._settings = settings or SamplingSettings()
         self._sampler = Sampler(self._settings, engine.tokenizer.vocabulary)
-        self._seed = seed
         small = engine.backend.config.parameter_count() <= QUICK_PARAMETERS
         self.keeps_ready = small if keeps_ready is None else keeps_ready
         room = min(_WINDOW_IDS, int(0.7 * engine.backend.max_seq_len))
@@ -108,7 +105,7 @@ class Answerer:
             ids,
             settings=self._settings,
             stop=Stop(seconds=ask.length_ms / 1000),
-            seed=answer_seed(self._seed, ask.notes),
+            seed=answer_seed(ask.seed, ask.notes),
             start=Start(max(earliest_ms - zero_ms, 0.0), held=held),
         )
         row = stream.rows[0]
@@ -159,7 +156,7 @@ class Answerer:
                 continue
             elapsed = max(now_ms - note.onset_ms, 0.0)
             if self._lengths.get(note.serial, -1.0) <= elapsed:
-                length, ran = self._draw_length(notes[: i + 1], zero_ms, elapsed)
+                length, ran = self._draw_length(notes[: i + 1], zero_ms, elapsed, ask.seed)
                 self._lengths[note.serial] = length
                 run += ran
         return self._encode(notes, zero_ms), zero_ms, run
@@ -179,7 +176,7 @@ class Answerer:
         return [int(i) for i in ids]
 
     def _draw_length(
-        self, notes: Sequence[HeardNote], zero_ms: float, elapsed_ms: float
+        self, notes: Sequence[HeardNote], zero_ms: float, elapsed_ms: float, seed: int
     ) -> tuple[float, int]:
         """Return a length for the last of some notes, longer than it sounds already."""
         if elapsed_ms >= MAX_DURATION_MS:
@@ -189,7 +186,7 @@ class Answerer:
         vocabulary = self._tokenizer.vocabulary
         least = vocabulary.dur_zero + max(math.floor(elapsed_ms / STEP) + 1, 1)
         least = min(least, vocabulary.onset_start - 1)
-        random = RowRandom(self._seed % 2**63, notes[-1].serial + 1)
+        random = RowRandom(seed % 2**63, notes[-1].serial + 1)
         drawn = self._live.draw(self._sampler, ((least, vocabulary.onset_start),), random.uniform())
         length = float((drawn - vocabulary.dur_zero) * STEP)
         return max(length, elapsed_ms + STEP), run

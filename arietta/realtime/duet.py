@@ -383,6 +383,7 @@ class DuetSession:
                 self._answer.length_ms,
                 settings.mode,
                 go,
+                settings.seed,
             )
         )
 
@@ -582,6 +583,7 @@ class DuetSession:
                 length_ms,
                 self.settings_now.mode,
                 True,
+                self.settings_now.seed,
             )
         )
         self._forget_played(answer)

@@ -111,6 +111,7 @@ class Ask:
         mode: ``answer`` or ``go-on``.
         go: whether it is the model's turn already; else only the first notes are made, and the rest
             on ``Go``.
+        seed: of the duet; the same playing gets the same answers.
     """
 
     number: int
@@ -120,6 +121,7 @@ class Ask:
     length_ms: float
     mode: Mode
     go: bool
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Chords:
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        self.seeds: set[int] = set()
 
     def read(self, ask: Any) -> int:
         if self.error is not None:
@@ -30,6 +31,7 @@ class Chords:
         return 0
 
     def notes(self, ask: Any, earliest_ms: float) -> Iterator[Any]:
+        self.seeds.add(ask.seed)
         for i in range(20):
             at = earliest_ms + 200.0 * i
             yield (PlannedNote(at, at + 150, 60 + i, 70),), ()
@@ -94,6 +96,12 @@ def test_a_page_is_answered_ahead_of_its_audio_clock(page: Page) -> None:
     assert plan["id"] == 1 and plan["replaces"] is None and not plan["release"]
     assert len(plan["notes"]) >= 1 and plan["notes"][0][0] >= now + 100
     assert plan["committed_until_ms"] >= now + 80
+
+
+def test_the_seed_of_the_page_reaches_the_answers(page: Page) -> None:
+    page.say("settings", seed=11)
+    answered(page)
+    assert page.answerer.seeds == {11}
 
 
 def test_a_key_takes_the_plan_back(page: Page) -> None:
