@@ -11,12 +11,14 @@ Names are resolved on first use, so that importing the package loads nothing hea
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from arietta import display as _display
 from arietta._version import __version__
 
+TYPE_CHECKING = False  # typing would take a tenth of the time that an import of this file takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from arietta.api import Model, Renderer, load, load_renderer
     from arietta.checkpoints.registry import listing as list_models
     from arietta.errors import AriettaError

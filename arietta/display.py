@@ -6,8 +6,30 @@ and drops scripts, styles and inline SVG. So both travel as data URIs in one pie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+TYPE_CHECKING = False  # see arietta/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class Shown(Protocol):
+        """A ``Piece``, as far as it is shown."""
+
+        @property
+        def onset_ms(self) -> Any:
+            """(n,) key-down times."""
+
+        @property
+        def duration_ms(self) -> Any:
+            """(n,) key-down to key-up."""
+
+        @property
+        def notes(self) -> Any:
+            """A table with the columns ``pitch`` and ``velocity``."""
+
+        @property
+        def end_ms(self) -> float:
+            """Time of the latest key-up."""
+
 
 SHOWN_SECONDS = 60.0
 """Longest excerpt that is drawn and sounded; a longer piece would swell the notebook."""
@@ -22,26 +44,6 @@ _KEY_HEIGHT = 4.4
 _PAPER, _BLACK_KEYS, _LINES, _INK = "#ffffff", "#f3f3f6", "#d5d5dd", "#55555f"
 _PROMPT, _NEW = "#3b6ea8", "#d1495b"
 _LEVELS = (0.45, 0.65, 0.85, 1.0)  # opacity, by velocity
-
-
-class Shown(Protocol):
-    """A ``Piece``, as far as it is shown."""
-
-    @property
-    def onset_ms(self) -> Any:
-        """(n,) key-down times."""
-
-    @property
-    def duration_ms(self) -> Any:
-        """(n,) key-down to key-up."""
-
-    @property
-    def notes(self) -> Any:
-        """A table with the columns ``pitch`` and ``velocity``."""
-
-    @property
-    def end_ms(self) -> float:
-        """Time of the latest key-up."""
 
 
 def roll_svg(

@@ -50,6 +50,7 @@ def main() -> None:
         "--no-graph", action="store_true", help="skip the graph where our kernel runs"
     )
     parser.add_argument("--no-ngram", action="store_true", help="skip the 5-grams")
+    parser.add_argument("--result", default="likelihood", help="how the result is called")
     parser.add_argument("--no-file", action="store_true", help="print, but file no result")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"window_tokens": arguments.length, "models": {}}
@@ -107,8 +108,8 @@ def main() -> None:
                 table["cost"] = compare(found, scored[split, precise[name]])
             print(f"{split:6} {name}", table, flush=True)
     if not arguments.no_file:
-        what = "likelihood" if arguments.models else "likelihood_floors"
-        file_result("_".join((what, *arguments.splits)), figures)
+        what = [arguments.result, *([] if arguments.models else ["floors"])]
+        file_result("_".join((*what, *arguments.splits)), figures)
 
 
 if __name__ == "__main__":

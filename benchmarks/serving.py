@@ -1,6 +1,6 @@
 """How many listeners does one server keep in real time, and how soon does each hear a first note?
 
-python -m benchmarks.serving [--listeners 100] [--seconds 60] [--medium]
+python -m benchmarks.serving [--listeners 100] [--seconds 60] [--model small-fast | --medium]
 
 Listeners hold a stream each for the whole measurement: who has got the 30 s that were asked for
 asks for the next at once, with another prompt and seed. Client and server share the machine. A note
@@ -150,12 +150,10 @@ def busy_seconds() -> float:
     return (sum(values) - values[3] - values[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def serve(model: str | None) -> tuple[subprocess.Popen[str], int]:
+def serve(model: str) -> tuple[subprocess.Popen[str], int]:
     """Start a server of its own; its process and port."""
     words = [sys.executable, "-m", "arietta", "serve", "--port", "0"]
-    process = subprocess.Popen(
-        [*words, *(["--model", model] if model else [])], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*words, "--model", model], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     found = re.search(r":(\d+) ", line)
@@ -243,13 +241,14 @@ def main() -> None:
     parser.add_argument("--listeners", type=int)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--model", default="small")
     parser.add_argument("--medium", action="store_true")
     parser.add_argument("--no-file", action="store_true", help="print alone")
     given = parser.parse_args()
     listeners = given.listeners or (8 if given.medium else 100)
     options: dict[str, Any] = {"seconds": 30}
     with tempfile.TemporaryDirectory() as folder:
-        process, port = serve(medium(Path(folder)) if given.medium else None)
+        process, port = serve(medium(Path(folder)) if given.medium else given.model)
         try:
             runs, rows = [], []
             for _ in range(given.runs):
@@ -266,14 +265,14 @@ def main() -> None:
     order = sorted(range(len(runs)), key=lambda i: runs[i]["first_note_seconds"]["p95"])
     middle = order[len(order) // 2]
     figures = {
-        "model": "medium, random weights, int8" if given.medium else "small",
+        "model": "medium, random weights, int8" if given.medium else given.model,
         "median_of_runs": runs[middle],
         "runs": runs,
         "requests": rows[middle],
     }
     if not given.no_file:
-        name = "serving_medium" if given.medium else "serving_small"
-        print(file_result(name, figures))
+        name = "medium" if given.medium else Path(given.model).name
+        print(file_result(f"serving_{name}", figures))
 
 
 def requests_of(everyone: list[Listener]) -> list[list[float | None]]:

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--listeners", type=int, default=8)
     parser.add_argument("--no-file", action="store_true", help="print alone")
     given = parser.parse_args()
-    process, port = serve(None)
+    process, port = serve("small")
     figures: dict[str, Any] = {}
     try:
         if given.aborted:

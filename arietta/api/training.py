@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from arietta.errors import MissingExtraError, UsageError
 
@@ -157,11 +158,9 @@ def train(
 
 def _spread(runs: Sequence[Result]) -> dict[str, tuple[float, float]]:
     """Return mean and standard deviation over two or more runs by metric."""
-    values = zip(*(run.valid for run in runs), strict=True)
-    return {
-        measure: (statistics.mean(found), statistics.stdev(found))
-        for measure, found in zip(runs[0].measures, values, strict=True)
-    }
+    values = np.array([run.valid for run in runs], float)
+    means, deviations = values.mean(axis=0).tolist(), values.std(axis=0, ddof=1).tolist()
+    return dict(zip(runs[0].measures, zip(means, deviations, strict=True), strict=True))
 
 
 def _describe(name: str, recipe: Any, data: Path, done: Result) -> None:

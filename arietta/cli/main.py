@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # see arietta/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # In the order a newcomer meets them: name -> what it does.
 COMMANDS = {

@@ -112,8 +112,10 @@ class FillRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that were set, for provenance; of pieces their names."""
-        names = ("from_seconds", "to_seconds", "bars", "opening", "keep", "density", "groove")
+        names = ("from_seconds", "to_seconds", "bars", "opening", "keep", "density")
         found = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        if self.groove != FillRequest.groove:
+            found["groove"] = self.groove
         if self.then is not None:
             found |= {"then": self.then, "between": self.between}
         return {n: value if _plain(value) else _name(value) for n, value in found.items()}

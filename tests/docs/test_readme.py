@@ -58,6 +58,8 @@ NOT_RUN = (
     "arietta evaluate steering",  # a test runs it, with a model that does not play for minutes
     "arietta evaluate continuations",
     "arietta evaluate few-label labels.csv --n 10,all --finetune",
+    "arietta data build aria-midi",
+    "arietta train aria-medium-pretrain aria -o trial",
     "arietta count",  # an example of a command that one might add
 )
 
@@ -212,10 +214,12 @@ def test_command(desk: Path, capsys: pytest.CaptureFixture[str], command: str) -
     for name in ("my.npz", "my-index"):
         if name in words and (words[words.index(name) - 1] != "-o" or "--prune" in words):
             collection(desk, name)
-    if "dataset" in words and words[:2] != ["data", "build"]:
-        assert run("data build my-midi -o dataset --preset none".split()) == 0
-    if "mine/model" in words:
-        shutil.copytree(ROOT / "arietta/assets/small", desk / "mine" / "model")
+    for name in ("dataset", "aria"):
+        if name in words and words[:2] != ["data", "build"]:
+            assert run(["data", "build", "my-midi", "-o", name, "--preset", "none"]) == 0
+    for name in ("mine/model", "run/model"):
+        if name in words:
+            shutil.copytree(ROOT / "arietta/assets/small", desk / name)
     if "my-classifier/model" in words:
         classifier(desk / "my-classifier" / "model")
     if "run-1/model" in words:
