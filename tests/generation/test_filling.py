@@ -10,6 +10,7 @@ import pytest
 
 import arietta
 from arietta.errors import InputError, UsageError
+from arietta.generation import filling
 from arietta.generation.filling import (
     FillRequest,
     PieceFillStream,
@@ -19,8 +20,10 @@ from arietta.generation.filling import (
     key_of,
     without_notes,
 )
+from arietta.generation.infill import Columns, Fill
 from arietta.generation.sampling import SamplingSettings
 from arietta.midi.events import file_events
+from arietta.midi.piece import Piece
 from arietta.midi.reader import read
 from arietta.midi.writer import write_midi
 
@@ -72,13 +75,39 @@ def test_bars_are_counted_by_the_pieces_own_metre(engine: Any) -> None:
         fill_piece(engine, piece, FillRequest(bars=(900, 901)), SamplingSettings())
 
 
-def test_the_best_comes_first_and_a_seed_repeats(engine: Any) -> None:
+def test_the_best_comes_first_and_a_seed_repeats(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "_HOLE_MS", 1e9)
     piece = read(PROMPTS / "nocturne.mid")
     request = FillRequest(3.0, 6.0, variations=3, takes=5, seed=11)
     once, again = (fill_piece(engine, piece, request, SamplingSettings()) for _ in range(2))
     bits = [filled.seam_bits for filled in once]
     assert bits == sorted(bits) and len(bits) == 3  # type: ignore[type-var]
     assert [write_midi(f.piece) for f in once] == [write_midi(f.piece) for f in again]
+
+
+def test_takes_with_a_hole_come_last(engine: Any) -> None:
+    even = Piece.from_ms(np.arange(80) * 250.0, 200, 60, 70)
+    request = FillRequest(8.0, 12.0, variations=1, takes=3)
+    stream = PieceFillStream(engine, even, request, SamplingSettings())
+    base = int(stream.start_ms - stream._zero_ms)
+
+    def take(number: int, bits: float, *onsets: int) -> Fill:
+        at = base + np.array(onsets, np.int64)
+        same = np.full(len(at), 60)
+        return Fill(Columns(at, same, same, same), bits, number, True)
+
+    flowing = take(0, 9.0, *range(0, 4000, 250))
+    late, early, empty = take(1, 1.0, *range(2000, 4000, 250)), take(2, 2.0, 0, 250), take(3, 3.0)
+    ranked = [one.variation for one in stream._ranked([empty, late, flowing, early])]
+    assert ranked == [0, 1, 2, 3]
+    # Where the music around rests as long, so may they.
+    slow = Piece.from_ms(np.arange(20) * 2000.0, 200, 60, 70)
+    rare = PieceFillStream(engine, slow, request, SamplingSettings())
+    rests = take(4, 1.0, 0, 2000)
+    assert [one.variation for one in stream._ranked([flowing, rests])] == [0, 4]
+    assert [one.variation for one in rare._ranked([flowing, rests])] == [4, 0]
 
 
 def test_density_is_held_and_reaches_the_model(tiny: Any) -> None:
