@@ -4,10 +4,10 @@
 
 OLD is a checkout of an earlier commit with its compiled parts built in place. It and this one take
 turns, each time in a new process: reading files (ASAP performances of FOLDER, else the included
-prompts), writing the pieces that were read with other velocities, deciding tokens with the shipped
-model, one row of a given prompt and seed, and starting: ``arietta --help`` and ``import arietta``.
-Everything is counted in processor time. Filed are the medians of both and their ratio; above 1 is
-faster now.
+prompts), writing the pieces that were read with other velocities, deciding tokens with the model
+``small`` of OLD, one row of a given prompt and seed, and starting: ``arietta --help`` and ``import
+arietta``. Everything is counted in processor time. Filed are the medians of both and their ratio;
+above 1 is faster now.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ touched = [
     replace(piece, notes=replace(piece.notes, velocity=piece.notes.velocity // 2 + 1))
     for piece in pieces
 ]
-model = arietta.load("small")
+model = arietta.load(sys.argv[3])
 prompt = arietta.read(sys.argv[2])
 options = dict(prompt_seconds=15, seconds=20, seed=3)
 tokens = 0
@@ -71,10 +71,10 @@ print(json.dumps({
 """
 
 
-def measured(checkout: Path, files: Path) -> dict[str, float]:
+def measured(checkout: Path, files: Path, model: Path) -> dict[str, float]:
     """Return the rates of a checkout, measured in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", WORK, str(files), str(PROMPT)],
+        [sys.executable, "-c", WORK, str(files), str(PROMPT), str(model)],
         env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
         cwd=checkout,
         stdout=subprocess.PIPE,
@@ -120,23 +120,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     rates: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
+    old = given.old.resolve()
+    model = old / "arietta" / "assets" / "small"
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "files.pkl"
         files.write_bytes(pickle.dumps(sample(given.data, given.files)))
         for _ in range(given.rounds):
-            rates["old"].append(measured(given.old.resolve(), files))
-            rates["new"].append(measured(ROOT, files))
+            rates["old"].append(measured(old, files, model))
+            rates["new"].append(measured(ROOT, files, model))
     figures: dict[str, Any] = {"old_commit": given.commit, "rounds": given.rounds}
     for name in rates["new"][0]:
-        old, new = (statistics.median(row[name] for row in rates[who]) for who in ("old", "new"))
+        before, now = (statistics.median(row[name] for row in rates[who]) for who in ("old", "new"))
         turns = [b[name] / a[name] for a, b in zip(rates["old"], rates["new"], strict=True)]
         figures[name] = {
-            "old": round(old, 1),
-            "new": round(new, 1),
+            "old": round(before, 1),
+            "new": round(now, 1),
             "new_to_old": round(statistics.median(turns), 3),
             "of_single_turns": [round(min(turns), 3), round(max(turns), 3)],
         }
-        print(f"{name:26} {old:9.1f} -> {new:9.1f}, {statistics.median(turns):.3f}")
+        print(f"{name:26} {before:9.1f} -> {now:9.1f}, {statistics.median(turns):.3f}")
     print(f"filed in {file_result('against', figures).name}")
 
 
