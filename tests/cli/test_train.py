@@ -6,6 +6,7 @@ import json
 import statistics
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -83,27 +84,29 @@ def test_a_folder_of_midi_becomes_a_model(
     assert load(run / "model").card == "# My playing\n"
 
 
+def little_recipe(folder: Path, **changes: Any) -> Path:
+    """Write a recipe of two steps; where."""
+    values: dict[str, Any] = {
+        "name": "little",
+        "model": {
+            "d_model": 32,
+            "n_heads": 2,
+            "n_layers": 1,
+            "vocab_size": 2565,
+            "max_seq_len": 64,
+        },
+        "stages": [{"seq_len": 64, "rows": 1, "until_tokens": 128}],
+        "optimiser": {"lr": 0.001},
+    }
+    path = folder / "little.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
 def test_variants_run_in_folders_of_their_own(
     arietta: Command, prompts_dir: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "two.yaml"
-    recipe.write_text(
-        yaml.safe_dump(
-            {
-                "name": "two",
-                "model": {
-                    "d_model": 32,
-                    "n_heads": 2,
-                    "n_layers": 1,
-                    "vocab_size": 2565,
-                    "max_seq_len": 64,
-                },
-                "stages": [{"seq_len": 64, "rows": 1, "until_tokens": 128}],
-                "optimiser": {"lr": 0.001},
-                "variants": {"a": {}, "b": {"seed": 1}},
-            }
-        )
-    )
+    recipe = little_recipe(tmp_path, variants={"a": {}, "b": {"seed": 1}})
     run = tmp_path / "run"
     done = arietta("train", recipe, prompts_dir, "-o", run, "--cpu")
     assert done.code == 0, done.err
@@ -115,33 +118,15 @@ def test_variants_run_in_folders_of_their_own(
 def test_seeds_run_in_folders_of_their_own_and_are_summed_up(
     arietta: Command, prompts_dir: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "one.yaml"
-    recipe.write_text(
-        yaml.safe_dump(
-            {
-                "name": "one",
-                "seed": 4,
-                "model": {
-                    "d_model": 32,
-                    "n_heads": 2,
-                    "n_layers": 1,
-                    "vocab_size": 2565,
-                    "max_seq_len": 64,
-                },
-                "stages": [{"seq_len": 64, "rows": 1, "until_tokens": 128}],
-                "optimiser": {"lr": 0.01},
-                "precision": "f32",
-            }
-        )
-    )
+    recipe = little_recipe(tmp_path, seed=4, optimiser={"lr": 0.01}, precision="f32")
     run = tmp_path / "run"
     words = ("train", recipe, prompts_dir, "-o", run, "--cpu", "--seeds", "2")
     done = arietta(*words, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    values = [found[f"one-seed-{seed}"]["valid_nats_per_token"] for seed in (4, 5)]
+    values = [found[f"little-seed-{seed}"]["valid_nats_per_token"] for seed in (4, 5)]
     assert values[0] != values[1]
-    assert found["one over seeds"]["valid_nats_per_token"] == {
+    assert found["little over seeds"]["valid_nats_per_token"] == {
         "mean": pytest.approx(statistics.mean(values), abs=2e-5),
         "standard_deviation": pytest.approx(statistics.stdev(values), abs=2e-5),
     }
@@ -149,7 +134,7 @@ def test_seeds_run_in_folders_of_their_own_and_are_summed_up(
     line = arietta(*words).out.splitlines()[-1]
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     assert line == (
-        "one, mean ± standard deviation over 2 seeds: validation nats per token"
+        "little, mean ± standard deviation over 2 seeds: validation nats per token"
         f" {mean:.3f} ± {deviation:.3f}"
     )
 
